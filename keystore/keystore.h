@@ -1,0 +1,377 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * keystore.h - keys that live in PKCS#11 tokens.
+ *
+ * This is the only header of keystore/ that other folders include. Types are opaque or plain
+ * data, and no CK_ type crosses it. References to the specification are to PKCS#11 v2.40 and
+ * v3.0 (OASIS) and to RFC 7512.
+ *
+ * Common to all functions:
+ *  - a ks_status must be looked at (the compiler insists); `ks_ok()` asks it;
+ *  - `err` may be NULL; otherwise it is filled on failure and untouched on success;
+ *  - unless a comment says otherwise a function may be called from any thread, and again in a
+ *    forked child;
+ *  - sizes are bytes.
+ */
+#ifndef HSM_KEYSTORE_H
+#define HSM_KEYSTORE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define KS_MUST_USE __attribute__((warn_unused_result))
+
+/* --- status and errors ------------------------------------------------------------------- */
+
+enum ks_code {
+#define KS_STATUS(name, text) KS_##name,
+#include "ks_status.def"
+#undef KS_STATUS
+};
+
+/* A struct of one member, so that it can be mixed up neither with a CK_RV (0 is success) nor
+ * with OpenSSL's int (0 is failure). */
+typedef struct ks_status {
+    enum ks_code code;
+} ks_status;
+
+static inline bool ks_ok(ks_status s)
+{
+    return s.code == KS_OK;
+}
+
+/* Everything that there is to say about a failure. Owned by the caller, no pointers to free. */
+struct ks_error {
+    enum ks_code code;
+    unsigned long rv;     /* the CKR_ value, 0 when the token was not asked */
+    const char *rv_name;  /* "CKR_PIN_INCORRECT", static; NULL without rv */
+    const char *function; /* "C_Login", static; NULL without rv */
+    char token[160];      /* the token's label, escaped; "" when none was reached */
+    char text[768];       /* one complete line for people, escaped, no secret in it */
+};
+
+/* Purpose: the fixed text of a code, as ks_status.def has it. Returns a static string. */
+const char *ks_code_text(enum ks_code code);
+
+/* Purpose: copy `in` (`len` bytes, SIZE_MAX for a C string) to `out`, with everything but
+ * printable ASCII, and the backslash, written as \xNN: labels come from strangers and end in
+ * logs. `size` is the room at `out` including the final NUL; longer text ends in "...".
+ * Returns `out`. */
+const char *ks_escape(char *out, size_t size, const void *in, size_t len);
+
+/* --- process-wide hooks -------------------------------------------------------------------- */
+
+/* Called around every call into a PKCS#11 module, on the calling thread. The provider uses them
+ * to give modules that are themselves built on OpenSSL a library context of their own. `enter`
+ * returns a cookie for `leave`. */
+struct ks_hooks {
+    void *(*enter)(void);
+    void (*leave)(void *cookie);
+};
+
+/* Purpose: set the hooks, once per process before the first token is used; `hooks` must stay
+ * valid for ever. Later calls with the same pointer do nothing. */
+void ks_set_hooks(const struct ks_hooks *hooks);
+
+/* Purpose: tell whether this thread is inside a call into a PKCS#11 module right now. */
+bool ks_inside_module(void);
+
+/* Purpose: finalise every module that this process initialised, once, after waiting a bounded
+ * time for calls in flight; later operations fail with KS_SHUTDOWN. Called by itself through
+ * atexit(); a caller that knows of an earlier end (OPENSSL_atexit) may call it too. */
+void ks_shutdown(void);
+
+/* --- URIs (RFC 7512) ------------------------------------------------------------------------ */
+
+struct ks_uri;
+
+enum ks_uri_use {
+    KS_URI_TOKEN,     /* names a token: no object attributes */
+    KS_URI_REFERENCE, /* inside a key reference: token, serial, object, id, type only */
+    KS_URI_CALLER,    /* given by the caller: also pin-source=file:/absolute */
+};
+
+enum ks_class { KS_CLASS_ANY, KS_CLASS_PRIVATE, KS_CLASS_PUBLIC, KS_CLASS_CERTIFICATE };
+
+/* Purpose: parse and check `text`. Unknown attributes, pin-value, module-*, slot-*, and whatever
+ * `use` does not allow, are KS_URI errors that name the attribute. `*out` is freed with
+ * ks_uri_free(). */
+KS_MUST_USE ks_status ks_uri_parse(const char *text, enum ks_uri_use use, struct ks_uri **out,
+                                   struct ks_error *err);
+void ks_uri_free(struct ks_uri *uri);
+
+/* Purpose: the class that `type=` asks for; KS_CLASS_ANY without it. */
+enum ks_class ks_uri_class(const struct ks_uri *uri);
+
+/* Purpose: tell whether the URI has an `object` or `id` attribute, so names objects and not a
+ * whole token. */
+bool ks_uri_names_object(const struct ks_uri *uri);
+
+struct ks_object;
+
+enum ks_uri_detail {
+    KS_URI_DETAIL_REFERENCE, /* object, id, type=private: what a reference holds */
+    KS_URI_DETAIL_TOKEN,     /* with the token's label before it */
+    KS_URI_DETAIL_FULL,      /* with the token's label and serial: what listings show */
+};
+
+/* --- tokens ---------------------------------------------------------------------------------- */
+
+struct ks_token;
+
+/* Asks a person for a PIN. `ask` puts at most `size` bytes (no NUL needed) to `pin` and the
+ * length to `*len`; returns false when there is nobody to ask. `what` is one escaped line. */
+struct ks_prompt {
+    bool (*ask)(void *arg, const char *what, char *pin, size_t size, size_t *len);
+    void *arg;
+};
+
+/* How a call is to be carried out; NULL means no prompt and no deadline. */
+struct ks_how {
+    const struct ks_prompt *prompt;
+    uint64_t deadline_ns; /* CLOCK_MONOTONIC, 0: none. Bounds waits of ours. */
+};
+
+struct ks_token_config {
+    const char *name;      /* how messages call it: the configuration section's name */
+    const char *module;    /* path, or file name in p11-kit's module folder */
+    const char *init_args; /* C_Initialize's reserved string; NULL: none */
+    const char *token;     /* "pkcs11:..."; NULL: the only initialised token there is */
+    const char *pin;       /* "file:/path", "env:NAME", "prompt"; NULL: no login with a PIN */
+    unsigned sessions;     /* most sessions to keep; 0: 64, or less if the token says so */
+};
+
+#define KS_SESSIONS_DEFAULT 64U
+#define KS_SESSIONS_MAX     4096U
+
+/* Purpose: check `config` and make a handle for its token. Loads nothing and calls nothing in
+ * PKCS#11: that happens at first use. Handles for the same module and token share login and
+ * sessions; a second one with another PIN source or session limit is a KS_CONFIG error. Copies
+ * what it needs. `*out` is released with ks_token_free(). */
+KS_MUST_USE ks_status ks_token_new(const struct ks_token_config *config, struct ks_token **out,
+                                   struct ks_error *err);
+void ks_token_free(struct ks_token *token);
+
+/* Purpose: load and initialise the module, find the slot and log in, as far as that has not been
+ * done; everything else does it by itself. Never tries a PIN that was refused before in this
+ * process, and never one when the token says that it is the final try. */
+KS_MUST_USE ks_status ks_token_connect(struct ks_token *token, const struct ks_how *how,
+                                       struct ks_error *err);
+
+/* Plain facts about a token; strings are raw (not escaped) and without PKCS#11's padding. */
+struct ks_token_facts {
+    char label[33];
+    char manufacturer[33];
+    char model[17];
+    char serial[17];
+    char module_library[33]; /* CK_INFO.libraryDescription */
+    unsigned long slot;
+    bool initialized;
+    bool login_required;
+    bool user_pin_set;
+    bool user_pin_count_low;
+    bool user_pin_final_try;
+    bool user_pin_locked;
+    bool protected_path;
+    bool write_protected;
+    unsigned long sessions_max; /* 0: unlimited or unknown */
+};
+
+/* Purpose: facts of the token behind `token` (connects to the slot, does not log in). */
+KS_MUST_USE ks_status ks_token_facts(struct ks_token *token, const struct ks_how *how,
+                                     struct ks_token_facts *out, struct ks_error *err);
+
+/* Purpose: call `visit` for every token of a module, without login; stops when it returns false.
+ * No tokens is success. */
+KS_MUST_USE ks_status ks_module_tokens(const char *module, const char *init_args,
+                                       bool (*visit)(void *arg,
+                                                     const struct ks_token_facts *facts),
+                                       void *arg, struct ks_error *err);
+
+/* --- mechanisms ------------------------------------------------------------------------------- */
+
+enum ks_digest {
+    KS_DIGEST_NONE,
+    KS_DIGEST_SHA1,
+    KS_DIGEST_SHA224,
+    KS_DIGEST_SHA256,
+    KS_DIGEST_SHA384,
+    KS_DIGEST_SHA512,
+    KS_DIGEST_SHA512_224,
+    KS_DIGEST_SHA512_256,
+    KS_DIGEST_SHA3_224,
+    KS_DIGEST_SHA3_256,
+    KS_DIGEST_SHA3_384,
+    KS_DIGEST_SHA3_512,
+};
+
+enum ks_mech_kind {
+    KS_MECH_RSA_PKCS1, /* sign: input is the DigestInfo; decrypt: the token removes the padding */
+    KS_MECH_RSA_PSS,   /* sign a digest */
+    KS_MECH_RSA_OAEP,  /* decrypt */
+    KS_MECH_RSA_RAW,   /* sign or decrypt one block of the modulus' size */
+    KS_MECH_ECDSA,     /* sign a digest; output is r || s */
+    KS_MECH_RSA_KEYGEN,
+    KS_MECH_EC_KEYGEN,
+};
+
+struct ks_mech {
+    enum ks_mech_kind kind;
+    enum ks_digest digest; /* PSS, OAEP */
+    enum ks_digest mgf1;   /* PSS, OAEP */
+    size_t salt_len;       /* PSS */
+    const uint8_t *label;  /* OAEP, borrowed */
+    size_t label_len;
+};
+
+/* Purpose: tell whether the token lists the mechanism for private-key use (sign, decrypt, or
+ * generate). That it takes certain parameters shows only when it is used. */
+KS_MUST_USE ks_status ks_token_can(struct ks_token *token, const struct ks_how *how,
+                                   enum ks_mech_kind kind, bool *can, struct ks_error *err);
+
+/* Purpose: "CKM_RSA_PKCS_PSS" and its kind, for messages. Returns a static string. */
+const char *ks_mech_name(enum ks_mech_kind kind);
+
+/* --- objects: what a token says about a key or certificate ------------------------------------ */
+
+enum ks_key_type { KS_KEY_OTHER, KS_KEY_RSA, KS_KEY_EC, KS_KEY_EDWARDS };
+
+struct ks_bytes {
+    uint8_t *data; /* NULL: absent */
+    size_t len;
+};
+
+/* A snapshot, plain data. Owned by whoever got it from the function that says so. */
+struct ks_object {
+    enum ks_class klass;
+    enum ks_key_type type;
+    char *label; /* raw bytes of CKA_LABEL with a NUL behind; NULL: absent. May hold newlines. */
+    size_t label_len;
+    struct ks_bytes id;
+    /* RSA */
+    struct ks_bytes modulus; /* big-endian, no leading zeros */
+    struct ks_bytes exponent;
+    /* EC and Edwards */
+    struct ks_bytes ec_params; /* DER, CKA_EC_PARAMS */
+    struct ks_bytes ec_point;  /* the raw point (0x04 ...), OCTET STRING wrapping removed */
+    struct ks_bytes spki;      /* CKA_PUBLIC_KEY_INFO */
+    struct ks_bytes value;     /* certificates: CKA_VALUE */
+    /* private keys; a flag that the token does not know is false */
+    bool can_sign, can_decrypt, can_derive;
+    bool sensitive, extractable, always_authenticate, local;
+};
+
+void ks_object_free(struct ks_object *object);
+
+/* Purpose: write the URI of an object. `size` is the room at `out` with NUL; an URI that does
+ * not fit is KS_URI. With KS_URI_DETAIL_REFERENCE `facts` may be NULL. */
+KS_MUST_USE ks_status ks_object_uri(const struct ks_object *object,
+                                    const struct ks_token_facts *facts,
+                                    enum ks_uri_detail detail, char *out, size_t size,
+                                    struct ks_error *err);
+
+/* Purpose: call `visit` for every private key, public key and certificate on the token that
+ * matches `uri` (NULL: all of them); stops when it returns false. Private keys are completed with
+ * the public object's point and exponent where the token keeps one under the same id. The object
+ * is the visitor's only during the call. Logs in when the token wants it. No match is success. */
+KS_MUST_USE ks_status ks_token_objects(struct ks_token *token, const struct ks_how *how,
+                                       const struct ks_uri *uri,
+                                       bool (*visit)(void *arg, const struct ks_object *object),
+                                       void *arg, struct ks_error *err);
+
+/* --- keys --------------------------------------------------------------------------------------- */
+
+struct ks_key; /* a private key on a token, reference-counted */
+
+/* Purpose: find the one private key that `uri` names. None is KS_KEY_NOT_FOUND, two are
+ * KS_KEY_AMBIGUOUS and the error names both, a URI that does not match the token is
+ * KS_TOKEN_NOT_FOUND. `*out` starts with one reference. */
+KS_MUST_USE ks_status ks_key_find(struct ks_token *token, const struct ks_how *how,
+                                  const struct ks_uri *uri, struct ks_key **out,
+                                  struct ks_error *err);
+struct ks_key *ks_key_ref(struct ks_key *key);
+void ks_key_free(struct ks_key *key);
+
+/* Purpose: what the token says of the key; valid as long as the key, and constant. */
+const struct ks_object *ks_key_object(const struct ks_key *key);
+
+/* Purpose: the token that holds the key; valid as long as the key. */
+struct ks_token *ks_key_token(const struct ks_key *key);
+
+/* The public half that the caller expects. Checked now and whenever the key has to be found
+ * again (another epoch): modulus, or point, differs -> KS_KEY_MISMATCH. Where the token keeps
+ * nothing to compare with (an EC key without public object), `verify` is called with the first
+ * signature of each epoch before that signature is released; it returns whether the signature
+ * is the expected key's. */
+struct ks_expect {
+    const uint8_t *public_part; /* RSA: modulus without leading zeros; EC: uncompressed point */
+    size_t public_len;
+    bool (*verify)(void *arg, const uint8_t *digest, size_t digest_len, const uint8_t *signature,
+                   size_t signature_len);
+    void *arg;
+};
+
+/* Purpose: set the expectation, once, before the key is shared between threads. Copies
+ * `public_part`; `arg` must outlive the key. */
+KS_MUST_USE ks_status ks_key_expect(struct ks_key *key, const struct ks_expect *expect,
+                                    struct ks_error *err);
+
+/* Purpose: tell whether the token itself has proved the public half in the present epoch. */
+bool ks_key_proved(struct ks_key *key);
+
+/* Purpose: remember that this key's token refused `mech` with its parameters (`set`), and ask it.
+ * Small and lossy: a forgotten fact costs one refused call. */
+void ks_key_set_refused(struct ks_key *key, const struct ks_mech *mech);
+bool ks_key_refused(struct ks_key *key, const struct ks_mech *mech);
+
+/* --- operations ----------------------------------------------------------------------------------- */
+
+/* Purpose: one private-key signature (C_SignInit, C_Sign). `*out_len` is the room at `out` and
+ * becomes the length. RSA needs the modulus' size, ECDSA twice the order's. Raw RSA (here and in
+ * ks_decrypt) is always given with the modulus' full size: zeros that a token strips are put
+ * back. KS_MECHANISM when the token refuses mechanism or parameters. Safe to run again, so it is
+ * retried as ks_status.def says. */
+KS_MUST_USE ks_status ks_sign(struct ks_key *key, const struct ks_how *how,
+                              const struct ks_mech *mech, const uint8_t *in, size_t in_len,
+                              uint8_t *out, size_t *out_len, struct ks_error *err);
+
+/* Purpose: one private-key decryption (C_DecryptInit, C_Decrypt). Whatever the token says about
+ * the ciphertext or the padding is the one error KS_DATA, with the same text and without the
+ * CKR_ value (an oracle otherwise). `out` is wiped on failure. */
+KS_MUST_USE ks_status ks_decrypt(struct ks_key *key, const struct ks_how *how,
+                                 const struct ks_mech *mech, const uint8_t *in, size_t in_len,
+                                 uint8_t *out, size_t *out_len, struct ks_error *err);
+
+struct ks_generate_spec {
+    enum ks_key_type type;
+    unsigned rsa_bits;
+    uint8_t rsa_exponent[8]; /* big-endian */
+    size_t rsa_exponent_len; /* 0: 65537 */
+    const uint8_t *ec_params; /* DER of the curve's OID, borrowed */
+    size_t ec_params_len;
+    const char *label; /* required */
+    const uint8_t *id; /* NULL: 16 random bytes from the token */
+    size_t id_len;
+    bool sign, decrypt, derive;
+    bool extractable;
+};
+
+/* Purpose: generate a key pair on the token (C_GenerateKeyPair), sensitive and, unless asked
+ * otherwise, not extractable. A private or public key with the same label or id is
+ * KS_KEY_EXISTS. Reads the new key's attributes back; if it is not what was asked for, both
+ * halves are destroyed and the call fails. Never retried. */
+KS_MUST_USE ks_status ks_generate(struct ks_token *token, const struct ks_how *how,
+                                  const struct ks_generate_spec *spec, struct ks_key **out,
+                                  struct ks_error *err);
+
+/* Purpose: destroy the key and the public object with the same id and label. For a generation
+ * that turns out unusable. */
+KS_MUST_USE ks_status ks_key_destroy(struct ks_key *key, const struct ks_how *how,
+                                     struct ks_error *err);
+
+/* Purpose: `len` random bytes from the token, in chunks. */
+KS_MUST_USE ks_status ks_random(struct ks_token *token, const struct ks_how *how, uint8_t *out,
+                                size_t len, struct ks_error *err);
+
+#endif

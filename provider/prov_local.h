@@ -1,0 +1,285 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * prov_local.h - what the files of provider/ share. Functions return 1/0 as OpenSSL's callbacks
+ * do, and have raised their error when they return 0 or NULL, unless their comment says else.
+ */
+#ifndef HSM_PROV_LOCAL_H
+#define HSM_PROV_LOCAL_H
+
+#include <openssl/core.h>
+#include <openssl/core_dispatch.h>
+#include <openssl/core_names.h>
+#include <openssl/evp.h>
+#include <openssl/params.h>
+#include <openssl/types.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+
+#include "../keystore/keystore.h"
+
+#define PROV_NAME "hsm"
+/* What every algorithm of ours is registered with. */
+#define PROV_PROPERTIES "provider=hsm"
+/* Software work on public parts, and hashing, must never come back to us. Merged by libcrypto
+ * with the library context's default properties, so that fips=yes there stays in force. */
+#define PROV_NOT_US "provider!=hsm"
+
+/* --- key types ---------------------------------------------------------------------------------- */
+
+enum prov_key_type { PROV_RSA, PROV_RSA_PSS, PROV_EC, PROV_KEY_TYPES };
+
+/* The private arc for key references, 2.25.<UUID b291fade-7c3b-4ae2-9bc6-66e689d76d81>. One OID
+ * per key type; never reuse or reorder. Text stays under libcrypto's 50 characters. */
+#define PROV_OID_ARC     "2.25.237360554523703387943816228194110369153"
+#define PROV_OID_RSA     PROV_OID_ARC ".1"
+#define PROV_OID_RSA_PSS PROV_OID_ARC ".2"
+#define PROV_OID_EC      PROV_OID_ARC ".3"
+#define PROV_OID_ED25519 PROV_OID_ARC ".4" /* reserved */
+#define PROV_OID_ED448   PROV_OID_ARC ".5" /* reserved */
+
+/* The names under which keymgmt, encoders and decoders of a type are registered. The OID has to
+ * be among the keymgmt's names, or the PEM decoder of OpenSSL 3.5 and later finds no keymgmt. */
+#define PROV_NAMES_RSA     "RSA:rsaEncryption:1.2.840.113549.1.1.1:" PROV_OID_RSA
+#define PROV_NAMES_RSA_PSS "RSA-PSS:RSASSA-PSS:1.2.840.113549.1.1.10:" PROV_OID_RSA_PSS
+#define PROV_NAMES_EC      "EC:id-ecPublicKey:1.2.840.10045.2.1:" PROV_OID_EC
+
+struct prov_type_info {
+    const char *name; /* "RSA", what EVP_PKEY_is_a() is asked with */
+    const char *oid;  /* the reference's OID, dotted */
+    enum ks_key_type ks_type;
+};
+extern const struct prov_type_info prov_types[PROV_KEY_TYPES];
+
+/* --- errors (prov_err.c) ------------------------------------------------------------------------ */
+
+/* Our reason codes; prov_err.c has the text of each. */
+enum prov_reason {
+    PROV_R_CONFIG = 1,      /* the provider's configuration is broken */
+    PROV_R_POLICY,          /* the operation class is not offloaded */
+    PROV_R_UNSUPPORTED,     /* key type, digest, padding ... that we do not have */
+    PROV_R_PARAMETER,       /* a parameter with a bad value */
+    PROV_R_NO_LABEL,        /* generation without a label */
+    PROV_R_REFERENCE,       /* a key reference that is malformed or not permitted */
+    PROV_R_NO_PRIVATE,      /* public key used for a private operation */
+    PROV_R_PRIVATE_EXPORT,  /* the private part cannot leave the HSM */
+    PROV_R_ENCRYPTED,       /* encryption asked for a reference, which holds no secret */
+    PROV_R_SOFTWARE,        /* a public operation in libcrypto failed */
+    PROV_R_VERIFY,          /* what the token returned does not verify */
+    PROV_R_DECRYPT,         /* decryption failed (the one error for that) */
+    PROV_R_TOKEN,           /* the keystore's KS_ codes follow: reason = PROV_R_TOKEN + code */
+};
+
+struct prov_ctx;
+struct prov_key;
+
+/* Purpose: raise one error with a formatted text, which has to say what to do. Strings from
+ * tokens or files must have gone through ks_escape(). */
+void prov_raise(const struct prov_ctx *ctx, enum prov_reason reason, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
+
+/* Purpose: raise a keystore failure: its code as reason, its text as data. */
+void prov_raise_ks(const struct prov_ctx *ctx, const struct ks_error *err);
+
+/* Purpose: the table for OSSL_FUNC_provider_get_reason_strings. */
+const OSSL_ITEM *prov_reason_strings(void);
+
+/* --- configuration and policy (config.c, policy.c) ----------------------------------------------- */
+
+enum prov_class {
+    PROV_CLASS_RSA_SIGN,
+    PROV_CLASS_RSA_OAEP,
+    PROV_CLASS_RSA_PKCS1,
+    PROV_CLASS_RSA_TLS,
+    PROV_CLASS_EC_SIGN,
+    PROV_CLASS_EC_DERIVE,
+    PROV_CLASS_ED_SIGN,
+    PROV_CLASS_KEYGEN,
+    PROV_CLASS_RAND,
+    PROV_CLASSES
+};
+extern const char *const prov_class_names[PROV_CLASSES];
+
+/* Purpose: parse the value of `offload` (NULL: the default) to a set of bits 1 << prov_class.
+ * Returns 0 with a sentence in `why` when it is not valid; raises nothing. */
+int prov_policy_parse(const char *value, unsigned *classes, char *why, size_t why_size);
+
+/* Purpose: refuse (raise, return 0) when the configuration is broken, or does not offload
+ * `class`. `key` is named in the error, and may be NULL. Called at init of every operation. */
+int prov_permits(const struct prov_ctx *ctx, enum prov_class class, const struct prov_key *key);
+
+/* Purpose: refuse (raise, return 0) when the configuration is broken. */
+int prov_usable(const struct prov_ctx *ctx);
+
+struct prov_config {
+    char *module;
+    char *init_args;
+    char *token;
+    char *pin;
+    unsigned sessions;
+    bool check_key_at_load; /* default yes */
+    unsigned offload;       /* set of 1 << prov_class */
+};
+
+/* The keys of the provider's section, one row each; hsmkey check and the man page use it too. */
+struct prov_config_key {
+    const char *name;
+    const char *help;
+};
+extern const struct prov_config_key prov_config_keys[]; /* ends with a NULL name */
+
+/* Purpose: fill `config` from `get`, which returns the value of a key, or NULL. On a broken
+ * value returns 0 with a sentence in `why` that names the key; raises nothing. `config` is
+ * released with prov_config_clear() in either case. */
+int prov_config_read(struct prov_config *config, const char *(*get)(void *arg, const char *key),
+                     void *arg, char *why, size_t why_size);
+void prov_config_clear(struct prov_config *config);
+
+/* Purpose: values that win over the configuration file, for hsmkey, which links the provider in.
+ * Set before the provider is loaded; `value` must stay valid. Not thread-safe. */
+void prov_config_override(const char *key, const char *value);
+
+/* --- the provider's context (provider.c) ----------------------------------------------------------- */
+
+struct prov_ctx {
+    const OSSL_CORE_HANDLE *core;
+    OSSL_LIB_CTX *libctx; /* a child of the application's: its providers, digests, properties */
+    struct prov_config config;
+    char *broken;           /* why the configuration is unusable; NULL: it is fine */
+    struct ks_token *token; /* NULL when broken */
+    OSSL_FUNC_core_new_error_fn *core_new_error;
+    OSSL_FUNC_core_set_error_debug_fn *core_set_error_debug;
+    OSSL_FUNC_core_vset_error_fn *core_vset_error;
+};
+
+/* The provider's entry, also linked into hsmkey as a built-in. */
+int OSSL_provider_init(const OSSL_CORE_HANDLE *handle, const OSSL_DISPATCH *in,
+                       const OSSL_DISPATCH **out, void **provctx);
+
+/* Purpose: the algorithms of one operation (algorithms.c). */
+const OSSL_ALGORITHM *prov_algorithms(const struct prov_ctx *ctx, int operation_id);
+
+/* --- prompts (prompt.c) ------------------------------------------------------------------------------ */
+
+/* Bridges OpenSSL's passphrase callback to the keystore's. Lives on the caller's stack. */
+struct prov_prompt {
+    struct ks_prompt ks;
+    struct ks_how how; /* give &p.how to the keystore */
+    OSSL_PASSPHRASE_CALLBACK *cb;
+    void *cbarg;
+};
+void prov_prompt_init(struct prov_prompt *p, OSSL_PASSPHRASE_CALLBACK *cb, void *cbarg);
+
+/* --- key references (reference.c) -------------------------------------------------------------------- */
+
+/* A parsed reference, plain data; nothing of it has been checked against a token. */
+struct prov_ref {
+    enum prov_key_type type; /* only with has_public */
+    bool has_public;         /* false: a foreign URI-only PEM */
+    char *uri;               /* checked with KS_URI_REFERENCE */
+    unsigned char *id;
+    size_t id_len;
+    EVP_PKEY *pub; /* in the provider's library context; NULL without has_public */
+};
+
+/* Purpose: parse DER that may be a reference: a PKCS#8 PrivateKeyInfo with one of our OIDs, the
+ * bare HSMKeyReference inside it, or the foreign "PKCS#11 Provider URI" SEQUENCE.
+ * `*is_ours` tells whether the DER claims to be a reference at all: when it is false nothing was
+ * raised; when it is true and NULL is returned, the error was. Freed with prov_ref_free(). */
+struct prov_ref *prov_ref_from_der(const struct prov_ctx *ctx, const unsigned char *der,
+                                   size_t len, bool *is_ours);
+void prov_ref_free(struct prov_ref *ref);
+
+/* Purpose: the PKCS#8 DER of a reference to `key`'s private half. `*der` is freed with
+ * OPENSSL_free(). */
+int prov_ref_to_der(const struct prov_key *key, unsigned char **der, size_t *len);
+
+/* --- keys (prov_key.c) -------------------------------------------------------------------------------- */
+
+/* What keymgmt's keydata points to. Immutable once it is shared, but for `priv` of a key that was
+ * loaded lazily. */
+struct prov_key {
+    atomic_int refs;
+    struct prov_ctx *ctx;
+    enum prov_key_type type;
+    EVP_PKEY *pub;        /* the public half, a software key in ctx->libctx; never NULL in use */
+    bool has_private;
+    struct ks_key *priv;  /* NULL while lazy, or without private half: use prov_key_private() */
+    struct prov_ref *ref; /* the reference a lazy key came from, else NULL */
+    CRYPTO_RWLOCK *lock;  /* guards the lazy load */
+    char *uri;            /* as a reference would have it, for messages and encoders */
+    void *ir_secret;      /* implicit rejection: 32 bytes in secure memory, asymcipher_rsa.c */
+};
+
+/* Purpose: an empty key of `type` with one reference. */
+struct prov_key *prov_key_new(struct prov_ctx *ctx, enum prov_key_type type);
+struct prov_key *prov_key_ref(struct prov_key *key);
+void prov_key_free(struct prov_key *key);
+
+/* Purpose: the key that `ref` points to: finds it on the token and compares the public halves, or
+ * (check-key-at-load = no, and the reference has a public half) only notes it. */
+struct prov_key *prov_key_from_ref(struct prov_ctx *ctx, const struct prov_ref *ref,
+                                   const struct ks_how *how);
+
+/* Purpose: wrap a private key that was found on or generated in the token; takes over the
+ * reference to `priv` on success. `pub` is the public half if the caller has it (up-ref'd), NULL
+ * to take it from the token's attributes: RSA numbers; for EC the point, a certificate with the
+ * same id, or CKA_PUBLIC_KEY_INFO, in that order. */
+struct prov_key *prov_key_from_ks(struct prov_ctx *ctx, struct ks_key *priv, EVP_PKEY *pub);
+
+/* Purpose: a public-only key from a token's public object or a certificate object. */
+struct prov_key *prov_key_from_object(struct prov_ctx *ctx, const struct ks_object *object);
+
+/* Purpose: the keystore key, which a lazy key finds now. Raises when there is no private half. */
+struct ks_key *prov_key_private(struct prov_key *key, const struct ks_how *how);
+
+/* What decoder and store hand to keymgmt's load() by reference: OSSL_OBJECT_PARAM_REFERENCE is
+ * the address of a `struct prov_load *`. load() takes what it uses and sets it to NULL; the
+ * producer frees the rest. */
+struct prov_load {
+    struct prov_key *key;    /* ready, or NULL */
+    struct prov_ref *ref;    /* still to be looked up by load(), or NULL */
+    bool failed;             /* looking it up has failed already: load() raises `err` */
+    struct ks_error err;
+};
+
+/* --- digests (digest.c) -------------------------------------------------------------------------------- */
+
+/* One row per digest that we sign with or use in MGF1. */
+struct prov_digest {
+    const char *name; /* "SHA2-256", what EVP_MD_fetch is called with */
+    int nid;
+    enum ks_digest ks;
+    size_t size;
+};
+
+/* Purpose: the row for a digest's name or alias; NULL (nothing raised) when we do not have it. */
+const struct prov_digest *prov_digest_by_name(const struct prov_ctx *ctx, const char *name);
+const struct prov_digest *prov_digest_by_ks(enum ks_digest ks);
+/* Purpose: fetch the library context's own implementation, never ours; freed with EVP_MD_free. */
+EVP_MD *prov_digest_fetch(const struct prov_ctx *ctx, const struct prov_digest *digest,
+                          const char *propq);
+
+/* --- dispatch tables, one per file ----------------------------------------------------------------------- */
+
+extern const OSSL_DISPATCH prov_keymgmt_rsa[];
+extern const OSSL_DISPATCH prov_keymgmt_rsa_pss[];
+extern const OSSL_DISPATCH prov_keymgmt_ec[];
+extern const OSSL_DISPATCH prov_signature_rsa[];
+extern const OSSL_DISPATCH prov_signature_ecdsa[];
+extern const OSSL_DISPATCH prov_asymcipher_rsa[];
+extern const OSSL_DISPATCH prov_store[];
+/* decoders: input=der,structure=PrivateKeyInfo (one a type), input=der,structure=hsm-reference,
+ * and input=pem for the PEM labels that libcrypto does not know */
+extern const OSSL_DISPATCH prov_decoder_der_rsa[];
+extern const OSSL_DISPATCH prov_decoder_der_rsa_pss[];
+extern const OSSL_DISPATCH prov_decoder_der_ec[];
+extern const OSSL_DISPATCH prov_decoder_pem[];
+/* encoders, one set serves all types: PrivateKeyInfo and SubjectPublicKeyInfo in der and pem,
+ * and text; "type-specific" and EncryptedPrivateKeyInfo are there to refuse with the reason */
+extern const OSSL_DISPATCH prov_encoder_pki_der[];
+extern const OSSL_DISPATCH prov_encoder_pki_pem[];
+extern const OSSL_DISPATCH prov_encoder_spki_der[];
+extern const OSSL_DISPATCH prov_encoder_spki_pem[];
+extern const OSSL_DISPATCH prov_encoder_text[];
+
+#endif
