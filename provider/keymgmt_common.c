@@ -156,8 +156,7 @@ int prov_keymgmt_import(void *keydata, int selection, const OSSL_PARAM params[])
         return 0;
     }
     public_name = key->type == PROV_EC ? OSSL_PKEY_PARAM_PUB_KEY : OSSL_PKEY_PARAM_RSA_N;
-    has_public =
-        (selection & PUBLIC) != 0 && OSSL_PARAM_locate_const(params, public_name) != NULL;
+    has_public = (selection & PUBLIC) != 0 && OSSL_PARAM_locate_const(params, public_name) != NULL;
     if (!has_public) {
         if ((selection & OSSL_KEYMGMT_SELECT_KEYPAIR) != 0)
             return 0;

@@ -13,8 +13,6 @@
 #include <string.h>
 
 #include "keymgmt_common.h"
-#include "padding.h"
-#include "signature_common.h"
 
 #define BITS_DEFAULT 2048U
 #define BITS_MIN     1024U
@@ -83,7 +81,8 @@ int prov_gen_set_template(void *genctx, void *templ)
     return 1;
 }
 
-/* --- parameters ------------------------------------------------------------------------------------ */
+/* --- parameters
+ * ------------------------------------------------------------------------------------ */
 
 /* One parameter that the caller may set. */
 typedef int take_fn(struct prov_gen *gen, const OSSL_PARAM *p);
@@ -310,7 +309,8 @@ int prov_gen_set_params(void *genctx, const OSSL_PARAM params[])
     return 1;
 }
 
-/* --- the public half of an RSA-PSS key ---------------------------------------------------------------- */
+/* --- the public half of an RSA-PSS key
+ * ---------------------------------------------------------------- */
 
 /* The numbers of `pub`, and the restrictions that were asked for. */
 static EVP_PKEY *restricted_public(const struct prov_gen *gen, EVP_PKEY *pub)
@@ -346,9 +346,15 @@ out:
     return restricted;
 }
 
-/* --- does the new key sign? ----------------------------------------------------------------------------- */
+/* --- does the new key sign?
+ * ----------------------------------------------------------------------------- */
 
-static const unsigned char test_digest[32] = "a digest to test a new key with";
+/* A DigestInfo of SHA-256 around a digest that is nobody's. */
+static const unsigned char test_info[51] =
+    "\x30\x31\x30\x0d\x06\x09\x60\x86\x48\x01\x65\x03\x04\x02\x01\x05\x00\x04\x20"
+    "a digest to test a new key with";
+static const unsigned char *const test_digest = test_info + 19;
+#define TEST_DIGEST_LEN 32U
 
 static int verify_rsa(const struct prov_ctx *ctx, EVP_PKEY *pub, int padding, const uint8_t *sig,
                       size_t sig_len)
@@ -358,7 +364,7 @@ static int verify_rsa(const struct prov_ctx *ctx, EVP_PKEY *pub, int padding, co
     int ok = pctx != NULL && md != NULL && EVP_PKEY_verify_init(pctx) > 0 &&
              EVP_PKEY_CTX_set_rsa_padding(pctx, padding) > 0 &&
              EVP_PKEY_CTX_set_signature_md(pctx, md) > 0 &&
-             EVP_PKEY_verify(pctx, sig, sig_len, test_digest, sizeof(test_digest)) == 1;
+             EVP_PKEY_verify(pctx, sig, sig_len, test_digest, TEST_DIGEST_LEN) == 1;
 
     EVP_MD_free(md);
     EVP_PKEY_CTX_free(pctx);
@@ -369,24 +375,21 @@ static int verify_rsa(const struct prov_ctx *ctx, EVP_PKEY *pub, int padding, co
 static int test_rsa(const struct prov_ctx *ctx, struct ks_key *priv, EVP_PKEY *pub)
 {
     struct ks_mech mech = {.kind = KS_MECH_RSA_PKCS1};
-    unsigned char info[PROV_DIGEST_INFO_MAX];
-    uint8_t sig[PROV_RSA_MAX_BYTES];
-    size_t sig_len = sizeof(sig), info_len;
+    uint8_t sig[BITS_MAX / 8];
+    size_t sig_len = sizeof(sig);
     int padding = RSA_PKCS1_PADDING;
     struct ks_error err;
     ks_status status;
 
-    info_len = prov_digest_info(prov_digest_by_ks(KS_DIGEST_SHA256), test_digest, info);
-    status = ks_sign(priv, NULL, &mech, info, info_len, sig, &sig_len, &err);
+    status = ks_sign(priv, NULL, &mech, test_info, sizeof(test_info), sig, &sig_len, &err);
     if (status.code == KS_MECHANISM) {
         mech = (struct ks_mech){.kind = KS_MECH_RSA_PSS,
                                 .digest = KS_DIGEST_SHA256,
                                 .mgf1 = KS_DIGEST_SHA256,
-                                .salt_len = sizeof(test_digest)};
+                                .salt_len = TEST_DIGEST_LEN};
         padding = RSA_PKCS1_PSS_PADDING;
         sig_len = sizeof(sig);
-        status =
-            ks_sign(priv, NULL, &mech, test_digest, sizeof(test_digest), sig, &sig_len, &err);
+        status = ks_sign(priv, NULL, &mech, test_digest, TEST_DIGEST_LEN, sig, &sig_len, &err);
     }
     if (!ks_ok(status)) {
         prov_raise_ks(ctx, &err);
@@ -402,16 +405,15 @@ static int test_ec(const struct prov_key *key, struct ks_key *priv)
     size_t sig_len = sizeof(sig);
     struct ks_error err;
 
-    if (!ks_ok(ks_sign(priv, NULL, &mech, test_digest, sizeof(test_digest), sig, &sig_len,
-                       &err))) {
+    if (!ks_ok(ks_sign(priv, NULL, &mech, test_digest, TEST_DIGEST_LEN, sig, &sig_len, &err))) {
         prov_raise_ks(key->ctx, &err);
         return 0;
     }
-    return prov_ecdsa_verify_raw(key->ctx, key->pub, test_digest, sizeof(test_digest), sig,
-                                 sig_len);
+    return prov_ecdsa_verify_raw(key->ctx, key->pub, test_digest, TEST_DIGEST_LEN, sig, sig_len);
 }
 
-/* --- generation ------------------------------------------------------------------------------------------- */
+/* --- generation
+ * ------------------------------------------------------------------------------------------- */
 
 static void no_label(const struct prov_gen *gen)
 {

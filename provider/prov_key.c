@@ -11,9 +11,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "padding.h"
 #include "prov_local.h"
-#include "signature_common.h"
 
 /* The longest URI that a reference may hold. */
 #define URI_MAX 4096
@@ -24,7 +22,8 @@ const struct prov_type_info prov_types[PROV_KEY_TYPES] = {
     [PROV_EC] = {"EC", PROV_OID_EC, KS_KEY_EC},
 };
 
-/* --- curves -------------------------------------------------------------------------------------- */
+/* --- curves --------------------------------------------------------------------------------------
+ */
 
 static const unsigned char oid_p256[] = {0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 7};
 static const unsigned char oid_p384[] = {0x06, 0x05, 0x2b, 0x81, 0x04, 0x00, 0x22};
@@ -77,7 +76,8 @@ const struct prov_curve *prov_curve_of(EVP_PKEY *pub)
     return curve;
 }
 
-/* --- public halves --------------------------------------------------------------------------------- */
+/* --- public halves
+ * --------------------------------------------------------------------------------- */
 
 EVP_PKEY *prov_public_params(const struct prov_ctx *ctx, enum prov_key_type type, int selection,
                              const OSSL_PARAM params[])
@@ -146,8 +146,7 @@ EVP_PKEY *prov_public_spki(const struct prov_ctx *ctx, const uint8_t *der, size_
     return pub;
 }
 
-static EVP_PKEY *public_from_certificate(const struct prov_ctx *ctx, const uint8_t *der,
-                                         size_t len)
+static EVP_PKEY *public_from_certificate(const struct prov_ctx *ctx, const uint8_t *der, size_t len)
 {
     const unsigned char *p = der;
     X509 *cert = X509_new_ex(ctx->libctx, PROV_NOT_US);
@@ -197,7 +196,8 @@ out:
     return out;
 }
 
-/* --- the public half of an EC key on a token ------------------------------------------------------- */
+/* --- the public half of an EC key on a token
+ * ------------------------------------------------------- */
 
 static EVP_PKEY *public_from_point(const struct prov_ctx *ctx, const struct ks_object *object)
 {
@@ -232,8 +232,8 @@ static bool visit_certificate(void *arg, const struct ks_object *object)
     if (search->pub == NULL)
         return true;
     curve = EVP_PKEY_is_a(search->pub, "EC") ? prov_curve_of(search->pub) : NULL;
-    if (curve != NULL && curve == prov_curve_by_der(search->key->ec_params.data,
-                                                    search->key->ec_params.len))
+    if (curve != NULL &&
+        curve == prov_curve_by_der(search->key->ec_params.data, search->key->ec_params.len))
         return false;
     EVP_PKEY_free(search->pub);
     search->pub = NULL;
@@ -262,14 +262,12 @@ static EVP_PKEY *public_from_token_certificate(const struct prov_ctx *ctx, struc
     return search.pub;
 }
 
-static EVP_PKEY *public_from_token(const struct prov_ctx *ctx, struct ks_key *priv,
-                                   const char *uri)
+static EVP_PKEY *public_from_token(const struct prov_ctx *ctx, struct ks_key *priv, const char *uri)
 {
     const struct ks_object *object = ks_key_object(priv);
     EVP_PKEY *pub = NULL;
 
-    if (object->type == KS_KEY_RSA && object->modulus.data != NULL &&
-        object->exponent.data != NULL)
+    if (object->type == KS_KEY_RSA && object->modulus.data != NULL && object->exponent.data != NULL)
         return prov_public_rsa(ctx, object->modulus.data, object->modulus.len,
                                object->exponent.data, object->exponent.len);
     if (object->type == KS_KEY_EC && object->ec_point.data != NULL)
@@ -287,7 +285,8 @@ static EVP_PKEY *public_from_token(const struct prov_ctx *ctx, struct ks_key *pr
     return pub;
 }
 
-/* --- the key itself --------------------------------------------------------------------------------- */
+/* --- the key itself
+ * --------------------------------------------------------------------------------- */
 
 struct prov_key *prov_key_new(struct prov_ctx *ctx, enum prov_key_type type)
 {
@@ -484,8 +483,8 @@ struct prov_key *prov_key_from_object(struct prov_ctx *ctx, const struct ks_obje
         pub = public_from_certificate(ctx, object->value.data, object->value.len);
     else if (object->type == KS_KEY_RSA && object->modulus.data != NULL &&
              object->exponent.data != NULL)
-        pub = prov_public_rsa(ctx, object->modulus.data, object->modulus.len,
-                              object->exponent.data, object->exponent.len);
+        pub = prov_public_rsa(ctx, object->modulus.data, object->modulus.len, object->exponent.data,
+                              object->exponent.len);
     else if (object->type == KS_KEY_EC && object->ec_point.data != NULL)
         pub = public_from_point(ctx, object);
     else if (object->spki.data != NULL)
@@ -514,7 +513,8 @@ err:
     return NULL;
 }
 
-/* --- references --------------------------------------------------------------------------------------- */
+/* --- references
+ * --------------------------------------------------------------------------------------- */
 
 static struct ks_key *find_reference(struct prov_ctx *ctx, const struct prov_ref *ref,
                                      const struct ks_how *how)
