@@ -189,6 +189,14 @@ struct prov_ref *prov_ref_from_der(const struct prov_ctx *ctx, const unsigned ch
                                    size_t len, bool *is_ours);
 void prov_ref_free(struct prov_ref *ref);
 
+/* Purpose: tell whether DER claims to be a reference; its first PROV_REF_HEAD bytes do. Raises
+ * nothing. */
+#define PROV_REF_HEAD 64
+bool prov_ref_claims(const unsigned char *der, size_t len);
+
+/* The most DER that a reference may have. */
+#define PROV_REF_MAX ((size_t)64 * 1024)
+
 /* Purpose: find attribute `name` in the text of a "pkcs11:" URI (path or query) and put its value,
  * percent-decoded, to `out` (`size` bytes) and its length to `*len`. Returns 1 when it is there
  * and fits, 0 when there is none, -1 when it is malformed or too long. Raises nothing, checks

@@ -27,7 +27,6 @@
 
 #include "prov_local.h"
 
-#define REF_DER_MAX ((size_t)64 * 1024)
 #define REF_URI_MAX 4096
 
 /* --- ASN.1 ---------------------------------------------------------------------------------------
@@ -573,6 +572,11 @@ static ref_parser *recognise(const unsigned char *der, size_t len)
     return NULL;
 }
 
+bool prov_ref_claims(const unsigned char *der, size_t len)
+{
+    return recognise(der, len) != NULL;
+}
+
 struct prov_ref *prov_ref_from_der(const struct prov_ctx *ctx, const unsigned char *der, size_t len,
                                    bool *is_ours)
 {
@@ -581,9 +585,9 @@ struct prov_ref *prov_ref_from_der(const struct prov_ctx *ctx, const unsigned ch
     *is_ours = parse != NULL;
     if (parse == NULL)
         return NULL;
-    if (len > REF_DER_MAX) {
+    if (len > PROV_REF_MAX) {
         prov_raise(ctx, PROV_R_REFERENCE, "the key reference has %zu bytes; %zu are possible", len,
-                   REF_DER_MAX);
+                   PROV_REF_MAX);
         return NULL;
     }
     return parse(ctx, der, len);
