@@ -228,6 +228,21 @@ struct prov_ref *prov_ref_from_der(const struct prov_ctx *ctx, const unsigned ch
                                    bool *is_ours);
 void prov_ref_free(struct prov_ref *ref);
 
+/* Purpose: tell whether DER claims to be a reference; its first PROV_REF_HEAD bytes do. Raises
+ * nothing. */
+#define PROV_REF_HEAD 64
+bool prov_ref_claims(const unsigned char *der, size_t len);
+
+/* The most DER that a reference may have. */
+#define PROV_REF_MAX ((size_t)64 * 1024)
+
+/* Purpose: find attribute `name` in the text of a "pkcs11:" URI (path or query) and put its value,
+ * percent-decoded, to `out` (`size` bytes) and its length to `*len`. Returns 1 when it is there
+ * and fits, 0 when there is none, -1 when it is malformed or too long. Raises nothing, checks
+ * nothing else: that is ks_uri_parse()'s work. */
+int prov_uri_attribute(const char *uri, const char *name, unsigned char *out, size_t size,
+                       size_t *len);
+
 /* Purpose: the PKCS#8 DER of a reference to `key`'s private half. `*der` is freed with
  * OPENSSL_free(). */
 int prov_ref_to_der(const struct prov_key *key, unsigned char **der, size_t *len);
@@ -363,5 +378,7 @@ extern const OSSL_DISPATCH prov_encoder_pki_pem[];
 extern const OSSL_DISPATCH prov_encoder_spki_der[];
 extern const OSSL_DISPATCH prov_encoder_spki_pem[];
 extern const OSSL_DISPATCH prov_encoder_text[];
+extern const OSSL_DISPATCH prov_encoder_traditional[]; /* refuses: type-specific, pkcs1, X9.62 */
+extern const OSSL_DISPATCH prov_encoder_encrypted[];   /* refuses: EncryptedPrivateKeyInfo */
 
 #endif
