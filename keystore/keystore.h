@@ -185,8 +185,7 @@ KS_MUST_USE ks_status ks_token_facts(struct ks_token *token, const struct ks_how
 /* Purpose: call `visit` for every token of a module, without login; stops when it returns false.
  * No tokens is success. */
 KS_MUST_USE ks_status ks_module_tokens(const char *module, const char *init_args,
-                                       bool (*visit)(void *arg,
-                                                     const struct ks_token_facts *facts),
+                                       bool (*visit)(void *arg, const struct ks_token_facts *facts),
                                        void *arg, struct ks_error *err);
 
 /* --- mechanisms ------------------------------------------------------------------------------- */
@@ -267,9 +266,8 @@ void ks_object_free(struct ks_object *object);
 /* Purpose: write the URI of an object. `size` is the room at `out` with NUL; an URI that does
  * not fit is KS_URI. With KS_URI_DETAIL_REFERENCE `facts` may be NULL. */
 KS_MUST_USE ks_status ks_object_uri(const struct ks_object *object,
-                                    const struct ks_token_facts *facts,
-                                    enum ks_uri_detail detail, char *out, size_t size,
-                                    struct ks_error *err);
+                                    const struct ks_token_facts *facts, enum ks_uri_detail detail,
+                                    char *out, size_t size, struct ks_error *err);
 
 /* Purpose: call `visit` for every private key, public key and certificate on the token that
  * matches `uri` (NULL: all of them); stops when it returns false. Private keys are completed with
@@ -280,7 +278,8 @@ KS_MUST_USE ks_status ks_token_objects(struct ks_token *token, const struct ks_h
                                        bool (*visit)(void *arg, const struct ks_object *object),
                                        void *arg, struct ks_error *err);
 
-/* --- keys --------------------------------------------------------------------------------------- */
+/* --- keys ---------------------------------------------------------------------------------------
+ */
 
 struct ks_key; /* a private key on a token, reference-counted */
 
@@ -325,7 +324,8 @@ bool ks_key_proved(struct ks_key *key);
 void ks_key_set_refused(struct ks_key *key, const struct ks_mech *mech);
 bool ks_key_refused(struct ks_key *key, const struct ks_mech *mech);
 
-/* --- operations ----------------------------------------------------------------------------------- */
+/* --- operations
+ * ----------------------------------------------------------------------------------- */
 
 /* Purpose: one private-key signature (C_SignInit, C_Sign). `*out_len` is the room at `out` and
  * becomes the length. RSA needs the modulus' size, ECDSA twice the order's. Raw RSA (here and in
@@ -346,12 +346,12 @@ KS_MUST_USE ks_status ks_decrypt(struct ks_key *key, const struct ks_how *how,
 struct ks_generate_spec {
     enum ks_key_type type;
     unsigned rsa_bits;
-    uint8_t rsa_exponent[8]; /* big-endian */
-    size_t rsa_exponent_len; /* 0: 65537 */
+    uint8_t rsa_exponent[8];  /* big-endian */
+    size_t rsa_exponent_len;  /* 0: 65537 */
     const uint8_t *ec_params; /* DER of the curve's OID, borrowed */
     size_t ec_params_len;
     const char *label; /* required */
-    const uint8_t *id; /* NULL: 16 random bytes from the token */
+    const uint8_t *id; /* NULL: 16 random bytes */
     size_t id_len;
     bool sign, decrypt, derive;
     bool extractable;

@@ -1,2 +1,251 @@
-/* SPDX-License-Identifier: Apache-2.0 */
-#include "keystore.h"
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * ks_generate.c - key pairs made on the token, and destroyed there. Never run twice: a lost answer
+ * may have left a key behind. What fails half-way is cleaned up by its id.
+ */
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+
+#include "ks_internal.h"
+
+#define ID_DEFAULT_LEN 16
+
+struct generation {
+    const struct ks_generate_spec *spec;
+    CK_ATTRIBUTE label, id;
+    struct ks_object *object;
+    CK_OBJECT_HANDLE handle;
+};
+
+static const CK_OBJECT_CLASS both_halves[] = {CKO_PRIVATE_KEY, CKO_PUBLIC_KEY};
+
+/* --- does it exist already -------------------------------------------------------------------- */
+
+static ks_status exists_step(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION_HANDLE session,
+                             CK_OBJECT_HANDLE key)
+{
+    const struct generation *g = op->arg;
+    char text[128];
+
+    (void)key;
+    for (int half = 0; half < 2; half++) {
+        for (int by_id = 0; by_id < 2; by_id++) {
+            CK_OBJECT_CLASS klass = both_halves[half];
+            CK_ATTRIBUTE template[2] = {{CKA_CLASS, &klass, sizeof(klass)},
+                                        by_id ? g->id : g->label};
+            CK_OBJECT_HANDLE found;
+            CK_ULONG count;
+            ks_status st = ks_object_search(op, fn, session, template, 2, &found, 1, &count);
+
+            if (!ks_ok(st))
+                return st;
+            if (count > 0)
+                return ks_fail_token(
+                    op->err, op->token, KS_KEY_EXISTS,
+                    "a %s key with the same %s exists already ('%s'); choose another",
+                    half == 0 ? "private" : "public", by_id ? "id" : "label",
+                    ks_escape(text, sizeof(text), g->label.pValue, g->label.ulValueLen));
+        }
+    }
+    return KS_SUCCESS;
+}
+
+/* --- clean-up -----------------------------------------------------------------------------------
+ */
+
+/* Destroy both halves that carry this id and label. Best effort: it follows a failure, whose
+ * report must not be overwritten. Returns how many objects are left. */
+static CK_ULONG destroy_pair(CK_FUNCTION_LIST *fn, struct ks_token *token,
+                             CK_SESSION_HANDLE session, const CK_ATTRIBUTE *label,
+                             const CK_ATTRIBUTE *id)
+{
+    struct ks_op quiet = {.token = token};
+    CK_ULONG left = 0;
+
+    for (int half = 0; half < 2; half++) {
+        CK_OBJECT_CLASS klass = both_halves[half];
+        CK_ATTRIBUTE template[3] = {{CKA_CLASS, &klass, sizeof(klass)}};
+        CK_OBJECT_HANDLE found[4];
+        CK_ULONG n = 1, count = 0;
+
+        if (id->ulValueLen > 0)
+            template[n++] = *id;
+        if (label->ulValueLen > 0)
+            template[n++] = *label;
+        if (n == 1 || !ks_ok(ks_object_search(&quiet, fn, session, template, n, found, 4, &count)))
+            continue;
+        for (CK_ULONG i = 0; i < count; i++)
+            if (fn->C_DestroyObject(session, found[i]) != CKR_OK)
+                left++;
+    }
+    return left;
+}
+
+/* --- generation
+ * ------------------------------------------------------------------------------------ */
+
+/* Is what the token made what was asked for? Some modules drop attributes and say OK. */
+static ks_status check_made(struct ks_op *op, const struct generation *g)
+{
+    const struct ks_generate_spec *spec = g->spec;
+    const struct ks_object *o = g->object;
+    const char *wrong = NULL;
+
+    if (o->type != spec->type)
+        wrong = "is of another type";
+    else if (o->label_len != g->label.ulValueLen ||
+             memcmp(o->label, g->label.pValue, o->label_len) != 0)
+        wrong = "has another label (CKA_LABEL)";
+    else if (o->id.len != g->id.ulValueLen || memcmp(o->id.data, g->id.pValue, o->id.len) != 0)
+        wrong = "has another id (CKA_ID)";
+    else if (spec->sign && !o->can_sign)
+        wrong = "cannot sign (CKA_SIGN is false)";
+    else if (spec->decrypt && !o->can_decrypt)
+        wrong = "cannot decrypt (CKA_DECRYPT is false)";
+    else if (spec->derive && !o->can_derive)
+        wrong = "cannot derive (CKA_DERIVE is false)";
+    else if (!o->sensitive)
+        wrong = "is readable (CKA_SENSITIVE is false)";
+    else if (o->extractable && !spec->extractable)
+        wrong = "can be extracted (CKA_EXTRACTABLE is true)";
+    if (wrong == NULL)
+        return KS_SUCCESS;
+    return ks_fail_token(op->err, op->token, KS_TOKEN,
+                         "C_GenerateKeyPair: the new key %s, though asked for otherwise; it was "
+                         "destroyed again",
+                         wrong);
+}
+
+static void add(CK_ATTRIBUTE *template, CK_ULONG *n, CK_ATTRIBUTE_TYPE type, const void *value,
+                size_t len)
+{
+    template[(*n)++] = (CK_ATTRIBUTE){type, (void *)value, len};
+}
+
+static CK_RV generate_pair(struct generation *g, CK_FUNCTION_LIST *fn, CK_SESSION_HANDLE session)
+{
+    static const CK_BBOOL yes = CK_TRUE, no = CK_FALSE;
+    static const uint8_t f4[] = {1, 0, 1};
+    const struct ks_generate_spec *spec = g->spec;
+    bool rsa = spec->type == KS_KEY_RSA;
+    CK_MECHANISM mechanism = {ks_mech_type(rsa ? KS_MECH_RSA_KEYGEN : KS_MECH_EC_KEYGEN), NULL, 0};
+    CK_OBJECT_HANDLE public_handle = CK_INVALID_HANDLE;
+    CK_ATTRIBUTE pub[8], priv[10];
+    CK_ULONG np = 0, ns = 0, bits = spec->rsa_bits;
+
+    /* Nothing more than needed, and for EC nothing of ENCRYPT, WRAP or RECOVER: tokens fail, or
+     * make unusable keys, for attributes in the wrong half. */
+    add(pub, &np, CKA_TOKEN, &yes, sizeof(yes));
+    pub[np++] = g->label;
+    pub[np++] = g->id;
+    add(pub, &np, CKA_VERIFY, spec->sign ? &yes : &no, sizeof(yes));
+    if (rsa) {
+        add(pub, &np, CKA_ENCRYPT, spec->decrypt ? &yes : &no, sizeof(yes));
+        add(pub, &np, CKA_MODULUS_BITS, &bits, sizeof(bits));
+        if (spec->rsa_exponent_len > 0)
+            add(pub, &np, CKA_PUBLIC_EXPONENT, spec->rsa_exponent, spec->rsa_exponent_len);
+        else
+            add(pub, &np, CKA_PUBLIC_EXPONENT, f4, sizeof(f4));
+    } else {
+        add(pub, &np, CKA_EC_PARAMS, spec->ec_params, spec->ec_params_len);
+    }
+    add(priv, &ns, CKA_TOKEN, &yes, sizeof(yes));
+    add(priv, &ns, CKA_PRIVATE, &yes, sizeof(yes));
+    add(priv, &ns, CKA_SENSITIVE, &yes, sizeof(yes));
+    add(priv, &ns, CKA_EXTRACTABLE, spec->extractable ? &yes : &no, sizeof(yes));
+    priv[ns++] = g->label;
+    priv[ns++] = g->id;
+    add(priv, &ns, CKA_SIGN, spec->sign ? &yes : &no, sizeof(yes));
+    if (rsa)
+        add(priv, &ns, CKA_DECRYPT, spec->decrypt ? &yes : &no, sizeof(yes));
+    else
+        add(priv, &ns, CKA_DERIVE, spec->derive ? &yes : &no, sizeof(yes));
+    return fn->C_GenerateKeyPair(session, &mechanism, pub, np, priv, ns, &public_handle,
+                                 &g->handle);
+}
+
+static ks_status generate_step(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION_HANDLE session,
+                               CK_OBJECT_HANDLE key)
+{
+    struct generation *g = op->arg;
+    ks_status st;
+
+    (void)key;
+    st = ks_op_rv(op, "C_GenerateKeyPair", generate_pair(g, fn, session));
+    if (ks_ok(st))
+        st = ks_object_read(op, fn, session, g->handle, KS_CLASS_PRIVATE, true, &g->object);
+    if (ks_ok(st))
+        st = check_made(op, g);
+    if (!ks_ok(st))
+        (void)destroy_pair(fn, op->token, session, &g->label, &g->id);
+    return st;
+}
+
+ks_status ks_generate(struct ks_token *token, const struct ks_how *how,
+                      const struct ks_generate_spec *spec, struct ks_key **out,
+                      struct ks_error *err)
+{
+    uint8_t random_id[ID_DEFAULT_LEN];
+    struct generation g = {.spec = spec};
+    struct ks_op look = {.token = token, .step = exists_step, .arg = &g, .how = how, .err = err};
+    struct ks_op make = {.token = token,
+                         .step = generate_step,
+                         .arg = &g,
+                         .how = how,
+                         .err = err,
+                         .once = true,
+                         .read_write = true};
+    ks_status st;
+
+    if (spec->label == NULL || spec->label[0] == '\0')
+        return ks_fail(err, KS_CONFIG, "a new key needs a label");
+    if (spec->type != KS_KEY_RSA && spec->type != KS_KEY_EC)
+        return ks_fail(err, KS_MECHANISM, "keys of this type cannot be generated");
+    g.label = (CK_ATTRIBUTE){CKA_LABEL, (void *)spec->label, strlen(spec->label)};
+    g.id = (CK_ATTRIBUTE){CKA_ID, (void *)spec->id, spec->id_len};
+    if (spec->id == NULL || spec->id_len == 0) {
+        /* unique, not secret */
+        if (getrandom(random_id, sizeof(random_id), 0) != (ssize_t)sizeof(random_id))
+            return ks_fail(err, KS_INTERNAL, "getrandom failed");
+        g.id = (CK_ATTRIBUTE){CKA_ID, random_id, sizeof(random_id)};
+    }
+    st = ks_op_run(&look);
+    if (ks_ok(st))
+        st = ks_op_run(&make);
+    if (ks_ok(st))
+        st = ks_key_make(token, g.object, g.handle, make.epoch, out, err);
+    if (!ks_ok(st))
+        ks_object_free(g.object);
+    return st;
+}
+
+/* --- destruction
+ * --------------------------------------------------------------------------------------- */
+
+static ks_status destroy_step(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION_HANDLE session,
+                              CK_OBJECT_HANDLE handle)
+{
+    const struct ks_object *o = op->key->object;
+    CK_ATTRIBUTE label = {CKA_LABEL, o->label, o->label_len};
+    CK_ATTRIBUTE id = {CKA_ID, o->id.data, o->id.len};
+    ks_status st = ks_op_rv(op, "C_DestroyObject", fn->C_DestroyObject(session, handle));
+
+    if (ks_ok(st) && destroy_pair(fn, op->token, session, &label, &id) > 0)
+        st = ks_fail_token(op->err, op->token, KS_TOKEN,
+                           "C_DestroyObject: the public half could not be destroyed");
+    return st;
+}
+
+ks_status ks_key_destroy(struct ks_key *key, const struct ks_how *how, struct ks_error *err)
+{
+    struct ks_op op = {.token = key->token,
+                       .key = key,
+                       .step = destroy_step,
+                       .how = how,
+                       .err = err,
+                       .once = true,
+                       .read_write = true};
+
+    return ks_op_run(&op);
+}

@@ -1,2 +1,282 @@
-/* SPDX-License-Identifier: Apache-2.0 */
-#include "keystore.h"
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * ks_key.c - private keys: found once, used by handle, found again when the handle belongs to
+ * another epoch. A key that is found again must be the same key: handles and names are reused.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "ks_internal.h"
+
+ks_status ks_key_make(struct ks_token *token, struct ks_object *object, CK_OBJECT_HANDLE handle,
+                      uint64_t epoch, struct ks_key **out, struct ks_error *err)
+{
+    struct ks_key *key = calloc(1, sizeof(*key));
+
+    if (key == NULL)
+        return ks_no_memory(err);
+    atomic_init(&key->refs, 1);
+    key->token = ks_token_ref(token);
+    key->object = object;
+    key->handle = handle;
+    key->epoch = epoch;
+    *out = key;
+    return KS_SUCCESS;
+}
+
+struct ks_key *ks_key_ref(struct ks_key *key)
+{
+    atomic_fetch_add(&key->refs, 1);
+    return key;
+}
+
+void ks_key_free(struct ks_key *key)
+{
+    if (key == NULL || atomic_fetch_sub(&key->refs, 1) != 1)
+        return;
+    ks_token_free(key->token);
+    ks_object_free(key->object);
+    free((void *)key->expect.public_part);
+    free(key);
+}
+
+const struct ks_object *ks_key_object(const struct ks_key *key)
+{
+    return key->object;
+}
+
+struct ks_token *ks_key_token(const struct ks_key *key)
+{
+    return key->token;
+}
+
+void ks_key_forget(struct ks_key *key, uint64_t epoch)
+{
+    pthread_mutex_lock(&key->token->lock);
+    if (key->epoch == epoch)
+        key->epoch = 0;
+    pthread_mutex_unlock(&key->token->lock);
+}
+
+/* --- the public half ---------------------------------------------------------------------------
+ */
+
+static const struct ks_bytes *public_part(const struct ks_object *o)
+{
+    return o->type == KS_KEY_RSA ? &o->modulus : &o->ec_point;
+}
+
+/* Compare what the token shows with what is expected. `*proved`: it showed something. */
+static ks_status check_public(const struct ks_key *key, const struct ks_object *o, bool *proved,
+                              struct ks_error *err)
+{
+    const struct ks_bytes *have = public_part(o);
+    char name[256];
+
+    *proved = false;
+    if (key->expect.public_part == NULL || have->len == 0)
+        return KS_SUCCESS;
+    if (have->len != key->expect.public_len ||
+        memcmp(have->data, key->expect.public_part, have->len) != 0)
+        return ks_fail_token(err, key->token, KS_KEY_MISMATCH,
+                             "key %s: its public half is not the expected one; the key was "
+                             "replaced, or the key reference belongs to another token: make a new "
+                             "reference (hsmkey reference)",
+                             ks_object_name(o, name, sizeof(name)));
+    *proved = true;
+    return KS_SUCCESS;
+}
+
+ks_status ks_key_expect(struct ks_key *key, const struct ks_expect *expect, struct ks_error *err)
+{
+    char *copy = ks_strdup_n(expect->public_part, expect->public_len);
+    uint64_t epoch;
+    ks_status st;
+    bool proved;
+
+    if (copy == NULL)
+        return ks_no_memory(err);
+    free((void *)key->expect.public_part);
+    key->expect = *expect;
+    key->expect.public_part = (const uint8_t *)copy;
+    pthread_mutex_lock(&key->token->lock);
+    epoch = key->epoch;
+    pthread_mutex_unlock(&key->token->lock);
+    st = check_public(key, key->object, &proved, err);
+    if (ks_ok(st) && proved)
+        atomic_store(&key->proved, epoch);
+    return st;
+}
+
+bool ks_key_proved(struct ks_key *key)
+{
+    uint64_t epoch;
+
+    pthread_mutex_lock(&key->token->lock);
+    epoch = key->token->epoch;
+    pthread_mutex_unlock(&key->token->lock);
+    return epoch != 0 && atomic_load(&key->proved) == epoch;
+}
+
+/* --- what the token refused --------------------------------------------------------------------
+ */
+
+void ks_key_set_refused(struct ks_key *key, const struct ks_mech *mech)
+{
+    static _Atomic unsigned next;
+    uint32_t hash = ks_mech_hash(mech);
+
+    if (!ks_key_refused(key, mech))
+        atomic_store(&key->refused[atomic_fetch_add(&next, 1) % KS_REFUSED_MAX], hash);
+}
+
+bool ks_key_refused(struct ks_key *key, const struct ks_mech *mech)
+{
+    uint32_t hash = ks_mech_hash(mech);
+
+    for (size_t i = 0; i < KS_REFUSED_MAX; i++)
+        if (atomic_load_explicit(&key->refused[i], memory_order_relaxed) == hash)
+            return true;
+    return false;
+}
+
+/* --- finding
+ * --------------------------------------------------------------------------------------- */
+
+/* Two matches: say which, so that the user can tell them apart. */
+static ks_status ambiguous(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION_HANDLE session,
+                           const CK_OBJECT_HANDLE *found)
+{
+    struct ks_object *a = NULL, *b = NULL;
+    char an[256] = "?", bn[256] = "?";
+
+    if (ks_ok(ks_object_read(op, fn, session, found[0], KS_CLASS_PRIVATE, false, &a)))
+        ks_object_name(a, an, sizeof(an));
+    if (ks_ok(ks_object_read(op, fn, session, found[1], KS_CLASS_PRIVATE, false, &b)))
+        ks_object_name(b, bn, sizeof(bn));
+    ks_object_free(a);
+    ks_object_free(b);
+    op->rv = CKR_OK;
+    return ks_fail_token(op->err, op->token, KS_KEY_AMBIGUOUS,
+                         "more than one private key matches: %s and %s; name one of them by id= "
+                         "and object=",
+                         an, bn);
+}
+
+static ks_status not_found(struct ks_op *op, const char *wanted)
+{
+    const struct ks_token *t = op->token;
+
+    return ks_fail_token(op->err, t, KS_KEY_NOT_FOUND, "no private key %s%s", wanted,
+                         t->facts.login_required && !t->facts.protected_path && t->pin == NULL
+                             ? "; private keys show only after login: set pin = file:/path in the "
+                               "provider's section"
+                             : "; 'hsmkey list' shows what is there");
+}
+
+static ks_status search_private(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION_HANDLE session,
+                                const CK_ATTRIBUTE *label, const CK_ATTRIBUTE *id,
+                                const char *wanted, CK_OBJECT_HANDLE *out)
+{
+    CK_OBJECT_CLASS klass = CKO_PRIVATE_KEY;
+    CK_ATTRIBUTE template[3] = {{CKA_CLASS, &klass, sizeof(klass)}};
+    CK_OBJECT_HANDLE found[2];
+    CK_ULONG n = 1, count = 0;
+    ks_status st;
+
+    if (label != NULL)
+        template[n++] = *label;
+    if (id != NULL)
+        template[n++] = *id;
+    st = ks_object_search(op, fn, session, template, n, found, 2, &count);
+    if (!ks_ok(st))
+        return st;
+    if (count == 0)
+        return not_found(op, wanted);
+    if (count > 1)
+        return ambiguous(op, fn, session, found);
+    *out = found[0];
+    return KS_SUCCESS;
+}
+
+ks_status ks_key_locate(struct ks_op *op, CK_FUNCTION_LIST *fn, const struct ks_session *session,
+                        struct ks_key *key, CK_OBJECT_HANDLE *handle)
+{
+    const struct ks_object *was = key->object;
+    CK_ATTRIBUTE label = {CKA_LABEL, was->label, was->label_len};
+    CK_ATTRIBUTE id = {CKA_ID, was->id.data, was->id.len};
+    struct ks_object *is = NULL;
+    char name[256];
+    bool proved;
+    ks_status st;
+
+    st = search_private(op, fn, session->handle, was->label_len > 0 ? &label : NULL,
+                        was->id.len > 0 ? &id : NULL, ks_object_name(was, name, sizeof(name)),
+                        handle);
+    if (!ks_ok(st))
+        return st;
+    st = ks_object_read(op, fn, session->handle, *handle, KS_CLASS_PRIVATE, true, &is);
+    if (!ks_ok(st))
+        return st;
+    if (is->type != was->type)
+        st = ks_fail_token(op->err, op->token, KS_KEY_MISMATCH,
+                           "key %s is of another type than before", name);
+    else
+        st = check_public(key, is, &proved, op->err);
+    ks_object_free(is);
+    if (!ks_ok(st))
+        return st;
+    pthread_mutex_lock(&key->token->lock);
+    key->handle = *handle;
+    key->epoch = session->epoch;
+    pthread_mutex_unlock(&key->token->lock);
+    if (proved)
+        atomic_store(&key->proved, session->epoch);
+    return KS_SUCCESS;
+}
+
+struct find {
+    const struct ks_uri *uri;
+    struct ks_object *object;
+    CK_OBJECT_HANDLE handle;
+};
+
+static ks_status find_step(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION_HANDLE session,
+                           CK_OBJECT_HANDLE key)
+{
+    struct find *f = op->arg;
+    char wanted[512];
+    ks_status st;
+
+    (void)key;
+    st = search_private(op, fn, session, ks_uri_attribute(f->uri, CKA_LABEL),
+                        ks_uri_attribute(f->uri, CKA_ID),
+                        ks_escape(wanted, sizeof(wanted), f->uri->text, SIZE_MAX), &f->handle);
+    if (!ks_ok(st))
+        return st;
+    return ks_object_read(op, fn, session, f->handle, KS_CLASS_PRIVATE, true, &f->object);
+}
+
+ks_status ks_key_find(struct ks_token *token, const struct ks_how *how, const struct ks_uri *uri,
+                      struct ks_key **out, struct ks_error *err)
+{
+    struct find f = {.uri = uri};
+    struct ks_op op = {.token = token, .step = find_step, .arg = &f, .how = how, .err = err};
+    enum ks_class klass = ks_uri_class(uri);
+    ks_status st;
+
+    if (klass != KS_CLASS_ANY && klass != KS_CLASS_PRIVATE)
+        return ks_fail(err, KS_URI, "PKCS#11 URI: a private key is wanted, but type= says else");
+    if (!ks_uri_names_object(uri))
+        return ks_fail(err, KS_URI, "PKCS#11 URI: names no key; add object= or id=");
+    st = ks_token_matches(token, how, uri, err);
+    if (!ks_ok(st))
+        return st;
+    st = ks_op_run(&op);
+    if (!ks_ok(st))
+        return st;
+    st = ks_key_make(token, f.object, f.handle, op.epoch, out, err);
+    if (!ks_ok(st))
+        ks_object_free(f.object);
+    return st;
+}

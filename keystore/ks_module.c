@@ -1,2 +1,347 @@
-/* SPDX-License-Identifier: Apache-2.0 */
-#include "keystore.h"
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * ks_module.c - PKCS#11 modules are process-wide: each is loaded and initialised once, whatever
+ * number of library contexts use it, and never unmapped. Also here: the gate that every call
+ * passes, what happens around fork(), and the end of the process.
+ */
+#include <errno.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "ks_internal.h"
+
+/* How long the end of the process waits for calls in flight before it leaves them alone. */
+#define SHUTDOWN_WAIT_MS 1000
+
+static pthread_mutex_t registry_mutex = PTHREAD_MUTEX_INITIALIZER;
+static struct ks_module *modules; /* registry lock */
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+static bool handlers_ready;
+static atomic_uint generation;
+static _Atomic(const struct ks_hooks *) hooks;
+static atomic_bool shut_down;
+static _Thread_local unsigned inside;
+
+/* Modules whose behaviour towards the process needs care; matched within the file name. */
+static const struct {
+    const char *file_name;
+    bool sends_sigpipe;
+} quirks[] = {
+    /* writes to its socket without MSG_NOSIGNAL */
+    {"p11-kit-client", true},
+};
+
+void ks_set_hooks(const struct ks_hooks *new_hooks)
+{
+    atomic_store(&hooks, new_hooks);
+}
+
+bool ks_inside_module(void)
+{
+    return inside > 0;
+}
+
+unsigned ks_generation(void)
+{
+    return atomic_load_explicit(&generation, memory_order_relaxed);
+}
+
+void ks_registry_lock(void)
+{
+    pthread_mutex_lock(&registry_mutex);
+}
+
+void ks_registry_unlock(void)
+{
+    pthread_mutex_unlock(&registry_mutex);
+}
+
+/* In the child only this thread exists: other threads' locks, calls in flight and sessions are
+ * the parent's business. */
+static void atfork_child(void)
+{
+    pthread_mutex_init(&registry_mutex, NULL);
+    atomic_fetch_add(&generation, 1);
+    for (struct ks_module *m = modules; m != NULL; m = m->next) {
+        pthread_mutex_init(&m->init_lock, NULL);
+        atomic_store(&m->in_flight, inside > 0 ? 1U : 0U);
+    }
+    ks_tokens_forked();
+}
+
+static void init_once(void)
+{
+    handlers_ready = pthread_atfork(ks_registry_lock, ks_registry_unlock, atfork_child) == 0;
+}
+
+static char *canonical(const char *path)
+{
+    char *real = strchr(path, '/') != NULL ? realpath(path, NULL) : NULL;
+
+    return real != NULL ? real : strdup(path);
+}
+
+static bool same_string(const char *a, const char *b)
+{
+    return strcmp(a != NULL ? a : "", b != NULL ? b : "") == 0;
+}
+
+static void module_destroy(struct ks_module *m)
+{
+    if (m == NULL)
+        return;
+    pthread_mutex_destroy(&m->init_lock);
+    free(m->path);
+    free(m->key);
+    free(m->init_args);
+    free(m);
+}
+
+static struct ks_module *module_new(const char *path, const char *init_args)
+{
+    struct ks_module *m = calloc(1, sizeof(*m));
+    const char *base;
+
+    if (m == NULL)
+        return NULL;
+    pthread_mutex_init(&m->init_lock, NULL);
+    m->refs = 1;
+    m->path = strdup(path);
+    m->key = canonical(path);
+    m->init_args = init_args != NULL ? strdup(init_args) : NULL;
+    if (m->path == NULL || m->key == NULL || (init_args != NULL && m->init_args == NULL)) {
+        module_destroy(m);
+        return NULL;
+    }
+    base = strrchr(path, '/');
+    base = base != NULL ? base + 1 : path;
+    for (size_t i = 0; i < sizeof(quirks) / sizeof(quirks[0]); i++)
+        if (strstr(base, quirks[i].file_name) != NULL)
+            m->sends_sigpipe = quirks[i].sends_sigpipe;
+    return m;
+}
+
+ks_status ks_module_get(const char *path, const char *init_args, struct ks_module **out,
+                        struct ks_error *err)
+{
+    struct ks_module *m, *fresh;
+    ks_status st = KS_SUCCESS;
+
+    pthread_once(&once, init_once);
+    if (!handlers_ready)
+        return ks_no_memory(err);
+    fresh = module_new(path, init_args);
+    if (fresh == NULL)
+        return ks_no_memory(err);
+    ks_registry_lock();
+    for (m = modules; m != NULL; m = m->next)
+        if (strcmp(m->key, fresh->key) == 0)
+            break;
+    if (m == NULL) {
+        m = fresh;
+        fresh = NULL;
+        m->next = modules;
+        modules = m;
+    } else if (!same_string(m->init_args, init_args) && m->refs > 0) {
+        st = ks_fail(err, KS_CONFIG,
+                     "module %s is already in use in this process with other "
+                     "pkcs11-init-args: a module is initialised once per process",
+                     m->path);
+    } else {
+        m->refs++;
+        if (!same_string(m->init_args, init_args)) {
+            /* nobody uses it at present: the new owner's arguments count */
+            char *old = m->init_args;
+
+            m->init_args = fresh->init_args;
+            fresh->init_args = old;
+        }
+    }
+    ks_registry_unlock();
+    module_destroy(fresh);
+    if (ks_ok(st))
+        *out = m;
+    return st;
+}
+
+static bool initialised_here(struct ks_module *m)
+{
+    return atomic_load_explicit(&m->initialized, memory_order_acquire) == ks_generation() + 1;
+}
+
+/* Finalise after the calls in flight are through; after a bounded time leave the module alone:
+ * a thread that is still inside it must not find it gone. */
+static void module_finalize(struct ks_module *m)
+{
+    const struct timespec pause = {.tv_nsec = 1000000};
+
+    atomic_store(&m->closing, true);
+    if (initialised_here(m)) {
+        for (int i = 0; i < SHUTDOWN_WAIT_MS && atomic_load(&m->in_flight) > 0; i++)
+            nanosleep(&pause, NULL);
+        if (atomic_load(&m->in_flight) == 0) {
+            const struct ks_hooks *h = atomic_load(&hooks);
+            void *cookie = h != NULL ? h->enter() : NULL;
+
+            inside++;
+            (void)m->fn->C_Finalize(NULL);
+            inside--;
+            if (h != NULL)
+                h->leave(cookie);
+            atomic_store(&m->initialized, 0);
+        }
+    }
+}
+
+void ks_shutdown(void)
+{
+    if (atomic_exchange(&shut_down, true))
+        return;
+    /* Without the registry lock: another thread may hold it for ever at this point. Entries are
+     * never removed. */
+    for (struct ks_module *m = modules; m != NULL; m = m->next)
+        module_finalize(m);
+}
+
+void ks_module_put(struct ks_module *m)
+{
+    bool last;
+
+    if (m == NULL)
+        return;
+    ks_registry_lock();
+    last = --m->refs == 0;
+    ks_registry_unlock();
+    /* An unload in a running process. The entry stays for the next one who loads it. */
+    if (last && !atomic_load(&shut_down)) {
+        pthread_mutex_lock(&m->init_lock);
+        ks_registry_lock();
+        last = m->refs == 0;
+        ks_registry_unlock();
+        if (last) {
+            module_finalize(m);
+            atomic_store(&m->closing, false);
+        }
+        pthread_mutex_unlock(&m->init_lock);
+    }
+}
+
+static ks_status module_load(struct ks_module *m, struct ks_error *err)
+{
+    const char *why;
+
+    if (m->fn != NULL)
+        return KS_SUCCESS;
+    m->fn = p11_kit_module_load(m->path, 0);
+    if (m->fn != NULL)
+        return KS_SUCCESS;
+    why = p11_kit_message();
+    return ks_fail(err, KS_MODULE,
+                   "cannot load the PKCS#11 module %s: %s; check pkcs11-module in the provider's "
+                   "section (a path, or a file name in p11-kit's module folder)",
+                   m->path, why != NULL ? why : strerror(errno));
+}
+
+static ks_status module_initialize(struct ks_module *m, struct ks_error *err)
+{
+    CK_C_INITIALIZE_ARGS args = {.flags = CKF_OS_LOCKING_OK};
+    struct ks_gate gate;
+    ks_status st;
+    CK_RV rv;
+
+    st = ks_gate_enter(&gate, m, err);
+    if (!ks_ok(st))
+        return st;
+    args.pReserved = m->init_args;
+    rv = m->fn->C_Initialize(&args);
+    ks_gate_leave(&gate);
+    if (rv == CKR_OK) {
+        static atomic_bool registered;
+
+        /* Right after C_Initialize, so that it runs before the module's own destructors. */
+        if (!atomic_exchange(&registered, true))
+            atexit(ks_shutdown);
+    }
+    if (rv == CKR_OK || rv == CKR_CRYPTOKI_ALREADY_INITIALIZED) {
+        atomic_store_explicit(&m->initialized, ks_generation() + 1, memory_order_release);
+        return KS_SUCCESS;
+    }
+    st = ks_fail_rv(err, NULL, "C_Initialize", rv,
+                    "check pkcs11-module and pkcs11-init-args, and the module's own configuration");
+    return (ks_status){st.code == KS_DEVICE ? KS_DEVICE : KS_MODULE};
+}
+
+ks_status ks_module_ready(struct ks_module *m, struct ks_error *err)
+{
+    ks_status st;
+
+    if (initialised_here(m))
+        return KS_SUCCESS;
+    pthread_mutex_lock(&m->init_lock);
+    st = module_load(m, err);
+    if (ks_ok(st) && !initialised_here(m))
+        st = module_initialize(m, err);
+    pthread_mutex_unlock(&m->init_lock);
+    return st;
+}
+
+/* SIGPIPE: block it, and take away the one that our call caused; one that was pending before is
+ * the application's. */
+static void sigpipe_block(struct ks_gate *gate)
+{
+    sigset_t set;
+
+    sigpending(&set);
+    gate->sigpipe_was_pending = sigismember(&set, SIGPIPE) == 1;
+    sigemptyset(&set);
+    sigaddset(&set, SIGPIPE);
+    pthread_sigmask(SIG_BLOCK, &set, &gate->old_mask);
+}
+
+static void sigpipe_restore(struct ks_gate *gate)
+{
+    const struct timespec now = {0};
+    sigset_t set;
+
+    if (!gate->sigpipe_was_pending) {
+        sigpending(&set);
+        if (sigismember(&set, SIGPIPE) == 1) {
+            sigemptyset(&set);
+            sigaddset(&set, SIGPIPE);
+            while (sigtimedwait(&set, NULL, &now) < 0 && errno == EINTR)
+                ;
+        }
+    }
+    pthread_sigmask(SIG_SETMASK, &gate->old_mask, NULL);
+}
+
+ks_status ks_gate_enter(struct ks_gate *gate, struct ks_module *m, struct ks_error *err)
+{
+    const struct ks_hooks *h = atomic_load_explicit(&hooks, memory_order_relaxed);
+
+    atomic_fetch_add(&m->in_flight, 1);
+    if (atomic_load(&m->closing) || atomic_load(&shut_down)) {
+        atomic_fetch_sub(&m->in_flight, 1);
+        return ks_fail(err, KS_SHUTDOWN, "%s", ks_code_text(KS_SHUTDOWN));
+    }
+    gate->module = m;
+    gate->cookie = h != NULL ? h->enter() : NULL;
+    inside++;
+    if (m->sends_sigpipe)
+        sigpipe_block(gate);
+    return KS_SUCCESS;
+}
+
+void ks_gate_leave(struct ks_gate *gate)
+{
+    const struct ks_hooks *h = atomic_load_explicit(&hooks, memory_order_relaxed);
+
+    if (gate->module->sends_sigpipe)
+        sigpipe_restore(gate);
+    inside--;
+    if (h != NULL)
+        h->leave(gate->cookie);
+    atomic_fetch_sub(&gate->module->in_flight, 1);
+}

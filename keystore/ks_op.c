@@ -1,2 +1,141 @@
-/* SPDX-License-Identifier: Apache-2.0 */
-#include "keystore.h"
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * ks_op.c - the one place where an operation runs: take a session and the key's handle, call,
+ * classify what came back, and recover or give up.
+ */
+#include <string.h>
+#include <time.h>
+
+#include "ks_internal.h"
+
+/* How often one operation may be run again for each class of failure. */
+static const unsigned budgets[KS_RV_CLASSES] = {
+    [KS_PERMANENT] = 0,     [KS_RETRY] = 4,        [KS_AMBIGUOUS] = 1,
+    [KS_SESSION_DIRTY] = 2, [KS_SESSION_LOST] = 2, [KS_SESSIONS_FULL] = 2,
+    [KS_LOGIN_LOST] = 1,    [KS_STALE_HANDLE] = 1, [KS_DEVICE_LOST] = 1,
+};
+
+#define BACKOFF_FIRST_NS 5000000U
+
+ks_status ks_op_rv(struct ks_op *op, const char *function, CK_RV rv)
+{
+    op->function = function;
+    op->rv = rv;
+    if (rv == CKR_OK)
+        return KS_SUCCESS;
+    return ks_fail_rv(op->err, op->token, function, rv, NULL);
+}
+
+/* Sleep before a retry; false when the deadline would pass. */
+static bool back_off(const struct ks_op *op, unsigned tries)
+{
+    uint64_t pause = (uint64_t)BACKOFF_FIRST_NS << tries;
+    struct timespec ts;
+
+    if (op->how != NULL && op->how->deadline_ns != 0 && ks_now_ns() + pause >= op->how->deadline_ns)
+        return false;
+    ts.tv_sec = (time_t)(pause / 1000000000U);
+    ts.tv_nsec = (long)(pause % 1000000000U);
+    nanosleep(&ts, NULL);
+    return true;
+}
+
+/* A session is used again only when the failed operation has certainly ended in it: refused at
+ * its init, or data that the token looked at and rejected. */
+static bool session_clean(const struct ks_op *op, enum ks_code code)
+{
+    size_t len = strlen(op->function);
+
+    if (op->rv == CKR_BUFFER_TOO_SMALL || op->rv == CKR_OPERATION_ACTIVE)
+        return false;
+    if (len > 4 && strcmp(op->function + len - 4, "Init") == 0)
+        return true;
+    return code == KS_DATA || op->rv == CKR_OK;
+}
+
+/* Where the token keeps nothing that proves the public half in this epoch, the first result
+ * has to, before anybody sees it. */
+static ks_status prove(struct ks_op *op)
+{
+    if (op->key == NULL || op->verify == NULL || op->key->expect.verify == NULL ||
+        atomic_load_explicit(&op->key->proved, memory_order_relaxed) == op->epoch)
+        return KS_SUCCESS;
+    if (op->verify(op)) {
+        atomic_store(&op->key->proved, op->epoch);
+        return KS_SUCCESS;
+    }
+    return ks_fail_token(op->err, op->token, KS_KEY_MISMATCH,
+                         "the signature does not verify with the expected public key: the token's "
+                         "key is another one");
+}
+
+/* One try. Returns its status; on failure `*class` says what may help. */
+static ks_status attempt(struct ks_op *op, enum ks_rv_class *class)
+{
+    enum ks_session_fate fate = KS_SESSION_KEEP;
+    CK_OBJECT_HANDLE handle = CK_INVALID_HANDLE;
+    struct ks_session session;
+    enum ks_code code = KS_OK;
+    struct ks_gate gate;
+    ks_status st;
+
+    *class = KS_PERMANENT;
+    op->rv = CKR_OK;
+    op->function = "";
+    st = op->read_write ? ks_session_take_rw(op->token, op->how, &session, op->err)
+                        : ks_session_take(op->token, op->how, op->key, &session, &handle, op->err);
+    if (!ks_ok(st))
+        return st;
+    st = ks_gate_enter(&gate, op->token->module, op->err);
+    if (!ks_ok(st)) {
+        ks_session_give(op->token, &session, KS_SESSION_CLOSE);
+        return st;
+    }
+    if (op->key != NULL && handle == CK_INVALID_HANDLE)
+        st = ks_key_locate(op, op->token->module->fn, &session, op->key, &handle);
+    if (ks_ok(st))
+        st = op->step(op, op->token->module->fn, session.handle, handle);
+    ks_gate_leave(&gate);
+    op->epoch = session.epoch;
+    if (!ks_ok(st)) {
+        if (op->rv != CKR_OK)
+            ks_classify(op->function, op->rv, &code, class);
+        if (!session_clean(op, code) || *class == KS_AMBIGUOUS)
+            fate = KS_SESSION_CLOSE;
+        /* log in while the session is still ours */
+        if (*class == KS_LOGIN_LOST &&
+            !ks_ok(ks_token_relogin(op->token, op->how, &session, op->err)))
+            *class = KS_PERMANENT;
+        if (*class == KS_STALE_HANDLE && op->key != NULL)
+            ks_key_forget(op->key, session.epoch);
+        if (*class == KS_SESSION_LOST || *class == KS_DEVICE_LOST) {
+            ks_token_down(op->token, session.epoch);
+            fate = KS_SESSION_CLOSE;
+        }
+    }
+    ks_session_give(op->token, &session, op->read_write ? KS_SESSION_CLOSE : fate);
+    return st;
+}
+
+ks_status ks_op_run(struct ks_op *op)
+{
+    unsigned used[KS_RV_CLASSES] = {0};
+    enum ks_rv_class class;
+    ks_status st;
+
+    for (;;) {
+        st = attempt(op, &class);
+        if (ks_ok(st)) {
+            st = prove(op);
+            break;
+        }
+        if (op->once || used[class] >= budgets[class])
+            break;
+        if (class == KS_RETRY && !back_off(op, used[class]))
+            break;
+        used[class]++;
+    }
+    if (op->done != NULL)
+        op->done(op, st);
+    return st;
+}

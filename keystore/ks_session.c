@@ -1,2 +1,235 @@
-/* SPDX-License-Identifier: Apache-2.0 */
-#include "keystore.h"
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * ks_session.c - the session pool of a token. Sessions are opened as they are needed, up to the
+ * limit, and kept; whoever finds none free waits. A session is proved by using it, never by
+ * asking.
+ */
+#include <errno.h>
+#include <time.h>
+
+#include "ks_internal.h"
+
+static bool up_locked(const struct ks_token *token)
+{
+    return token->epoch != 0 && token->generation == ks_generation();
+}
+
+static void close_session(struct ks_token *token, CK_SESSION_HANDLE handle)
+{
+    struct ks_gate gate;
+
+    if (!ks_ok(ks_gate_enter(&gate, token->module, NULL)))
+        return;
+    (void)token->module->fn->C_CloseSession(handle);
+    ks_gate_leave(&gate);
+}
+
+void ks_session_close_idle(struct ks_token *token)
+{
+    CK_SESSION_HANDLE handle;
+    bool more;
+
+    for (;;) {
+        pthread_mutex_lock(&token->lock);
+        /* In a forked child the sessions are the parent's. */
+        if (token->generation != ks_generation())
+            token->idle_count = 0;
+        more = token->idle_count > 0;
+        if (more) {
+            handle = token->idle[--token->idle_count];
+            if (token->open_count > 0)
+                token->open_count--;
+        }
+        pthread_mutex_unlock(&token->lock);
+        if (!more)
+            return;
+        close_session(token, handle);
+    }
+}
+
+/* Wait for a session to be given back; false when the deadline has passed. Holds token->lock. */
+static bool wait_freed(struct ks_token *token, const struct ks_how *how)
+{
+    struct timespec ts;
+
+    if (how == NULL || how->deadline_ns == 0) {
+        pthread_cond_wait(&token->freed, &token->lock);
+        return true;
+    }
+    ts.tv_sec = (time_t)(how->deadline_ns / 1000000000U);
+    ts.tv_nsec = (long)(how->deadline_ns % 1000000000U);
+    return pthread_cond_timedwait(&token->freed, &token->lock, &ts) != ETIMEDOUT;
+}
+
+/* What reserve() found. */
+enum place {
+    PLACE_IDLE, /* `out` is an idle session */
+    PLACE_NEW,  /* room for one more was reserved: open it */
+    PLACE_DOWN, /* the token has to be brought up */
+    PLACE_LATE, /* none within the deadline */
+};
+
+static enum place reserve(struct ks_token *token, const struct ks_how *how,
+                          const struct ks_key *key, struct ks_session *out,
+                          CK_OBJECT_HANDLE *handle)
+{
+    enum place place;
+
+    pthread_mutex_lock(&token->lock);
+    for (;;) {
+        if (!up_locked(token)) {
+            place = PLACE_DOWN;
+            break;
+        }
+        if (token->idle_count > 0) {
+            out->handle = token->idle[--token->idle_count];
+            place = PLACE_IDLE;
+            break;
+        }
+        if (token->open_count < token->limit) {
+            token->open_count++;
+            place = PLACE_NEW;
+            break;
+        }
+        if (!wait_freed(token, how)) {
+            place = PLACE_LATE;
+            break;
+        }
+    }
+    out->age = token->age;
+    out->epoch = token->epoch;
+    if (handle != NULL)
+        *handle = key != NULL && key->epoch == token->epoch ? key->handle : CK_INVALID_HANDLE;
+    pthread_mutex_unlock(&token->lock);
+    return place;
+}
+
+/* The reserved session could not be opened. True when there is reason to try again: others of
+ * ours are open and one of them will be given back, or the token has been taken down. */
+static bool open_failed(struct ks_token *token, const struct ks_session *session, CK_RV rv,
+                        unsigned tries)
+{
+    enum ks_rv_class class;
+    enum ks_code code;
+    bool again = false;
+
+    ks_classify("C_OpenSession", rv, &code, &class);
+    pthread_mutex_lock(&token->lock);
+    if (token->age == session->age) {
+        token->open_count--;
+        /* The token has less room than it said. */
+        if (class == KS_SESSIONS_FULL && token->open_count > 0) {
+            token->limit = token->open_count;
+            again = true;
+        }
+    } else {
+        again = tries == 0;
+    }
+    pthread_cond_signal(&token->freed);
+    pthread_mutex_unlock(&token->lock);
+    if (class == KS_DEVICE_LOST || class == KS_SESSION_LOST || class == KS_LOGIN_LOST) {
+        ks_token_down(token, session->epoch);
+        again = tries == 0;
+    }
+    return again;
+}
+
+static CK_RV open_session(struct ks_token *token, CK_FLAGS flags, struct ks_session *out,
+                          ks_status *st, struct ks_error *err)
+{
+    struct ks_gate gate;
+    CK_RV rv;
+
+    *st = ks_gate_enter(&gate, token->module, err);
+    if (!ks_ok(*st))
+        return CKR_GENERAL_ERROR;
+    rv = token->module->fn->C_OpenSession(token->slot, CKF_SERIAL_SESSION | flags, NULL, NULL,
+                                          &out->handle);
+    ks_gate_leave(&gate);
+    if (rv != CKR_OK)
+        *st = ks_fail_rv(err, token, "C_OpenSession", rv, NULL);
+    return rv;
+}
+
+static ks_status take(struct ks_token *token, const struct ks_how *how, const struct ks_key *key,
+                      CK_FLAGS flags, struct ks_session *out, CK_OBJECT_HANDLE *handle,
+                      struct ks_error *err)
+{
+    ks_status st;
+    bool last;
+    CK_RV rv;
+
+    for (unsigned tries = 0;;) {
+        switch (reserve(token, how, key, out, handle)) {
+        case PLACE_DOWN:
+            st = ks_token_up(token, how, err);
+            if (!ks_ok(st))
+                return st;
+            continue;
+        case PLACE_LATE:
+            return ks_fail_token(err, token, KS_TIMEOUT,
+                                 "all %u sessions stayed busy until the deadline", token->limit);
+        case PLACE_IDLE:
+            if (flags == 0)
+                return KS_SUCCESS;
+            /* Another kind of session in this one's place. Closing the last one logs out. */
+            close_session(token, out->handle);
+            pthread_mutex_lock(&token->lock);
+            last = token->open_count == 1;
+            pthread_mutex_unlock(&token->lock);
+            break;
+        case PLACE_NEW:
+        default:
+            last = false;
+            break;
+        }
+        rv = open_session(token, flags, out, &st, err);
+        if (rv == CKR_OK)
+            return last ? ks_token_relogin(token, how, out, err) : KS_SUCCESS;
+        if (!open_failed(token, out, rv, tries++))
+            return st;
+    }
+}
+
+ks_status ks_session_take(struct ks_token *token, const struct ks_how *how,
+                          const struct ks_key *key, struct ks_session *out,
+                          CK_OBJECT_HANDLE *handle, struct ks_error *err)
+{
+    return take(token, how, key, 0, out, handle, err);
+}
+
+ks_status ks_session_take_rw(struct ks_token *token, const struct ks_how *how,
+                             struct ks_session *out, struct ks_error *err)
+{
+    return take(token, how, NULL, CKF_RW_SESSION, out, NULL, err);
+}
+
+void ks_session_give(struct ks_token *token, struct ks_session *session, enum ks_session_fate fate)
+{
+    bool old;
+
+    pthread_mutex_lock(&token->lock);
+    old = session->age != token->age;
+    if (!old && fate == KS_SESSION_KEEP) {
+        token->idle[token->idle_count++] = session->handle;
+        pthread_cond_signal(&token->freed);
+        pthread_mutex_unlock(&token->lock);
+        return;
+    }
+    if (!old && token->open_count == 1) {
+        /* Closing the last session logs out: the next use begins with a login. */
+        token->epoch = 0;
+        token->age = 0;
+        token->open_count = 0;
+    }
+    pthread_mutex_unlock(&token->lock);
+    /* Of an older age, one that still worked is alive and is closed; one that failed is gone, and
+     * its number may denote a new session by now. */
+    if (!old || fate == KS_SESSION_KEEP)
+        close_session(token, session->handle);
+    pthread_mutex_lock(&token->lock);
+    if (!old && session->age == token->age && token->open_count > 0)
+        token->open_count--;
+    pthread_cond_signal(&token->freed);
+    pthread_mutex_unlock(&token->lock);
+}

@@ -1,2 +1,631 @@
-/* SPDX-License-Identifier: Apache-2.0 */
-#include "keystore.h"
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * ks_token.c - tokens: which slot, login, up and down.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "ks_internal.h"
+
+static struct ks_token *tokens; /* registry lock */
+static _Atomic uint64_t epochs;
+
+uint64_t ks_epoch_new(void)
+{
+    return atomic_fetch_add(&epochs, 1) + 1;
+}
+
+const char *ks_token_label(const struct ks_token *token)
+{
+    const char *label = atomic_load(&token->label);
+
+    return label != NULL ? label : "";
+}
+
+/* --- handles ------------------------------------------------------------------------------- */
+
+static void locks_init(struct ks_token *token)
+{
+    pthread_condattr_t attr;
+
+    pthread_mutex_init(&token->up_lock, NULL);
+    pthread_mutex_init(&token->lock, NULL);
+    pthread_condattr_init(&attr);
+    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    pthread_cond_init(&token->freed, &attr);
+    pthread_condattr_destroy(&attr);
+}
+
+void ks_tokens_forked(void)
+{
+    for (struct ks_token *t = tokens; t != NULL; t = t->next)
+        locks_init(t);
+}
+
+static void token_destroy(struct ks_token *token)
+{
+    if (token == NULL)
+        return;
+    ks_module_put(token->module);
+    ks_uri_free(token->uri);
+    ks_pin_free(token->pin);
+    pthread_cond_destroy(&token->freed);
+    pthread_mutex_destroy(&token->lock);
+    pthread_mutex_destroy(&token->up_lock);
+    free(token->mechanisms);
+    free(token->idle);
+    free(token->name);
+    free(atomic_load(&token->label));
+    free(token);
+}
+
+static ks_status token_make(const struct ks_token_config *config, struct ks_token **out,
+                            struct ks_error *err)
+{
+    struct ks_token *token = calloc(1, sizeof(*token));
+    ks_status st;
+
+    if (token == NULL)
+        return ks_no_memory(err);
+    locks_init(token);
+    token->refs = 1;
+    token->sessions = config->sessions;
+    token->name = strdup(config->name != NULL ? config->name : "hsm");
+    if (token->name == NULL) {
+        st = ks_no_memory(err);
+        goto fail;
+    }
+    if (config->module == NULL || config->module[0] == '\0') {
+        st = ks_fail(err, KS_CONFIG, "no PKCS#11 module configured (pkcs11-module)");
+        goto fail;
+    }
+    if (config->sessions > KS_SESSIONS_MAX) {
+        st = ks_fail(err, KS_CONFIG, "sessions: must be 1 to %u", KS_SESSIONS_MAX);
+        goto fail;
+    }
+    if (config->token != NULL) {
+        st = ks_uri_parse(config->token, KS_URI_TOKEN, &token->uri, err);
+        if (!ks_ok(st))
+            goto fail;
+    }
+    if (config->pin != NULL) {
+        st = ks_pin_new(config->pin, &token->pin, err);
+        if (!ks_ok(st))
+            goto fail;
+    }
+    st = ks_module_get(config->module, config->init_args, &token->module, err);
+    if (!ks_ok(st))
+        goto fail;
+    *out = token;
+    return KS_SUCCESS;
+fail:
+    token_destroy(token);
+    return st;
+}
+
+static bool same_token(const struct ks_token *a, const struct ks_token *b)
+{
+    if (a->module != b->module || (a->uri == NULL) != (b->uri == NULL))
+        return false;
+    return a->uri == NULL || strcmp(a->uri->text, b->uri->text) == 0;
+}
+
+static bool same_settings(const struct ks_token *a, const struct ks_token *b)
+{
+    if (a->sessions != b->sessions || (a->pin == NULL) != (b->pin == NULL))
+        return false;
+    return a->pin == NULL || strcmp(ks_pin_source(a->pin), ks_pin_source(b->pin)) == 0;
+}
+
+ks_status ks_token_new(const struct ks_token_config *config, struct ks_token **out,
+                       struct ks_error *err)
+{
+    struct ks_token *fresh = NULL, *t;
+    ks_status st = token_make(config, &fresh, err);
+
+    if (!ks_ok(st))
+        return st;
+    ks_registry_lock();
+    for (t = tokens; t != NULL; t = t->next)
+        if (same_token(t, fresh))
+            break;
+    if (t == NULL) {
+        t = fresh;
+        fresh = NULL;
+        t->next = tokens;
+        tokens = t;
+    } else if (same_settings(t, fresh)) {
+        t->refs++;
+    } else {
+        st = ks_fail(err, KS_CONFIG,
+                     "the same token is in use in this process with another pin or sessions "
+                     "setting: login and sessions are shared, so the settings must agree");
+    }
+    ks_registry_unlock();
+    token_destroy(fresh);
+    if (ks_ok(st))
+        *out = t;
+    return st;
+}
+
+struct ks_token *ks_token_ref(struct ks_token *token)
+{
+    ks_registry_lock();
+    token->refs++;
+    ks_registry_unlock();
+    return token;
+}
+
+void ks_token_free(struct ks_token *token)
+{
+    struct ks_token **at;
+    bool last;
+
+    if (token == NULL)
+        return;
+    ks_registry_lock();
+    last = --token->refs == 0;
+    if (last) {
+        for (at = &tokens; *at != token; at = &(*at)->next)
+            ;
+        *at = token->next;
+    }
+    ks_registry_unlock();
+    if (last) {
+        ks_session_close_idle(token);
+        token_destroy(token);
+    }
+}
+
+/* --- slots --------------------------------------------------------------------------------------
+ */
+
+static void copy_padded(char *out, const unsigned char *in, size_t size)
+{
+    while (size > 0 && (in[size - 1] == ' ' || in[size - 1] == '\0'))
+        size--;
+    memcpy(out, in, size);
+    out[size] = '\0';
+}
+
+static void facts_fill(struct ks_token_facts *facts, CK_SLOT_ID slot, const CK_TOKEN_INFO *info)
+{
+    CK_ULONG max = info->ulMaxSessionCount;
+
+    memset(facts, 0, sizeof(*facts));
+    copy_padded(facts->label, info->label, sizeof(info->label));
+    copy_padded(facts->manufacturer, info->manufacturerID, sizeof(info->manufacturerID));
+    copy_padded(facts->model, info->model, sizeof(info->model));
+    copy_padded(facts->serial, info->serialNumber, sizeof(info->serialNumber));
+    facts->slot = slot;
+    facts->initialized = (info->flags & CKF_TOKEN_INITIALIZED) != 0;
+    facts->login_required = (info->flags & CKF_LOGIN_REQUIRED) != 0;
+    facts->user_pin_set = (info->flags & CKF_USER_PIN_INITIALIZED) != 0;
+    facts->user_pin_count_low = (info->flags & CKF_USER_PIN_COUNT_LOW) != 0;
+    facts->user_pin_final_try = (info->flags & CKF_USER_PIN_FINAL_TRY) != 0;
+    facts->user_pin_locked = (info->flags & CKF_USER_PIN_LOCKED) != 0;
+    facts->protected_path = (info->flags & CKF_PROTECTED_AUTHENTICATION_PATH) != 0;
+    facts->write_protected = (info->flags & CKF_WRITE_PROTECTED) != 0;
+    if (max != CK_UNAVAILABLE_INFORMATION && max != CK_EFFECTIVELY_INFINITE)
+        facts->sessions_max = max;
+}
+
+/* All slots with a token; freed by the caller. Inside the gate. */
+static CK_RV slot_list(CK_FUNCTION_LIST *fn, CK_SLOT_ID **out, CK_ULONG *count)
+{
+    CK_SLOT_ID *slots = NULL;
+    CK_RV rv;
+
+    do {
+        *count = 0;
+        rv = fn->C_GetSlotList(CK_TRUE, NULL, count);
+        if (rv != CKR_OK || *count == 0)
+            break;
+        free(slots);
+        slots = calloc(*count, sizeof(*slots));
+        if (slots == NULL)
+            return CKR_HOST_MEMORY;
+        rv = fn->C_GetSlotList(CK_TRUE, slots, count);
+    } while (rv == CKR_BUFFER_TOO_SMALL); /* a token was plugged in meanwhile */
+    if (rv != CKR_OK || *count == 0) {
+        free(slots);
+        slots = NULL;
+    }
+    *out = slots;
+    return rv;
+}
+
+static bool token_gone(CK_RV rv)
+{
+    return rv == CKR_TOKEN_NOT_PRESENT || rv == CKR_TOKEN_NOT_RECOGNIZED ||
+           rv == CKR_SLOT_ID_INVALID || rv == CKR_DEVICE_REMOVED;
+}
+
+/* The one slot whose token the configuration names. Inside the gate. */
+static ks_status find_slot(struct ks_token *token, CK_FUNCTION_LIST *fn,
+                           struct ks_token_facts *facts, struct ks_error *err)
+{
+    char a[136], b[136], sa[68], sb[68];
+    CK_SLOT_ID *slots = NULL;
+    CK_ULONG count = 0;
+    unsigned matches = 0;
+    ks_status st = KS_SUCCESS;
+    CK_TOKEN_INFO info;
+    CK_RV rv = slot_list(fn, &slots, &count);
+
+    if (rv != CKR_OK)
+        return ks_fail_rv(err, token, "C_GetSlotList", rv, NULL);
+    if (count == 0)
+        return ks_fail_token(err, token, KS_DEVICE,
+                             "C_GetSlotList: the module %s shows no token at all: the HSM, or the "
+                             "service behind the module, is down or not configured",
+                             token->module->path);
+    for (CK_ULONG i = 0; i < count && ks_ok(st); i++) {
+        struct ks_token_facts these;
+
+        memset(&info, 0, sizeof(info));
+        rv = fn->C_GetTokenInfo(slots[i], &info);
+        if (token_gone(rv))
+            continue;
+        if (rv != CKR_OK) {
+            st = ks_fail_rv(err, token, "C_GetTokenInfo", rv, NULL);
+            break;
+        }
+        facts_fill(&these, slots[i], &info);
+        if (!these.initialized || (token->uri != NULL && !ks_uri_matches_token(token->uri, &info)))
+            continue;
+        if (matches++ == 0) {
+            *facts = these;
+            continue;
+        }
+        st = ks_fail_token(
+            err, token, KS_TOKEN_AMBIGUOUS,
+            "more than one token matches: '%s' (serial %s) and '%s' (serial %s); set token = "
+            "pkcs11:token=...;serial=... in the provider's section",
+            ks_escape(a, sizeof(a), facts->label, SIZE_MAX),
+            ks_escape(sa, sizeof(sa), facts->serial, SIZE_MAX),
+            ks_escape(b, sizeof(b), these.label, SIZE_MAX),
+            ks_escape(sb, sizeof(sb), these.serial, SIZE_MAX));
+    }
+    free(slots);
+    if (ks_ok(st) && matches == 0)
+        st = ks_fail_token(err, token, KS_TOKEN_NOT_FOUND,
+                           "no token of the module %s matches %s (%lu slots looked at; 'hsmkey "
+                           "tokens' lists them)",
+                           token->module->path,
+                           token->uri != NULL ? ks_escape(a, sizeof(a), token->uri->text, SIZE_MAX)
+                                              : "(any initialised token)",
+                           (unsigned long)count);
+    return st;
+}
+
+/* --- login
+ * ----------------------------------------------------------------------------------------- */
+
+static ks_status login_possible(struct ks_token *token, struct ks_error *err)
+{
+    const struct ks_token_facts *f = &token->facts;
+
+    if (f->user_pin_locked)
+        return ks_fail_token(err, token, KS_PIN_REFUSED,
+                             "the user PIN is locked; the security officer must reset it");
+    if (!f->user_pin_set)
+        return ks_fail_token(err, token, KS_LOGIN, "no user PIN has been set on this token");
+    if (f->user_pin_final_try)
+        return ks_fail_token(err, token, KS_PIN_REFUSED,
+                             "the token says that the next wrong PIN locks it, so no login was "
+                             "tried; log in once by hand with the right PIN");
+    return KS_SUCCESS;
+}
+
+/* Log in on `session`. Holds up_lock; outside the gate, for a person may be asked. */
+static ks_status login(struct ks_token *token, const struct ks_how *how, CK_SESSION_HANDLE session,
+                       struct ks_error *err)
+{
+    char label[136], what[200];
+    const char *pin = NULL;
+    struct ks_gate gate;
+    struct ks_error why;
+    size_t len = 0;
+    ks_status st;
+    CK_RV rv;
+
+    if (!token->facts.login_required)
+        return KS_SUCCESS;
+    if (!token->facts.protected_path) {
+        if (token->pin == NULL)
+            return KS_SUCCESS; /* public objects only; finding no key says so */
+        st = login_possible(token, err);
+        if (!ks_ok(st))
+            return st;
+        snprintf(what, sizeof(what), "PIN for token '%s'",
+                 ks_escape(label, sizeof(label), token->facts.label, SIZE_MAX));
+        st = ks_pin_get(token->pin, how, what, &pin, &len, &why);
+        if (!ks_ok(st))
+            return ks_fail_token(err, token, st.code, "%s", why.text);
+    }
+    st = ks_gate_enter(&gate, token->module, err);
+    if (!ks_ok(st))
+        return st;
+    /* A NULL PIN crashes some modules: only for a protected authentication path. */
+    rv = token->module->fn->C_Login(session, CKU_USER, (CK_UTF8CHAR *)pin, len);
+    ks_gate_leave(&gate);
+    if (rv == CKR_OK || rv == CKR_USER_ALREADY_LOGGED_IN)
+        return KS_SUCCESS;
+    st = ks_fail_rv(err, token, "C_Login", rv,
+                    pin == NULL ? "the token's own PIN pad or service refused"
+                                : "the PIN is not tried again in this process; check pin in the "
+                                  "provider's section");
+    if (st.code == KS_PIN_REFUSED && token->pin != NULL)
+        ks_pin_refused(token->pin);
+    return st;
+}
+
+CK_RV ks_token_context_login(struct ks_token *token, CK_SESSION_HANDLE session)
+{
+    const char *pin = NULL;
+    enum ks_rv_class class;
+    enum ks_code code;
+    size_t len = 0;
+    CK_RV rv;
+
+    if (!token->facts.protected_path &&
+        (token->pin == NULL || !ks_pin_peek(token->pin, &pin, &len)))
+        return CKR_USER_NOT_LOGGED_IN;
+    rv = token->module->fn->C_Login(session, CKU_CONTEXT_SPECIFIC, (CK_UTF8CHAR *)pin, len);
+    ks_classify("C_Login", rv, &code, &class);
+    if (code == KS_PIN_REFUSED && token->pin != NULL)
+        ks_pin_refused(token->pin);
+    return rv;
+}
+
+/* --- up and down
+ * -------------------------------------------------------------------------------------- */
+
+static bool is_up(struct ks_token *token)
+{
+    bool up;
+
+    pthread_mutex_lock(&token->lock);
+    up = token->epoch != 0 && token->generation == ks_generation();
+    pthread_mutex_unlock(&token->lock);
+    return up;
+}
+
+static ks_status connect_slot(struct ks_token *token, struct ks_error *err)
+{
+    struct ks_token_facts facts;
+    char label[136], *copy, *none = NULL;
+    struct ks_gate gate;
+    CK_INFO info = {0};
+    ks_status st;
+
+    st = ks_module_ready(token->module, err);
+    if (!ks_ok(st))
+        return st;
+    st = ks_gate_enter(&gate, token->module, err);
+    if (!ks_ok(st))
+        return st;
+    st = find_slot(token, token->module->fn, &facts, err);
+    if (ks_ok(st) && token->module->fn->C_GetInfo(&info) == CKR_OK)
+        copy_padded(facts.module_library, info.libraryDescription, sizeof(info.libraryDescription));
+    ks_gate_leave(&gate);
+    if (!ks_ok(st))
+        return st;
+    token->facts = facts;
+    token->slot = facts.slot;
+    copy = strdup(ks_escape(label, sizeof(label), facts.label, SIZE_MAX));
+    if (copy != NULL && !atomic_compare_exchange_strong(&token->label, &none, copy))
+        free(copy);
+    return KS_SUCCESS;
+}
+
+static unsigned session_limit(const struct ks_token *token)
+{
+    unsigned limit = token->sessions != 0 ? token->sessions : KS_SESSIONS_DEFAULT;
+
+    if (token->facts.sessions_max != 0 && token->facts.sessions_max < limit)
+        limit = (unsigned)token->facts.sessions_max;
+    return limit;
+}
+
+/* The first session, login, and everything that a new epoch needs. Holds up_lock. */
+static ks_status bring_up(struct ks_token *token, const struct ks_how *how, struct ks_error *err)
+{
+    CK_SESSION_HANDLE session = CK_INVALID_HANDLE, *idle;
+    unsigned limit;
+    struct ks_gate gate;
+    ks_status st;
+    CK_RV rv;
+
+    if (token->generation != ks_generation() && token->pin != NULL)
+        ks_pin_forked(token->pin);
+    st = connect_slot(token, err);
+    if (!ks_ok(st))
+        return st;
+    limit = session_limit(token);
+    idle = calloc(limit, sizeof(*idle));
+    if (idle == NULL)
+        return ks_no_memory(err);
+    st = ks_gate_enter(&gate, token->module, err);
+    if (!ks_ok(st))
+        goto fail;
+    rv = token->module->fn->C_OpenSession(token->slot, CKF_SERIAL_SESSION, NULL, NULL, &session);
+    ks_gate_leave(&gate);
+    if (rv != CKR_OK) {
+        st = ks_fail_rv(err, token, "C_OpenSession", rv, NULL);
+        goto fail;
+    }
+    st = login(token, how, session, err);
+    if (!ks_ok(st)) {
+        if (ks_ok(ks_gate_enter(&gate, token->module, NULL))) {
+            (void)token->module->fn->C_CloseSession(session);
+            ks_gate_leave(&gate);
+        }
+        goto fail;
+    }
+    pthread_mutex_lock(&token->lock);
+    free(token->idle);
+    token->idle = idle;
+    token->idle[0] = session;
+    token->idle_count = 1;
+    token->open_count = 1;
+    token->limit = limit;
+    token->generation = ks_generation();
+    token->age = ks_epoch_new();
+    token->epoch = token->age;
+    pthread_cond_broadcast(&token->freed);
+    pthread_mutex_unlock(&token->lock);
+    return KS_SUCCESS;
+fail:
+    free(idle);
+    return st;
+}
+
+ks_status ks_token_up(struct ks_token *token, const struct ks_how *how, struct ks_error *err)
+{
+    ks_status st = KS_SUCCESS;
+
+    pthread_mutex_lock(&token->up_lock);
+    if (!is_up(token)) {
+        /* sessions of this process that the last epoch left behind */
+        if (token->generation == ks_generation())
+            ks_session_close_idle(token);
+        st = bring_up(token, how, err);
+    }
+    pthread_mutex_unlock(&token->up_lock);
+    return st;
+}
+
+void ks_token_down(struct ks_token *token, uint64_t epoch)
+{
+    pthread_mutex_lock(&token->lock);
+    if (token->epoch == epoch) {
+        token->epoch = 0;
+        token->age = 0;
+        token->open_count = token->idle_count;
+        pthread_cond_broadcast(&token->freed);
+    }
+    pthread_mutex_unlock(&token->lock);
+}
+
+ks_status ks_token_relogin(struct ks_token *token, const struct ks_how *how,
+                           const struct ks_session *session, struct ks_error *err)
+{
+    ks_status st = KS_SUCCESS;
+    bool done;
+
+    pthread_mutex_lock(&token->up_lock);
+    pthread_mutex_lock(&token->lock);
+    done = token->epoch != session->epoch || token->generation != ks_generation();
+    pthread_mutex_unlock(&token->lock);
+    if (!done) {
+        st = login(token, how, session->handle, err);
+        if (ks_ok(st)) {
+            pthread_mutex_lock(&token->lock);
+            token->epoch = ks_epoch_new();
+            pthread_mutex_unlock(&token->lock);
+        }
+    }
+    pthread_mutex_unlock(&token->up_lock);
+    return st;
+}
+
+ks_status ks_token_connect(struct ks_token *token, const struct ks_how *how, struct ks_error *err)
+{
+    return is_up(token) ? KS_SUCCESS : ks_token_up(token, how, err);
+}
+
+ks_status ks_token_facts(struct ks_token *token, const struct ks_how *how,
+                         struct ks_token_facts *out, struct ks_error *err)
+{
+    ks_status st = KS_SUCCESS;
+
+    (void)how; /* no login, nobody to ask */
+    pthread_mutex_lock(&token->up_lock);
+    if (!is_up(token))
+        st = connect_slot(token, err);
+    if (ks_ok(st))
+        *out = token->facts;
+    pthread_mutex_unlock(&token->up_lock);
+    return st;
+}
+
+ks_status ks_token_matches(struct ks_token *token, const struct ks_how *how,
+                           const struct ks_uri *uri, struct ks_error *err)
+{
+    struct ks_token_facts facts;
+    char text[512];
+    ks_status st;
+
+    if (uri == NULL)
+        return KS_SUCCESS;
+    /* First with login, as whoever asks goes on to use the token: one look at the slots. */
+    st = ks_token_connect(token, how, err);
+    if (ks_ok(st))
+        st = ks_token_facts(token, how, &facts, err);
+    if (!ks_ok(st) || ks_uri_matches_facts(uri, &facts))
+        return st;
+    return ks_fail_token(err, token, KS_TOKEN_NOT_FOUND,
+                         "%s names another token than the configured one",
+                         ks_escape(text, sizeof(text), uri->text, SIZE_MAX));
+}
+
+/* --- listings
+ * ---------------------------------------------------------------------------------------------- */
+
+ks_status ks_module_tokens(const char *path, const char *init_args,
+                           bool (*visit)(void *arg, const struct ks_token_facts *facts), void *arg,
+                           struct ks_error *err)
+{
+    struct ks_module *module = NULL;
+    CK_SLOT_ID *slots = NULL;
+    CK_ULONG count = 0;
+    struct ks_gate gate;
+    CK_INFO library = {0};
+    ks_status st;
+    CK_RV rv;
+
+    st = ks_module_get(path, init_args, &module, err);
+    if (!ks_ok(st))
+        return st;
+    st = ks_module_ready(module, err);
+    if (!ks_ok(st))
+        goto out;
+    st = ks_gate_enter(&gate, module, err);
+    if (!ks_ok(st))
+        goto out;
+    rv = slot_list(module->fn, &slots, &count);
+    (void)module->fn->C_GetInfo(&library);
+    ks_gate_leave(&gate);
+    if (rv != CKR_OK) {
+        st = ks_fail_rv(err, NULL, "C_GetSlotList", rv, NULL);
+        goto out;
+    }
+    for (CK_ULONG i = 0; i < count; i++) {
+        struct ks_token_facts facts;
+        CK_TOKEN_INFO info = {0};
+
+        st = ks_gate_enter(&gate, module, err);
+        if (!ks_ok(st))
+            goto out;
+        rv = module->fn->C_GetTokenInfo(slots[i], &info);
+        ks_gate_leave(&gate);
+        if (token_gone(rv))
+            continue;
+        if (rv != CKR_OK) {
+            st = ks_fail_rv(err, NULL, "C_GetTokenInfo", rv, NULL);
+            goto out;
+        }
+        facts_fill(&facts, slots[i], &info);
+        copy_padded(facts.module_library, library.libraryDescription,
+                    sizeof(library.libraryDescription));
+        if (!visit(arg, &facts))
+            break;
+    }
+out:
+    free(slots);
+    ks_module_put(module);
+    return st;
+}

@@ -1,0 +1,314 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * ks_internal.h - structs and functions for keystore/ alone.
+ *
+ * Locks, in the order in which they may be taken:
+ *   token->up_lock      long: one thread brings a token up, the others wait
+ *   module->init_lock   long: C_Initialize
+ *   registry lock       short: lists of modules and tokens, reference counts (ks_module.c)
+ *   token->lock         short: sessions, epoch, key handles
+ * No short lock is held during a call into a module, so that fork() is never kept waiting and a
+ * module that itself forks cannot deadlock with our atfork handler.
+ */
+#ifndef HSM_KS_INTERNAL_H
+#define HSM_KS_INTERNAL_H
+
+#include <p11-kit/p11-kit.h>
+#include <p11-kit/pkcs11.h>
+#include <p11-kit/uri.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+
+#include "keystore.h"
+
+/* --- ks_status.c ---------------------------------------------------------------------------- */
+
+enum ks_rv_class {
+    KS_PERMANENT,     /* give up */
+    KS_RETRY,         /* the same again after a pause */
+    KS_AMBIGUOUS,     /* may be anything: once more on a fresh session */
+    KS_SESSION_DIRTY, /* close this session, take another */
+    KS_SESSION_LOST,  /* all sessions of this age are gone */
+    KS_SESSIONS_FULL, /* the token has no room for a session: wait for one of ours */
+    KS_LOGIN_LOST,    /* log in again */
+    KS_STALE_HANDLE,  /* find the key again */
+    KS_DEVICE_LOST,   /* bring the token up again */
+    KS_RV_CLASSES
+};
+
+#define KS_SUCCESS ((ks_status){KS_OK})
+
+struct ks_token;
+
+/* Purpose: what `rv` from `function` means. */
+void ks_classify(const char *function, CK_RV rv, enum ks_code *code, enum ks_rv_class *class);
+/* Purpose: "CKR_..." of a value, "CKR_VENDOR_DEFINED" or "unknown CKR_" for others. */
+const char *ks_rv_name(CK_RV rv);
+/* Purpose: fill `err` (may be NULL) with a sentence, and return its status. */
+ks_status ks_fail(struct ks_error *err, enum ks_code code, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
+/* Purpose: the same for a code that a module returned. `token` may be NULL; `hint` may be NULL,
+ * and says what to do. */
+ks_status ks_fail_rv(struct ks_error *err, const struct ks_token *token, const char *function,
+                     CK_RV rv, const char *hint);
+/* Purpose: put the token's name before the text of a ks_fail() about it. */
+ks_status ks_fail_token(struct ks_error *err, const struct ks_token *token, enum ks_code code,
+                        const char *fmt, ...) __attribute__((format(printf, 4, 5)));
+ks_status ks_no_memory(struct ks_error *err);
+
+/* --- ks_module.c -------------------------------------------------------------------------------
+ */
+
+struct ks_module {
+    struct ks_module *next;
+    char *path; /* as configured */
+    char *key;  /* canonical path: what makes two configurations the same module */
+    char *init_args;
+    unsigned refs; /* registry lock */
+
+    CK_FUNCTION_LIST *fn; /* p11-kit's managed list; once set never released */
+    bool sends_sigpipe;
+    pthread_mutex_t init_lock;
+    atomic_uint initialized; /* fork generation + 1 in which we called C_Initialize; 0: never */
+    atomic_uint in_flight;
+    atomic_bool closing;
+};
+
+/* A pass through the gate of a module; lives on the caller's stack. */
+struct ks_gate {
+    struct ks_module *module;
+    void *cookie;
+    sigset_t old_mask;
+    bool sigpipe_was_pending;
+};
+
+/* Purpose: find or make the process-wide entry for a module. Loads nothing. */
+ks_status ks_module_get(const char *path, const char *init_args, struct ks_module **out,
+                        struct ks_error *err);
+void ks_module_put(struct ks_module *module);
+/* Purpose: load the module and initialise it for this process, if that is still to be done. */
+ks_status ks_module_ready(struct ks_module *module, struct ks_error *err);
+/* Purpose: enter before C_ calls and leave after them. Short: no lock of ours is taken. Entering
+ * fails with KS_SHUTDOWN when the module is being finalised. */
+ks_status ks_gate_enter(struct ks_gate *gate, struct ks_module *module, struct ks_error *err);
+void ks_gate_leave(struct ks_gate *gate);
+/* Purpose: counts forks: handles of another generation must not be used. */
+unsigned ks_generation(void);
+/* Purpose: the registry lock, which also guards the list of tokens. */
+void ks_registry_lock(void);
+void ks_registry_unlock(void);
+
+/* --- ks_uri.c --------------------------------------------------------------------------------- */
+
+struct ks_uri {
+    P11KitUri *p11;
+    char *text; /* as given */
+};
+
+/* Purpose: object attributes (CKA_LABEL, CKA_ID) for a search template; NULL when absent. */
+const CK_ATTRIBUTE *ks_uri_attribute(const struct ks_uri *uri, CK_ATTRIBUTE_TYPE type);
+bool ks_uri_matches_token(const struct ks_uri *uri, const CK_TOKEN_INFO *info);
+bool ks_uri_matches_facts(const struct ks_uri *uri, const struct ks_token_facts *facts);
+const char *ks_uri_pin_source(const struct ks_uri *uri);
+
+/* --- ks_pin.c -----------------------------------------------------------------------------------
+ */
+
+struct ks_pin; /* one locked page that stays out of core dumps */
+
+/* Purpose: check a PIN source and make a holder for it; reads nothing yet. */
+ks_status ks_pin_new(const char *source, struct ks_pin **out, struct ks_error *err);
+void ks_pin_free(struct ks_pin *pin);
+const char *ks_pin_source(const struct ks_pin *pin);
+/* Purpose: make the PIN present: from memory, or from its source. `what` is what a person is
+ * asked. The bytes belong to the holder. The caller holds token->up_lock. */
+ks_status ks_pin_get(struct ks_pin *pin, const struct ks_how *how, const char *what,
+                     const char **bytes, size_t *len, struct ks_error *err);
+/* Purpose: the PIN that is in memory already; false when there is none, or it was refused. Needs
+ * no lock once the token is up. */
+bool ks_pin_peek(const struct ks_pin *pin, const char **bytes, size_t *len);
+/* Purpose: note that the token refused the PIN: it is never sent again by this process. */
+void ks_pin_refused(struct ks_pin *pin);
+/* Purpose: lock the page again in a forked child (mlock is not inherited). */
+void ks_pin_forked(struct ks_pin *pin);
+
+/* --- ks_token.c ----------------------------------------------------------------------------------
+ */
+
+struct ks_session {
+    CK_SESSION_HANDLE handle;
+    uint64_t age;   /* of the pool when it was opened */
+    uint64_t epoch; /* of the token when it was taken: handles of that epoch are good */
+};
+
+struct ks_token {
+    struct ks_token *next;
+    unsigned refs; /* registry lock */
+    struct ks_module *module;
+    char *name;
+    struct ks_uri *uri; /* NULL: the only token */
+    struct ks_pin *pin; /* NULL: none configured */
+    unsigned sessions;  /* configured limit, 0: default */
+
+    pthread_mutex_t up_lock;
+    /* written under up_lock and lock, read under either */
+    struct ks_token_facts facts;
+    CK_SLOT_ID slot;
+    CK_MECHANISM_TYPE *mechanisms; /* under up_lock; NULL: not asked yet */
+    size_t mechanism_count;
+
+    pthread_mutex_t lock;
+    pthread_cond_t freed;
+    uint64_t epoch; /* 0: down. Key handles of another epoch are dead. */
+    uint64_t age;   /* sessions of another age are dead */
+    unsigned generation;
+    CK_SESSION_HANDLE *idle; /* stack, room for KS_SESSIONS_MAX or the limit */
+    unsigned idle_count, open_count, limit;
+    _Atomic(char *) label; /* escaped, for errors; set at the first connect, then constant */
+};
+
+/* Purpose: find out whether the token is usable as it stands; brings it up if not. */
+ks_status ks_token_up(struct ks_token *token, const struct ks_how *how, struct ks_error *err);
+/* Purpose: something is wrong with everything of `epoch`: take the token down, unless another
+ * thread has replaced that epoch already. The next use brings it up again. */
+void ks_token_down(struct ks_token *token, uint64_t epoch);
+/* Purpose: the login of `epoch` is gone: log in again in `session`; new epoch. */
+ks_status ks_token_relogin(struct ks_token *token, const struct ks_how *how,
+                           const struct ks_session *session, struct ks_error *err);
+/* Purpose: C_Login(CKU_CONTEXT_SPECIFIC) for an operation that was just initialised. The PIN is
+ * in memory since the token's login. The caller is inside the gate. */
+CK_RV ks_token_context_login(struct ks_token *token, CK_SESSION_HANDLE session);
+uint64_t ks_epoch_new(void);
+struct ks_token *ks_token_ref(struct ks_token *token);
+/* Purpose: KS_TOKEN_NOT_FOUND when `uri` (may be NULL) names another token than this one. */
+ks_status ks_token_matches(struct ks_token *token, const struct ks_how *how,
+                           const struct ks_uri *uri, struct ks_error *err);
+/* Purpose: the token's escaped label, "" before the first connect. */
+const char *ks_token_label(const struct ks_token *token);
+/* Purpose: make all locks anew in a forked child. */
+void ks_tokens_forked(void);
+
+/* --- ks_session.c
+ * --------------------------------------------------------------------------------- */
+
+enum ks_session_fate { KS_SESSION_KEEP, KS_SESSION_CLOSE };
+
+/* Purpose: take a session that is logged in; waits (until how->deadline_ns) when all are busy.
+ * With `key`, `*handle` is that key's handle if it is known in this epoch, else
+ * CK_INVALID_HANDLE: one lock for both. */
+ks_status ks_session_take(struct ks_token *token, const struct ks_how *how,
+                          const struct ks_key *key, struct ks_session *out,
+                          CK_OBJECT_HANDLE *handle, struct ks_error *err);
+void ks_session_give(struct ks_token *token, struct ks_session *session, enum ks_session_fate fate);
+/* Purpose: a read-write session within the limit, for generation; closed by ks_session_give with
+ * KS_SESSION_CLOSE. */
+ks_status ks_session_take_rw(struct ks_token *token, const struct ks_how *how,
+                             struct ks_session *out, struct ks_error *err);
+/* Purpose: close all idle sessions; the caller holds up_lock or is the last owner. */
+void ks_session_close_idle(struct ks_token *token);
+
+/* --- ks_mech.c
+ * ------------------------------------------------------------------------------------- */
+
+struct ks_mech_storage {
+    CK_MECHANISM mechanism;
+    union {
+        CK_RSA_PKCS_PSS_PARAMS pss;
+        CK_RSA_PKCS_OAEP_PARAMS oaep;
+    } param;
+};
+
+/* Purpose: fill `out` for `mech`; KS_MECHANISM when there is no such mechanism. Borrows
+ * mech->label. */
+ks_status ks_mech_build(const struct ks_mech *mech, struct ks_mech_storage *out,
+                        struct ks_error *err);
+CK_MECHANISM_TYPE ks_mech_type(enum ks_mech_kind kind);
+/* Purpose: a number that is the same for the same parameters: for ks_key_refused(). */
+uint32_t ks_mech_hash(const struct ks_mech *mech);
+
+/* --- ks_op.c
+ * ---------------------------------------------------------------------------------------- */
+
+struct ks_op;
+/* One try, inside the gate. Codes from the module go through ks_op_rv(). */
+typedef ks_status (*ks_step)(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION_HANDLE session,
+                             CK_OBJECT_HANDLE key);
+
+struct ks_op {
+    struct ks_token *token;
+    struct ks_key *key; /* NULL: the step needs no key handle */
+    ks_step step;
+    void *arg;
+    const struct ks_how *how; /* the deadline covers all tries */
+    struct ks_error *err;
+    void (*done)(struct ks_op *op, ks_status status); /* completion; may be NULL */
+    /* Checks what the step returned with the key's public half; called outside the gate, and
+     * only while the token has not proved the key in this epoch. NULL: nothing to check. */
+    bool (*verify)(struct ks_op *op);
+    bool once;       /* not safe to run again: generation, deletion */
+    bool read_write; /* needs a read-write session */
+    /* set by the step */
+    const char *function;
+    CK_RV rv;
+    /* set by ks_op_run: what the step's success was obtained with */
+    uint64_t epoch;
+};
+
+/* Purpose: run the operation: session, key handle, step; classify a failure and act on it. The
+ * one place where that is decided. */
+ks_status ks_op_run(struct ks_op *op);
+/* Purpose: note the function and its code, for classification. Returns success for CKR_OK. */
+ks_status ks_op_rv(struct ks_op *op, const char *function, CK_RV rv);
+
+/* --- ks_object.c
+ * -------------------------------------------------------------------------------------- */
+
+/* Purpose: snapshot of an object, inside the gate. `complete`: look for the public object of a
+ * private key too. */
+ks_status ks_object_read(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION_HANDLE session,
+                         CK_OBJECT_HANDLE handle, enum ks_class klass, bool complete,
+                         struct ks_object **out);
+/* Purpose: handles of the objects that a template matches, at most `max`; always ends the
+ * search. */
+ks_status ks_object_search(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION_HANDLE session,
+                           CK_ATTRIBUTE *template, CK_ULONG count, CK_OBJECT_HANDLE *found,
+                           CK_ULONG max, CK_ULONG *found_count);
+/* Purpose: "'label' (id 01:02)" escaped, for messages. */
+const char *ks_object_name(const struct ks_object *object, char *out, size_t size);
+
+/* --- ks_key.c
+ * ------------------------------------------------------------------------------------------ */
+
+#define KS_REFUSED_MAX 4
+
+struct ks_key {
+    atomic_uint refs;
+    struct ks_token *token;
+    struct ks_object *object;
+    struct ks_expect expect; /* public_part owned */
+    /* under token->lock */
+    CK_OBJECT_HANDLE handle;
+    uint64_t epoch;
+    /* the epoch in which the public half was proved; 0: not */
+    _Atomic uint64_t proved;
+    _Atomic uint32_t refused[KS_REFUSED_MAX];
+};
+
+/* Purpose: find the key again in this epoch and check that it is still the same one; inside the
+ * gate. */
+ks_status ks_key_locate(struct ks_op *op, CK_FUNCTION_LIST *fn, const struct ks_session *session,
+                        struct ks_key *key, CK_OBJECT_HANDLE *handle);
+/* Purpose: wrap a snapshot and a fresh handle; takes over `object`. */
+ks_status ks_key_make(struct ks_token *token, struct ks_object *object, CK_OBJECT_HANDLE handle,
+                      uint64_t epoch, struct ks_key **out, struct ks_error *err);
+/* Purpose: the handle is stale. */
+void ks_key_forget(struct ks_key *key, uint64_t epoch);
+
+/* --- small things (ks_status.c)
+ * -------------------------------------------------------------------------- */
+
+uint64_t ks_now_ns(void);
+char *ks_strdup_n(const void *data, size_t len); /* with a NUL behind */
+
+#endif
