@@ -36,36 +36,42 @@ static const OSSL_ALGORITHM store[] = {
     LAST_ROW,
 };
 
-#define DER_PKI ",input=der,structure=PrivateKeyInfo"
+/* Key references come as PKCS#8, or bare: the structure that our PEM decoder hands on. */
+#define DECODERS(names, table)                                                                     \
+    ROW(names, ",input=der,structure=PrivateKeyInfo", table, "key reference"),                     \
+        ROW(names, ",input=der,structure=hsm-reference", table, "bare key reference")
 
 static const OSSL_ALGORITHM decoder[] = {
-    ROW(PROV_NAMES_RSA, DER_PKI, prov_decoder_der_rsa, "RSA key reference"),
-    ROW(PROV_NAMES_RSA_PSS, DER_PKI, prov_decoder_der_rsa_pss, "RSA-PSS key reference"),
-    ROW(PROV_NAMES_EC, DER_PKI, prov_decoder_der_ec, "EC key reference"),
+    DECODERS(PROV_NAMES_RSA, prov_decoder_der_rsa),
+    DECODERS(PROV_NAMES_RSA_PSS, prov_decoder_der_rsa_pss),
+    DECODERS(PROV_NAMES_EC, prov_decoder_der_ec),
     ROW("DER", ",input=pem", prov_decoder_pem, "PEM labels of key references"),
     LAST_ROW,
 };
 
-/* The encoders of one key type; type-specific and EncryptedPrivateKeyInfo refuse. */
+#define ENCODER(names, output, structure, table, description)                                      \
+    ROW(names, ",output=" output ",structure=" structure, table, description)
+/* The traditional formats hold private numbers, so these refuse, with the reason. */
+#define TRADITIONAL(names, structure)                                                              \
+    ENCODER(names, "der", structure, prov_encoder_traditional, "refuses"),                         \
+        ENCODER(names, "pem", structure, prov_encoder_traditional, "refuses")
 #define ENCODERS(names)                                                                            \
-    ROW(names, ",output=der,structure=PrivateKeyInfo", prov_encoder_pki_der, "key reference"),     \
-        ROW(names, ",output=pem,structure=PrivateKeyInfo", prov_encoder_pki_pem, "key reference"), \
-        ROW(names, ",output=der,structure=EncryptedPrivateKeyInfo", prov_encoder_pki_der,          \
-            "refuses"),                                                                            \
-        ROW(names, ",output=pem,structure=EncryptedPrivateKeyInfo", prov_encoder_pki_pem,          \
-            "refuses"),                                                                            \
-        ROW(names, ",output=der,structure=type-specific", prov_encoder_pki_der, "refuses"),        \
-        ROW(names, ",output=pem,structure=type-specific", prov_encoder_pki_pem, "refuses"),        \
-        ROW(names, ",output=der,structure=SubjectPublicKeyInfo", prov_encoder_spki_der,            \
-            "public key"),                                                                         \
-        ROW(names, ",output=pem,structure=SubjectPublicKeyInfo", prov_encoder_spki_pem,            \
-            "public key"),                                                                         \
+    TRADITIONAL(names, "type-specific"),                                                           \
+        ENCODER(names, "der", "EncryptedPrivateKeyInfo", prov_encoder_encrypted, "refuses"),       \
+        ENCODER(names, "pem", "EncryptedPrivateKeyInfo", prov_encoder_encrypted, "refuses"),       \
+        ENCODER(names, "der", "SubjectPublicKeyInfo", prov_encoder_spki_der, "public key"),        \
+        ENCODER(names, "pem", "SubjectPublicKeyInfo", prov_encoder_spki_pem, "public key"),        \
+        ENCODER(names, "der", "PrivateKeyInfo", prov_encoder_pki_der, "key reference"),            \
+        ENCODER(names, "pem", "PrivateKeyInfo", prov_encoder_pki_pem, "key reference"),            \
         ROW(names, ",output=text", prov_encoder_text, "key in words")
 
 static const OSSL_ALGORITHM encoder[] = {
     ENCODERS(PROV_NAMES_RSA),
+    TRADITIONAL(PROV_NAMES_RSA, "pkcs1"),
     ENCODERS(PROV_NAMES_RSA_PSS),
+    TRADITIONAL(PROV_NAMES_RSA_PSS, "pkcs1"),
     ENCODERS(PROV_NAMES_EC),
+    TRADITIONAL(PROV_NAMES_EC, "X9.62"),
     LAST_ROW,
 };
 
