@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: Apache-2.0
+# Sourced by the other scripts: where things are, messages, steps with a log.
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
+
+say() {
+    printf '%s\n' "$*"
+}
+
+die() {
+    printf '%s: %s\n' "${0##*/}" "$*" >&2
+    exit 1
+}
+
+# logged LOG COMMAND...: run quietly; if it fails show the end of the log and where all of it is.
+logged() {
+    local log=$1 status=0
+    shift
+    mkdir -p "$(dirname "$log")"
+    "$@" >"$log" 2>&1 </dev/null || status=$?
+    if [ "$status" != 0 ]; then
+        {
+            printf -- '--- failed (status %s): %s\n' "$status" "$*"
+            tail -n "${LOG_TAIL:-60}" "$log"
+            printf -- '--- all of it: %s\n' "$log"
+        } >&2
+    fi
+    return "$status"
+}
+
+jobs_default() {
+    local n
+    n=$(nproc 2>/dev/null || echo 1)
+    [ "$n" -le 8 ] || n=8
+    echo "${JOBS:-$n}"
+}
+
+# find_file PATTERN...: the first file that exists; patterns are expanded here.
+find_file() {
+    local pattern file
+    for pattern in "$@"; do
+        for file in $pattern; do
+            if [ -e "$file" ]; then
+                printf '%s\n' "$file"
+                return 0
+            fi
+        done
+    done
+    return 1
+}
+
+find_softhsm() {
+    find_file "/usr/lib/softhsm/libsofthsm2.so" "/usr/lib/*/softhsm/libsofthsm2.so" \
+        "/usr/lib64/pkcs11/libsofthsm2.so"
+}
+
+find_spy() {
+    find_file "/usr/lib/*/pkcs11/pkcs11-spy.so" "/usr/lib/*/pkcs11-spy.so" \
+        "/usr/lib64/pkcs11/pkcs11-spy.so"
+}

@@ -1,0 +1,83 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+#
+# deps.sh [build] [example] [test] [lint]: install what is missing (Debian 12 or later, apt).
+# If all is there it does nothing, not even an apt-get update. Needs root or sudo otherwise.
+#
+# Debian's nginx package starts a server on port 80 when it is installed. Nothing here wants that,
+# so packages are installed with SYSTEMD_OFFLINE=1 (systemctl then leaves the running system
+# alone) and RUNLEVEL=1 (sysvinit's scripts then start nothing), and if nginx was not there
+# before, its service is disabled again. No file (such as a policy-rc.d) is put anywhere for that.
+set -euo pipefail
+. "$(dirname "$0")/common.sh"
+
+build='gcc libc6-dev meson ninja-build pkg-config libssl-dev libp11-kit-dev check'
+example="$build openssl nginx softhsm2 opensc-pkcs11 ca-certificates curl"
+test="$build $example clang llvm libclang-rt-dev valgrind opensc p11-kit p11-kit-modules libnss3 libnss3-tools
+      gnutls-bin python3 python3-cryptography procps util-linux"
+lint="$build clang clang-format clang-tidy cppcheck binutils"
+
+[ $# -gt 0 ] || set -- build
+wanted=
+for set in "$@"; do
+    case $set in
+    build | example | test | lint) wanted="$wanted ${!set}" ;;
+    *) die "unknown set of packages: $set (there are build, example, test, lint)" ;;
+    esac
+done
+
+installed() {
+    [ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = installed ]
+}
+
+missing=
+for package in $wanted; do
+    case " $missing " in *" $package "*) continue ;; esac
+    if [ "$package" = libclang-rt-dev ]; then
+        # Only a versioned name exists before Debian 13; clang recommends the right one.
+        find_file "/usr/lib/llvm-*/lib/clang/*/lib/linux/libclang_rt.asan-*.so" \
+            "/usr/lib/clang/*/lib/linux/libclang_rt.asan-*.so" >/dev/null && continue
+    elif installed "$package"; then
+        continue
+    fi
+    missing="$missing $package"
+done
+[ -n "$missing" ] || exit 0
+
+command -v apt-get >/dev/null ||
+    die "not a Debian system; please install by hand what corresponds to:$missing"
+as_root=
+if [ "$(id -u)" != 0 ]; then
+    command -v sudo >/dev/null ||
+        die "neither root nor sudo; please install as root: apt-get install$missing"
+    as_root=sudo
+fi
+
+echo "installing:$missing"
+log=$root/build/log/deps.log
+# The log folder must not become root's when sudo is used, and build/ not a half-made build folder:
+# meson does not mind a folder with only logs in it.
+mkdir -p "$(dirname "$log")"
+
+apt() {
+    $as_root env DEBIAN_FRONTEND=noninteractive SYSTEMD_OFFLINE=1 RUNLEVEL=1 PREVLEVEL=1 \
+        apt-get -q -y -o Dpkg::Use-Pty=0 -o DPkg::Lock::Timeout=300 "$@"
+}
+
+nginx_before=no
+installed nginx && nginx_before=yes
+
+logged "$log" apt update || die "apt-get update failed"
+case " $missing " in
+*" libclang-rt-dev "*)
+    clang=$(apt-cache depends clang | sed -n 's/.*Depends: clang-\([0-9]*\).*/\1/p' | head -n 1)
+    missing=${missing/ libclang-rt-dev/ libclang-rt-$clang-dev}
+    ;;
+esac
+# shellcheck disable=SC2086
+logged "$log" apt install --no-install-recommends $missing || die "apt-get install failed"
+
+if [ $nginx_before = no ] && installed nginx && command -v systemctl >/dev/null; then
+    $as_root env SYSTEMD_OFFLINE=1 systemctl disable nginx >>"$log" 2>&1 ||
+        echo "note: nginx's own service stays enabled, see $log"
+fi

@@ -1,0 +1,15 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+#
+# format.sh [--check]: lay out all C files with clang-format, or tell which ones are not.
+set -euo pipefail
+. "$(dirname "$0")/common.sh"
+cd "$root"
+
+mapfile -t files < <(git ls-files --cached --others --exclude-standard '*.c' '*.h')
+[ ${#files[@]} -gt 0 ] || die "no C files found"
+if [ "${1:-}" = --check ]; then
+    clang-format --dry-run --Werror "${files[@]}"
+else
+    clang-format -i "${files[@]}"
+fi

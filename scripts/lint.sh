@@ -1,0 +1,114 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+#
+# lint.sh [CHECK...]: all static checks, or some of: format tidy cppcheck arrows limits.
+# Needs a finished build in build/ (LINT_BUILD: another one). All checks run; fails if one did.
+set -euo pipefail
+. "$(dirname "$0")/common.sh"
+cd "$root"
+
+build=${LINT_BUILD:-$root/build}
+failed=0
+
+fail() {
+    printf 'lint: %s\n' "$*"
+    failed=1
+}
+
+c_files() {
+    git ls-files --cached --others --exclude-standard "$@"
+}
+
+check_format() {
+    scripts/format.sh --check || fail "not laid out as .clang-format says: scripts/format.sh"
+}
+
+check_tidy() {
+    [ -e "$build/compile_commands.json" ] || die "no build in $build; run scripts/build.sh"
+    # Only what the build compiles: fuzz targets and the like need options that it does not use.
+    local files
+    mapfile -t files < <(python3 - "$build" <<'END'
+import json, os, sys
+seen = set()
+for c in json.load(open(os.path.join(sys.argv[1], "compile_commands.json"))):
+    seen.add(os.path.realpath(os.path.join(c["directory"], c["file"])))
+print("\n".join(sorted(seen)))
+END
+    )
+    printf '%s\0' "${files[@]}" |
+        xargs -0 -n 2 -P "$(jobs_default)" clang-tidy --quiet -p "$build" 2>/dev/null ||
+        fail "clang-tidy has complaints"
+}
+
+check_cppcheck() {
+    # shellcheck disable=SC2046
+    cppcheck --quiet --std=c11 --enable=warning,performance,portability --inline-suppr \
+        --suppress=missingIncludeSystem --error-exitcode=1 -j "$(jobs_default)" \
+        -D_GNU_SOURCE -DHSM_VERSION='"0"' $(c_files 'keystore/*.c' 'provider/*.c' 'tools/*.c' 'engine/*.c') ||
+        fail "cppcheck has complaints"
+}
+
+# The arrows of docs/design.md: which folder may know what.
+check_arrows() {
+    local out libcrypto lib
+    lib=$build/keystore/libkeystore.a
+    [ -e "$lib" ] || die "no $lib; run scripts/build.sh"
+    libcrypto=$(ldconfig -p | sed -n 's/.*libcrypto\.so\.3 .*=> //p' | head -n 1)
+    [ -n "$libcrypto" ] || die "libcrypto.so.3 not found"
+    out=$(comm -12 <(nm -u "$lib" | sed -n 's/^ *U //p' | sort -u) \
+        <(nm -D --defined-only "$libcrypto" | awk '{ sub(/@.*/, "", $3); print $3 }' | sort -u))
+    [ -z "$out" ] || fail "keystore/ uses libcrypto:" $out
+    if grep -nE '# *include *[<"](openssl/|\.\./provider)' keystore/*.[ch]; then
+        fail "keystore/ includes headers of OpenSSL or of provider/"
+    fi
+
+    out=$(nm -D --defined-only "$build/provider/hsm.so" | awk '{ print $3 }')
+    [ "$out" = OSSL_provider_init ] ||
+        fail "hsm.so must export OSSL_provider_init and nothing else, it has:" $out
+    # Not objdump: shared objects that are only needed by others do not count.
+    out=$(readelf -d "$build/provider/hsm.so" | sed -n 's/.*(NEEDED).*\[\(.*\)\]/\1/p' |
+        grep -vE '^(libcrypto\.so\.3|libp11-kit\.so\.0|libc\.so\.6|libpthread\.so\.0|ld-linux.*|lib[aut]san\.so\..*)$' || true)
+    [ -z "$out" ] || fail "hsm.so links:" $out
+    readelf -d "$build/provider/hsm.so" | grep -q NODELETE || fail "hsm.so is linked without -z nodelete"
+
+    # CK_ types and PKCS#11 headers stay in keystore/. Comments may speak of them.
+    local file
+    for file in $(c_files 'provider/*.[ch]' 'tools/*.[ch]' 'engine/*.[ch]' 'keystore/keystore.h'); do
+        if gcc -fpreprocessed -dD -E -P -x c "$file" 2>/dev/null |
+            sed 's/"\([^"\\]\|\\.\)*"/""/g' |
+            grep -nE '\bCK_[A-Z]|\bCK[MAORUFZPH]_[A-Z]|\bC_[A-Z][a-z]+[A-Za-z]* *\('; then
+            fail "$file: PKCS#11 outside keystore/"
+        fi
+        if grep -nE '# *include.*(pkcs11|p11-kit)' "$file"; then
+            fail "$file: a PKCS#11 header outside keystore/"
+        fi
+    done
+    if [ -e "$build/engine/hsm.so" ]; then
+        out=$(nm -D -u "$build/engine/hsm.so" | grep -E 'p11_kit|C_GetFunctionList' || true)
+        [ -z "$out" ] || fail "the engine uses PKCS#11:" $out
+    fi
+}
+
+# Warnings only: the limits are "about" 700 lines a file and 60 a function.
+check_limits() {
+    local file
+    for file in $(c_files '*.c' '*.h'); do
+        awk -v file="$file" '
+            /^\{/ { start = NR }
+            /^\}/ { if (start && NR - start - 1 > 60)
+                        printf "note: %s:%d: function of %d lines\n", file, start, NR - start - 1
+                    start = 0 }
+            END { if (NR > 700) printf "note: %s: %d lines\n", file, NR }' "$file"
+        head -n 3 "$file" | grep -q 'SPDX-License-Identifier: Apache-2.0' ||
+            fail "$file: no SPDX line on top"
+    done
+}
+
+[ $# -gt 0 ] || set -- format arrows limits cppcheck tidy
+for check in "$@"; do
+    case $check in
+    format | tidy | cppcheck | arrows | limits) "check_$check" ;;
+    *) die "unknown check: $check" ;;
+    esac
+done
+exit $failed

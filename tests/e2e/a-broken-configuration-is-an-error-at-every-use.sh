@@ -1,0 +1,55 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# tokens: softhsm
+#
+# Missing module, wrong token, unknown values: the provider loads, and every use says what is wrong.
+. "$(dirname "$0")/lib.sh"
+
+token
+key rsa rsa:2048
+
+# broken PATTERN KEY=VALUE...: the error is there at every use, and nothing else breaks.
+broken() {
+    local pattern=$1
+    shift
+    configure "$@"
+    must_fail "dgst with $*" "$pattern" openssl dgst -sha256 -sign rsa.pem -out sig "$0"
+    must_fail "genpkey with $*" "$pattern" openssl genpkey -propquery provider=hsm -algorithm RSA \
+        -pkeyopt rsa_keygen_bits:2048 -pkeyopt hsm-label:new -out new.pem
+    must_fail "storeutl with $*" "$pattern" openssl storeutl -noout "$token_uri"
+    must_fail "hsmkey list with $*" "$pattern" hsmkey list
+    [ ! -s sig ] || failed "nothing was signed"
+    [ ! -s new.pem ] || failed "nothing was generated"
+    must "software work goes on with $*" openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out soft.pem
+}
+broken 'nowhere\.so' pkcs11-module=/nonexistent/nowhere.so
+broken 'libcrypto|not a PKCS#11|C_GetFunctionList|module' pkcs11-module="$(ldconfig -p | sed -n 's/.*libcrypto\.so\.3 .*=> //p' | head -n 1)"
+broken 'pkcs11-module' pkcs11-module=
+broken 'other-token' token=pkcs11:token=other-token
+broken 'token' token=pkcs11:colour=red
+broken 'token' token=not-a-uri
+broken 'token|object' 'token=pkcs11:token=test;object=rsa'
+broken 'offload' offload=rsa-sing
+broken 'offload' offload=-rsa-sign
+broken 'offload' 'offload=all rsa-sign -rsa-sign'
+broken 'sessions' sessions=many
+broken 'sessions' sessions=-1
+broken 'sessions' sessions=0x10
+broken 'check-key-at-load' check-key-at-load=perhaps
+
+step "values that are right are taken"
+configure sessions=3 check-key-at-load=no offload='rsa-sign, ec-sign keygen'
+must "dgst" openssl dgst -sha256 -sign rsa.pem -out sig "$0"
+configure check-key-at-load=yes offload='all -keygen'
+must "dgst" openssl dgst -sha256 -sign rsa.pem -out sig "$0"
+configure token=
+must "dgst without a token line, where there is only one" openssl dgst -sha256 -sign rsa.pem -out sig "$0"
+
+configure sesions=3
+must_fail "hsmkey check finds an unknown key" 'sesions' hsmkey check "$conf"
+configure
+must "hsmkey check finds nothing wrong" hsmkey check "$conf"
+configure offload=rsa-sing
+must_fail "hsmkey check finds a bad value" 'rsa-sing' hsmkey check "$conf"
+configure module="$W/no-such/hsm.so"
+must_fail "hsmkey check finds a missing provider" 'no-such/hsm\.so' hsmkey check "$conf"

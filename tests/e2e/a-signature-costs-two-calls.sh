@@ -1,0 +1,40 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+#
+# In steady state: C_SignInit and C_Sign, nothing else, at 1, 8 and 32 threads.
+. "$(dirname "$0")/lib.sh"
+
+token
+key rsa rsa:2048
+key ec ec:P-256
+count_calls
+all='C_[A-Za-z]*'
+
+# cost KEY THREADS COUNT: how many calls there were in all, in $total.
+cost() {
+    : >calls.log
+    must "$2 threads, $3 signatures each, $1" client threads $1.pem $2 $3
+    same "C_SignInit" "$(calls C_SignInit)" $(($2 * $3))
+    same "C_Sign" "$(calls C_Sign)" $(($2 * $3))
+    total=$(calls "$all")
+    opened=$(calls C_OpenSession)
+    searched=$(calls C_FindObjectsInit)
+}
+for name in rsa ec; do
+    # One thread: whatever comes before the first signature comes once, so it cancels out.
+    cost $name 1 10
+    few=$total
+    cost $name 1 60
+    same "calls for 50 more signatures with $name" $((total - few)) 100
+    searches=$searched
+    for threads in 8 32; do
+        cost $name $threads 20
+        # Apart from the signatures: at most one session per thread, opened once.
+        rest=$((total - 2 * threads * 20))
+        [ $rest -le $((few - 20 + threads)) ] || failed "$threads threads cost two calls a signature" \
+            "expected: at most $((few - 20 + threads)) other calls" "got: $rest"
+        [ "$opened" -le $((threads + 2)) ] || failed "sessions are kept" \
+            "expected: at most $((threads + 2)) opened" "got: $opened"
+        same "searches with $threads threads" "$searched" "$searches"
+    done
+done

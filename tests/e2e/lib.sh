@@ -1,0 +1,448 @@
+# SPDX-License-Identifier: Apache-2.0
+# shellcheck shell=bash
+#
+# Sourced by every end-to-end test. A test gets a folder of its own ($W, the working directory), a
+# token of the kind $HSM_TOKEN, and is over at the first thing that is not as expected.
+#
+#   HSM_BUILD   the build folder (default: build/)
+#   HSM_TOKEN   softhsm          SoftHSM 2 in the process under test
+#               softhsm-remote   SoftHSM 2 behind `p11-kit server`
+#               nss              NSS softokn in the process under test
+#   HSM_PRELOAD sanitizer runtimes for programs that were not built with them
+#   HSM_KEEP    not empty: leave $W behind
+#
+# A comment "# tokens: ..." on top of a test says for which kinds tests/run.sh runs it (default:
+# all three).
+set -euo pipefail
+
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)
+. "$here/../../scripts/common.sh"
+build=${HSM_BUILD:-$root/build}
+HSM_TOKEN=${HSM_TOKEN:-softhsm}
+provider=$build/provider/hsm.so
+PATH=$PATH:/usr/sbin:/sbin
+LC_ALL=C
+export LC_ALL PATH
+unset OPENSSL_CONF OPENSSL_MODULES PKCS11SPY PKCS11SPY_OUTPUT P11_KIT_SERVER_ADDRESS SOFTHSM2_CONF
+
+W=$(mktemp -d "${TMPDIR:-/tmp}/hsm-e2e.XXXXXX")
+chmod 711 "$W" # nginx's workers pass through
+mkdir -m 1777 "$W/reports"
+cd "$W"
+pids=
+
+cleanup() {
+    local status=$? pid report
+    trap - EXIT INT TERM
+    set +e
+    for pid in $pids; do
+        kill "$pid" 2>/dev/null
+    done
+    for pid in $pids; do
+        wait "$pid" 2>/dev/null
+    done
+    for report in "$W"/reports/*; do
+        [ -e "$report" ] || continue
+        echo "FAILED: a sanitizer reported:"
+        head -n 60 "$report"
+        [ "$status" != 0 ] || status=1
+    done
+    [ -n "${HSM_KEEP:-}" ] && echo "left behind: $W" || rm -rf "$W"
+    exit "$status"
+}
+trap cleanup EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+
+# Reports go to files, so that a program that was to fail cannot hide one in its failure.
+export ASAN_OPTIONS="detect_leaks=0:log_path=$W/reports/asan:${ASAN_OPTIONS:-}"
+export UBSAN_OPTIONS="print_stacktrace=1:halt_on_error=1:log_path=$W/reports/ubsan:${UBSAN_OPTIONS:-}"
+
+# --- expectations ---------------------------------------------------------------------------------
+
+failed() {
+    printf 'FAILED: %s\n' "$1"
+    shift
+    [ $# = 0 ] || printf '  %s\n' "$@"
+    exit 1
+}
+
+step() {
+    printf '* %s\n' "$*"
+}
+
+show() {
+    sed 's/^/  | /' "$1" | tail -n "${2:-30}"
+}
+
+# must WHAT COMMAND...: the command succeeds. Its output is in $W/out.
+must() {
+    local what=$1 status=0
+    shift
+    step "$what"
+    "$@" >"$W/out" 2>&1 </dev/null || status=$?
+    if [ "$status" != 0 ]; then
+        show "$W/out"
+        failed "$what" "command: $*" "expected: status 0" "got: status $status, output above"
+    fi
+}
+
+# must_fail WHAT PATTERN COMMAND...: the command fails by itself (no signal, no timeout) and its
+# output matches the pattern.
+must_fail() {
+    local what=$1 pattern=$2 status=0
+    shift 2
+    step "$what"
+    "$@" >"$W/out" 2>&1 </dev/null || status=$?
+    if [ "$status" = 0 ] || [ "$status" -ge 124 ]; then
+        show "$W/out"
+        failed "$what" "command: $*" "expected: an error" "got: status $status, output above"
+    fi
+    says "$what" "$pattern" "$W/out"
+}
+
+# says WHAT PATTERN FILE: a line of the file matches (extended regular expression, any case).
+says() {
+    if ! grep -aqiE -- "$2" "$3"; then
+        show "$3"
+        failed "$1" "expected: a line that matches: $2" "got: ${3##*/}, above"
+    fi
+}
+
+says_not() {
+    if grep -aqiE -- "$2" "$3"; then
+        show "$3"
+        failed "$1" "expected: no line that matches: $2" "got: ${3##*/}, above"
+    fi
+}
+
+# same WHAT GOT WANT: two strings are equal.
+same() {
+    [ "$2" = "$3" ] || failed "$1" "expected: $3" "got: $2"
+}
+
+same_files() {
+    cmp -s "$2" "$3" || failed "$1" "expected: $2 and $3 have the same content" "got: they differ"
+}
+
+# wait_until SECONDS WHAT COMMAND...: poll until the command succeeds.
+wait_until() {
+    local end=$((SECONDS + $1)) what=$2
+    shift 2
+    until "$@"; do
+        [ $SECONDS -lt $end ] || failed "$what" "expected: within the time given" "got: not so far"
+        sleep 0.1
+    done
+}
+
+# --- programs -------------------------------------------------------------------------------------
+
+limit=${HSM_LIMIT:-120} # seconds for any one program
+
+# preloaded COMMAND...: a program that was not built with sanitizers but will load what was.
+preloaded() {
+    timeout "$limit" env ${HSM_PRELOAD:+LD_PRELOAD="$HSM_PRELOAD"} "$@"
+}
+
+# openssl with the provider in its configuration; $conf is that.
+conf=$W/openssl.cnf
+openssl() {
+    OPENSSL_CONF=$conf preloaded openssl "$@"
+}
+
+# openssl as it is everywhere else: knows nothing of HSMs.
+plain_openssl() {
+    timeout "$limit" openssl "$@"
+}
+
+hsmkey() {
+    OPENSSL_CONF=$conf timeout "$limit" "$build/tools/hsmkey" "$@"
+}
+
+# client NAME ARGUMENTS...: a program from tests/e2e/*.c
+client() {
+    local name=$1
+    shift
+    OPENSSL_CONF=$conf timeout "$limit" "$build/tests/e2e/$name" "$@"
+}
+
+# --- tokens ---------------------------------------------------------------------------------------
+
+pin=12345678
+token_label=test
+token_uri=pkcs11:token=test
+module=
+init_args=
+
+make_softhsm() {
+    cat >"$W/softhsm2.conf" <<END
+directories.tokendir = $W/tokens
+objectstore.backend = file
+log.level = ERROR
+END
+    mkdir -p "$W/tokens"
+    SOFTHSM2_CONF=$W/softhsm2.conf softhsm2-util --init-token --free --label "${1:-$token_label}" \
+        --pin "$pin" --so-pin 87654321 >"$W/token.log" 2>&1 || {
+        show "$W/token.log"
+        failed "softhsm2-util makes a token"
+    }
+}
+
+# start_p11_kit_server: serve the SoftHSM token on a socket, from a process of its own.
+start_p11_kit_server() {
+    SOFTHSM2_CONF=$W/softhsm2.conf p11-kit server -f --provider "$(find_softhsm)" \
+        --name "$W/p11-kit.sock" "$token_uri" >"$W/p11-kit.log" 2>&1 </dev/null &
+    p11_kit_pid=$!
+    pids="$pids $p11_kit_pid"
+    wait_until 20 "p11-kit server opens its socket" test -S "$W/p11-kit.sock"
+    chmod 666 "$W/p11-kit.sock"
+    export P11_KIT_SERVER_ADDRESS=unix:path=$W/p11-kit.sock
+}
+
+# token: make one of the kind $HSM_TOKEN, and the configuration for it.
+token() {
+    printf '%s' "$pin" >"$W/pin"
+    chmod 600 "$W/pin"
+    case $HSM_TOKEN in
+    softhsm)
+        make_softhsm
+        export SOFTHSM2_CONF=$W/softhsm2.conf
+        module=$(find_softhsm) || failed "SoftHSM is installed"
+        ;;
+    softhsm-remote)
+        make_softhsm
+        start_p11_kit_server
+        module=$(find_file "/usr/lib/*/pkcs11/p11-kit-client.so" "/usr/lib64/pkcs11/p11-kit-client.so") ||
+            failed "p11-kit-client.so is installed"
+        ;;
+    nss)
+        mkdir "$W/nss"
+        certutil -N -d "sql:$W/nss" -f "$W/pin" >"$W/token.log" 2>&1 || failed "certutil makes a token"
+        module=$(find_file "/usr/lib/*/libsoftokn3.so" "/usr/lib/*/nss/libsoftokn3.so" "/usr/lib64/libsoftokn3.so") ||
+            failed "NSS softokn is installed"
+        init_args="configdir='sql:$W/nss' certPrefix='' keyPrefix='' secmod='secmod.db' flags="
+        token_label='NSS Certificate DB'
+        token_uri=pkcs11:token=NSS%20Certificate%20DB
+        ;;
+    *) failed "HSM_TOKEN is softhsm, softhsm-remote or nss" "got: $HSM_TOKEN" ;;
+    esac
+    real_module=$module
+    configure
+}
+
+# configure [KEY=VALUE...]: write $conf. The keys are those of the provider's section and win over
+# the test's defaults; KEY= leaves one out. $provider_order is "default hsm" or "hsm default".
+provider_order='default hsm'
+offload='all rsa-tls'
+configure() {
+    local name pair keys
+    keys="module activate pkcs11-module pkcs11-init-args token pin offload"
+    local -A value=([module]=$provider [activate]=1 [pkcs11-module]=$module [token]=$token_uri
+        [pin]=file:$W/pin [offload]=$offload [pkcs11-init-args]=${init_args:+\"$init_args\"})
+    for pair in "$@"; do
+        case " $keys " in *" ${pair%%=*} "*) ;; *) keys="$keys ${pair%%=*}" ;; esac
+        value[${pair%%=*}]=${pair#*=}
+    done
+    {
+        printf 'openssl_conf = openssl_init\n[openssl_init]\nproviders = provider_sect\n[provider_sect]\n'
+        for name in $provider_order; do
+            printf '%s = %s_sect\n' "$name" "$name"
+        done
+        printf '[default_sect]\nactivate = 1\n[hsm_sect]\n'
+        for name in $keys; do
+            [ -z "${value[$name]}" ] || printf '%s = %s\n' "$name" "${value[$name]}"
+        done
+        printf '[req]\ndistinguished_name = req_dn\n[req_dn]\n'
+    } >"$conf"
+}
+
+# count_calls: from now on every PKCS#11 call is written down by OpenSC's pkcs11-spy.
+count_calls() {
+    export PKCS11SPY=$real_module PKCS11SPY_OUTPUT=$W/calls.log
+    module=$(find_spy) || failed "pkcs11-spy.so is installed"
+    : >"$W/calls.log"
+    chmod 666 "$W/calls.log"
+    configure "$@"
+}
+
+# calls FUNCTION: how many there were, e.g. calls C_Sign, or calls 'C_[A-Za-z]*' for all.
+calls() {
+    grep -caE "^[0-9]+: $1\$" "$W/calls.log" || true
+}
+
+# key NAME TYPE [OPTION...]: generate a key in the token; its reference is NAME.pem, its public half
+# NAME.pub.
+key() {
+    local name=$1 type=$2
+    shift 2
+    must "hsmkey generates $type '$name' in the token" \
+        hsmkey generate --type "$type" --label "$name" -o "$name.pem" "$@"
+    must "openssl pkey writes the public half of $name" \
+        openssl pkey -in "$name.pem" -pubout -out "$name.pub"
+}
+
+# pkcs11_tool ARGUMENTS...: OpenSC's tool on the same token, logged in (SoftHSM only).
+pkcs11_tool() {
+    SOFTHSM2_CONF=$W/softhsm2.conf timeout "$limit" pkcs11-tool --module "$(find_softhsm)" \
+        --token-label "$token_label" --login --pin "$pin" "$@"
+}
+
+# --- certificates, servers ------------------------------------------------------------------------
+
+# software_ca: ca.pem and ca.key, nothing to do with the token.
+software_ca() {
+    must "a CA in software" plain_openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -noenc \
+        -keyout ca.key -out ca.pem -days 2 -subj "/CN=test CA"
+}
+
+# certificate NAME: a CSR with NAME.pem, signed by the software CA: NAME.crt
+certificate() {
+    must "openssl req makes a CSR with $1" openssl req -new -key "$1.pem" -subj "/CN=localhost" \
+        -addext "subjectAltName=DNS:localhost,IP:127.0.0.1" -out "$1.csr"
+    must "the CA takes it" plain_openssl x509 -req -in "$1.csr" -CA ca.pem -CAkey ca.key \
+        -copy_extensions copy -days 2 -out "$1.crt"
+}
+
+# start_server LOG COMMAND...: in the background; $server_pid.
+start_server() {
+    local log=$1
+    shift
+    "$@" >"$log" 2>&1 </dev/null &
+    server_pid=$!
+    pids="$pids $server_pid"
+}
+
+stop_server() {
+    kill "$1" 2>/dev/null || true
+    wait "$1" 2>/dev/null || true
+    pids=${pids/ $1/}
+}
+
+# s_server OPTION...: openssl s_server -www on a free port: $port, $server_pid
+s_server() {
+    # shellcheck disable=SC2329
+    s_server_run() {
+        OPENSSL_CONF=$server_conf exec timeout 300 env ${HSM_PRELOAD:+LD_PRELOAD="$HSM_PRELOAD"} \
+            openssl s_server -accept 127.0.0.1:0 -www "$@"
+    }
+    server_conf=${server_conf:-$conf}
+    start_server s_server.log s_server_run "$@"
+    local end=$((SECONDS + 60))
+    until port=$(sed -n 's/^ACCEPT 127\.0\.0\.1:\([0-9]*\).*/\1/p' s_server.log) && [ -n "$port" ]; do
+        if ! kill -0 "$server_pid" 2>/dev/null || [ $SECONDS -ge $end ]; then
+            show s_server.log
+            failed "openssl s_server starts"
+        fi
+        sleep 0.1
+    done
+    unset server_conf
+}
+
+listening() {
+    (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null
+}
+
+# nginx_start NAME...: nginx as the example runs it, with NAME.crt and NAME.pem. $port, $server_pid
+nginx_start() {
+    local name i
+    nginx_user=
+    if [ "$(id -u)" = 0 ]; then
+        nginx_user=www-data
+        for name in tokens nss; do
+            [ ! -d "$name" ] || chown -R "$nginx_user" "$name"
+        done
+    fi
+    mkdir -p html tmp
+    echo "a page over TLS" >html/index.html
+    [ -z "$nginx_user" ] || chown "$nginx_user" tmp
+    for port in $(shuf -i 20000-32000 -n 20); do
+        ! listening "$port" || continue
+        nginx_conf "$@" >nginx.conf
+        : >error.log
+        start_server nginx.log nginx_run
+        for i in $(seq 600); do
+            if ! kill -0 "$server_pid" 2>/dev/null; then
+                grep -q 'Address already in use' error.log && continue 2
+                show error.log
+                show nginx.log
+                failed "nginx starts"
+            fi
+            ! listening "$port" || return 0
+            sleep 0.1
+        done
+        break
+    done
+    show error.log
+    failed "nginx listens within a minute"
+}
+
+nginx_run() {
+    OPENSSL_CONF=$conf exec env ${HSM_PRELOAD:+LD_PRELOAD="$HSM_PRELOAD"} \
+        nginx -e "$W/error.log" -p "$W" -c "$W/nginx.conf"
+}
+
+nginx_conf() {
+    cat <<END
+${nginx_user:+user $nginx_user;}
+worker_processes ${nginx_workers:-2};
+daemon off;
+pid $W/nginx.pid;
+error_log $W/error.log info;
+env OPENSSL_CONF;
+env SOFTHSM2_CONF;
+env P11_KIT_SERVER_ADDRESS;
+env PKCS11SPY;
+env PKCS11SPY_OUTPUT;
+env ASAN_OPTIONS;
+env UBSAN_OPTIONS;
+events { worker_connections 128; }
+http {
+    access_log off;
+    client_body_temp_path $W/tmp/body;
+    proxy_temp_path $W/tmp/proxy;
+    fastcgi_temp_path $W/tmp/fastcgi;
+    uwsgi_temp_path $W/tmp/uwsgi;
+    scgi_temp_path $W/tmp/scgi;
+    server {
+        listen 127.0.0.1:$port ssl;
+$(for name in "$@"; do
+        printf '        ssl_certificate %s;\n' "$W/$name.crt"
+        printf '        ssl_certificate_key %s;\n' "$W/$name.pem"
+    done)
+        ssl_protocols TLSv1.2 TLSv1.3;
+        ssl_ciphers ${nginx_ciphers:-HIGH:!aNULL};
+        ssl_session_tickets off;
+        ssl_session_cache off;
+        root $W/html;
+    }
+}
+END
+}
+
+# fetch RSA|EC 1.2|1.3 [S_CLIENT OPTION...]: one handshake with that kind of key and a page; the
+# client is a plain openssl, its output is in client.log.
+fetch() {
+    local want sigalgs kind=$1 version=$2
+    shift 2
+    case $kind-$version in
+    RSA-1.2) sigalgs=rsa_pkcs1_sha256 want=RSA ;;
+    RSA-1.3) sigalgs=rsa_pss_rsae_sha256 want=RSA-PSS ;;
+    EC-*) sigalgs=ecdsa_secp256r1_sha256 want=ECDSA ;;
+    esac
+    printf 'GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n' |
+        plain_openssl s_client -connect "127.0.0.1:$port" -servername localhost "-tls1_${version#1.}" \
+            -sigalgs "$sigalgs" -CAfile ca.pem -verify_hostname localhost -verify_return_error \
+            -ign_eof "$@" >client.log 2>&1 || return 1
+    grep -aq "^Peer signature type: $want\$" client.log && grep -aq "New, TLSv$version" client.log &&
+        grep -aq "${page:-a page over TLS}" client.log
+}
+
+must_fetch() {
+    step "a page over TLS $2 with the $1 key"
+    if ! fetch "$@"; then
+        show client.log
+        [ ! -e error.log ] || show error.log 15
+        [ ! -e s_server.log ] || show s_server.log 15
+        failed "a page over TLS $2 with the $1 key"
+    fi
+}

@@ -1,0 +1,33 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+#
+# pkcs11: URIs name keys to every openssl command, and storeutl lists a token.
+. "$(dirname "$0")/lib.sh"
+
+token
+key rsa rsa:2048
+key ec ec:P-256
+
+must "storeutl of the whole token" openssl storeutl -noout -text "$token_uri"
+says "storeutl's count" 'Total found: [1-9]' out
+[ "$(grep -c 'Pkey' out)" -ge 2 ] || { show out; failed "storeutl shows both private keys"; }
+must "storeutl of one object" openssl storeutl -noout -keys "$token_uri;object=rsa;type=private"
+says "one key" 'Total found: 1' out
+
+for name in rsa ec; do
+    uri="$token_uri;object=$name;type=private"
+    must "dgst with the URI of $name" openssl dgst -sha256 -sign "$uri" -out sig "$0"
+    must "  verifies" plain_openssl dgst -sha256 -verify $name.pub -signature sig "$0"
+    must "pkey -pubout with the URI" openssl pkey -in "$uri" -pubout -out uri.pub
+    same_files "  gives the same public half" uri.pub $name.pub
+    must "pkey -pubin with the public object's URI" openssl pkey -pubin \
+        -in "$token_uri;object=$name;type=public" -pubout -out uri.pub
+    same_files "  gives the same public half" uri.pub $name.pub
+    must "req with the URI" openssl req -new -key "$uri" -subj /CN=$name -out $name.csr
+    must "  verifies" plain_openssl req -in $name.csr -verify -noout
+    must "hsmkey reference" hsmkey reference "$uri" -o again.pem --force
+    must "  the reference works" openssl pkey -in again.pem -pubout -out uri.pub
+    same_files "  and is the same key" uri.pub $name.pub
+    must "pkey -text" openssl pkey -in $name.pem -noout -text
+    says "the text names the key" "object=$name" out
+done

@@ -1,0 +1,200 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+#
+# run.sh [PART...]: install what is missing, build, and run all tests, or these parts:
+#
+#   lint      layout, clang-tidy, cppcheck, who may use what
+#   unit      unit tests, built with gcc and with clang
+#   valgrind  unit tests under valgrind
+#   e2e       end-to-end tests with real tokens and servers; e2e:WORD only those with WORD in the name
+#   asan      unit and end-to-end tests built with AddressSanitizer and UBSan; asan:WORD likewise
+#   example   examples/nginx/run.sh --once
+#
+# Logs are in build/log/. The last line counts what passed and failed; the status is 0 if nothing did.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+. scripts/common.sh
+
+[ $# -gt 0 ] || set -- lint unit valgrind e2e asan example
+parts=" "
+for part in "$@"; do
+    case $part in
+    lint | unit | valgrind | e2e | asan | example | e2e:* | asan:*) parts="$parts$part " ;;
+    -h | --help) sed -n '4,13s/^# \{0,1\}//p' "$0"; exit 0 ;;
+    *) die "no such part: $part (there are lint unit valgrind e2e asan example)" ;;
+    esac
+done
+
+logs=$root/build/log
+mkdir -p "$logs"
+jobs=$(jobs_default)
+passed=0
+failed=0
+failures=
+LOG_TAIL=${LOG_TAIL:-40}
+
+with() {
+    case $parts in *" $1 "* | *" $1:"*) return 0 ;; esac
+    return 1
+}
+
+good() {
+    passed=$((passed + ${2:-1}))
+    printf 'ok      %s\n' "$1"
+}
+
+bad() {
+    failed=$((failed + 1))
+    failures="$failures
+        $1"
+    printf 'FAILED  %s\n' "$1"
+    printf -- '--- end of %s\n' "$2"
+    tail -n "$LOG_TAIL" "$2" | sed 's/^/    /'
+    printf -- '---\n'
+}
+
+# step NAME LOG COMMAND...: one thing that passes or fails.
+step() {
+    local name=$1 log=$logs/$2 start=$SECONDS status=0
+    shift 2
+    "$@" >"$log" 2>&1 </dev/null || status=$?
+    if [ $status = 0 ]; then
+        good "$name ($((SECONDS - start)) s)"
+    else
+        bad "$name ($((SECONDS - start)) s, status $status)" "$log"
+    fi
+    return $status
+}
+
+finish() {
+    [ -z "$failures" ] || printf '\nfailed:%s\n\n' "$failures"
+    printf '%d passed, %d failed\n' $passed $failed
+    [ $failed = 0 ]
+    exit
+}
+
+# --- unit tests -----------------------------------------------------------------------------------
+
+# unit_tests NAME BUILD [MESON TEST OPTION...]: each test program counts; none at all is a failure.
+unit_tests() {
+    local name=$1 build=$2 log=$logs/unit-${1// /-}.log start=$SECONDS status=0 ok not
+    shift 2
+    meson test -C "$build" --no-rebuild --num-processes "$jobs" --print-errorlogs "$@" >"$log" 2>&1 </dev/null ||
+        status=$?
+    ok=$(sed -n 's/^Ok: *\([0-9]*\).*/\1/p' "$log")
+    not=$(sed -nE 's/^(Expected Fail|Fail|Unexpected Pass|Skipped|Timeout): *([0-9]+).*/\2/p' "$log" |
+        awk '{ n += $1 } END { print n + 0 }')
+    if [ $status = 0 ] && [ "${ok:-0}" -gt 0 ] && [ "$not" = 0 ]; then
+        good "unit tests, $name: $ok programs ($((SECONDS - start)) s)" "$ok"
+    else
+        passed=$((passed + ${ok:-0}))
+        [ "$not" -le 1 ] || failed=$((failed + not - 1))
+        bad "unit tests, $name: ${ok:-0} passed, $not failed or skipped ($((SECONDS - start)) s, status $status)" "$log"
+    fi
+}
+
+# --- end-to-end tests -----------------------------------------------------------------------------
+
+# e2e NAME BUILD WORD: all tests in tests/e2e/ for each kind of token, $jobs at a time.
+e2e() {
+    local name=$1 build=$2 word=$3 test tokens token id pid status
+    local -A running=() started=()
+    local queue=()
+    for test in tests/e2e/*"$word"*.sh; do
+        [ -e "$test" ] && [ "$test" != tests/e2e/lib.sh ] || continue
+        tokens=$(sed -n 's/^# tokens: *//p' "$test" | tr ',' ' ')
+        for token in ${tokens:-softhsm softhsm-remote nss}; do
+            queue+=("$test $token")
+        done
+    done
+    [ ${#queue[@]} -gt 0 ] || die "no test in tests/e2e/ has '$word' in its name"
+    mkdir -p "$logs/$name"
+    while [ ${#queue[@]} -gt 0 ] || [ ${#running[@]} -gt 0 ]; do
+        while [ ${#queue[@]} -gt 0 ] && [ ${#running[@]} -lt "$jobs" ]; do
+            read -r test token <<<"${queue[0]}"
+            queue=("${queue[@]:1}")
+            id=$(basename "$test" .sh).$token
+            HSM_BUILD=$build HSM_TOKEN=$token timeout 900 "$test" >"$logs/$name/$id.log" 2>&1 </dev/null &
+            running[$!]=$id
+            started[$!]=$SECONDS
+        done
+        status=0
+        wait -n -p pid "${!running[@]}" || status=$?
+        id=${running[$pid]}
+        unset "running[$pid]"
+        if [ $status = 0 ]; then
+            good "$name: $(sed 's/-/ /g' <<<"${id%.*}") [${id##*.}] ($((SECONDS - ${started[$pid]})) s)"
+        else
+            bad "$name: ${id%.*} [${id##*.}] ($((SECONDS - ${started[$pid]})) s, status $status)" "$logs/$name/$id.log"
+        fi
+    done
+}
+
+# words PART: what comes after the colon, for each time that the part was asked for; * if nothing.
+words() {
+    local part
+    for part in $parts; do
+        case $part in
+        "$1") echo '*' ;;
+        "$1":*) echo "${part#*:}" ;;
+        esac
+    done
+}
+
+# --- what was asked for ---------------------------------------------------------------------------
+
+sets="build"
+with lint && sets="$sets lint"
+with example && sets="$sets example"
+if with unit || with valgrind || with e2e || with asan; then
+    sets="$sets test"
+fi
+# shellcheck disable=SC2086
+scripts/deps.sh $sets || { failed=1; finish; }
+
+export LOG_DIR=$logs LOG_TAIL
+step "build with gcc" build.log env CC="${CC:-gcc}" scripts/build.sh build -Dwerror=true || finish
+
+if with lint; then
+    for check in format arrows limits cppcheck tidy; do
+        step "lint: $check" "lint-$check.log" scripts/lint.sh $check || true
+    done
+fi
+if with unit; then
+    unit_tests gcc build
+    if step "build with clang" build-clang.log env CC=clang scripts/build.sh build-clang -Dwerror=true; then
+        unit_tests clang build-clang
+    fi
+fi
+if with valgrind; then
+    # Check forks for every test: valgrind reports in each child.
+    unit_tests valgrind build --timeout-multiplier 20 --wrapper \
+        "valgrind -q --error-exitcode=99 --leak-check=full --errors-for-leak-kinds=definite"
+fi
+if with e2e; then
+    mapfile -t list < <(words e2e)
+    for word in "${list[@]}"; do
+        [ "$word" != '*' ] || word=
+        e2e e2e "$root/build" "$word"
+    done
+fi
+if with asan; then
+    if step "build with sanitizers" build-asan.log env CC=gcc scripts/build.sh build-asan -Dwerror=true \
+        -Db_sanitize=address,undefined; then
+        HSM_PRELOAD=$(gcc -print-file-name=libasan.so):$(gcc -print-file-name=libubsan.so)
+        export HSM_PRELOAD
+        mapfile -t list < <(words asan)
+        for word in "${list[@]}"; do
+            if [ "$word" = '*' ]; then
+                word=
+                UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1 unit_tests sanitizers build-asan --timeout-multiplier 4
+            fi
+            e2e asan "$root/build-asan" "$word"
+        done
+        unset HSM_PRELOAD
+    fi
+fi
+if with example; then
+    step "examples/nginx/run.sh --once" example.log examples/nginx/run.sh --once || true
+fi
+finish
