@@ -38,31 +38,39 @@ static const OSSL_ALGORITHM store[] = {
 
 #define DER_PKI ",input=der,structure=PrivateKeyInfo"
 
+#define DER_REF ",input=der,structure=hsm-reference"
+
 static const OSSL_ALGORITHM decoder[] = {
     ROW(PROV_NAMES_RSA, DER_PKI, prov_decoder_der_rsa, "RSA key reference"),
     ROW(PROV_NAMES_RSA_PSS, DER_PKI, prov_decoder_der_rsa_pss, "RSA-PSS key reference"),
     ROW(PROV_NAMES_EC, DER_PKI, prov_decoder_der_ec, "EC key reference"),
+    ROW(PROV_NAMES_RSA, DER_REF, prov_decoder_der_rsa, "RSA key reference"),
+    ROW(PROV_NAMES_RSA_PSS, DER_REF, prov_decoder_der_rsa_pss, "RSA-PSS key reference"),
+    ROW(PROV_NAMES_EC, DER_REF, prov_decoder_der_ec, "EC key reference"),
     ROW("DER", ",input=pem", prov_decoder_pem, "PEM labels of key references"),
     LAST_ROW,
 };
 
-/* The encoders of one key type; type-specific and EncryptedPrivateKeyInfo refuse. */
+#define DER(structure) ",output=der,structure=" structure
+#define PEM(structure) ",output=pem,structure=" structure
+
+/* The encoders of one key type. */
 #define ENCODERS(names)                                                                            \
-    ROW(names, ",output=der,structure=PrivateKeyInfo", prov_encoder_pki_der, "key reference"),     \
-        ROW(names, ",output=pem,structure=PrivateKeyInfo", prov_encoder_pki_pem, "key reference"), \
-        ROW(names, ",output=der,structure=EncryptedPrivateKeyInfo", prov_encoder_pki_der,          \
-            "refuses"),                                                                            \
-        ROW(names, ",output=pem,structure=EncryptedPrivateKeyInfo", prov_encoder_pki_pem,          \
-            "refuses"),                                                                            \
-        ROW(names, ",output=der,structure=type-specific", prov_encoder_pki_der, "refuses"),        \
-        ROW(names, ",output=pem,structure=type-specific", prov_encoder_pki_pem, "refuses"),        \
-        ROW(names, ",output=der,structure=SubjectPublicKeyInfo", prov_encoder_spki_der,            \
-            "public key"),                                                                         \
-        ROW(names, ",output=pem,structure=SubjectPublicKeyInfo", prov_encoder_spki_pem,            \
-            "public key"),                                                                         \
+    ROW(names, DER("type-specific"), prov_encoder_traditional, "refuses"),                         \
+        ROW(names, PEM("type-specific"), prov_encoder_traditional, "refuses"),                     \
+        ROW(names, DER("EncryptedPrivateKeyInfo"), prov_encoder_encrypted, "refuses"),             \
+        ROW(names, PEM("EncryptedPrivateKeyInfo"), prov_encoder_encrypted, "refuses"),             \
+        ROW(names, DER("SubjectPublicKeyInfo"), prov_encoder_spki_der, "public key"),              \
+        ROW(names, PEM("SubjectPublicKeyInfo"), prov_encoder_spki_pem, "public key"),              \
+        ROW(names, DER("PrivateKeyInfo"), prov_encoder_pki_der, "key reference"),                  \
+        ROW(names, PEM("PrivateKeyInfo"), prov_encoder_pki_pem, "key reference"),                  \
         ROW(names, ",output=text", prov_encoder_text, "key in words")
 
 static const OSSL_ALGORITHM encoder[] = {
+    ROW(PROV_NAMES_RSA, DER("pkcs1"), prov_encoder_traditional, "refuses"),
+    ROW(PROV_NAMES_RSA, PEM("pkcs1"), prov_encoder_traditional, "refuses"),
+    ROW(PROV_NAMES_EC, DER("X9.62"), prov_encoder_traditional, "refuses"),
+    ROW(PROV_NAMES_EC, PEM("X9.62"), prov_encoder_traditional, "refuses"),
     ENCODERS(PROV_NAMES_RSA),
     ENCODERS(PROV_NAMES_RSA_PSS),
     ENCODERS(PROV_NAMES_EC),

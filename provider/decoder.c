@@ -190,7 +190,7 @@ static int decode(void *vctx, enum prov_key_type type, OSSL_CORE_BIO *in, int se
                   void *pw_arg)
 {
     struct prov_ctx *ctx = vctx;
-    struct prov_load load = {0};
+    struct prov_load load = {.ctx = ctx};
     struct prov_prompt prompt;
     struct prov_ref *ref;
     unsigned char *der;

@@ -324,7 +324,7 @@ static int list(struct store_ctx *sctx, const struct ks_how *how)
 static int hand_out_key(struct store_ctx *sctx, struct prov_key *key, OSSL_CALLBACK *object_cb,
                         void *object_arg)
 {
-    struct prov_load load = {.key = key};
+    struct prov_load load = {.ctx = sctx->ctx, .key = key};
     struct prov_load *reference = &load;
     int object_type = OSSL_OBJECT_PKEY;
     /* libcrypto only reads it */
@@ -338,7 +338,6 @@ static int hand_out_key(struct store_ctx *sctx, struct prov_key *key, OSSL_CALLB
     };
     int ok = object_cb(params, object_arg);
 
-    (void)sctx;
     prov_key_free(load.key);
     return ok;
 }
