@@ -395,7 +395,7 @@ static bool is_up(struct ks_token *token)
 
 static ks_status connect_slot(struct ks_token *token, struct ks_error *err)
 {
-    struct ks_token_facts facts;
+    struct ks_token_facts facts = {0};
     char label[136], *copy, *none = NULL;
     struct ks_gate gate;
     CK_INFO info = {0};
@@ -413,7 +413,9 @@ static ks_status connect_slot(struct ks_token *token, struct ks_error *err)
     ks_gate_leave(&gate);
     if (!ks_ok(st))
         return st;
-    token->facts = facts;
+    /* Only a change is written: others may be reading what stays the same. */
+    if (memcmp(&token->facts, &facts, sizeof(facts)) != 0)
+        token->facts = facts;
     token->slot = facts.slot;
     copy = strdup(ks_escape(label, sizeof(label), facts.label, SIZE_MAX));
     if (copy != NULL && !atomic_compare_exchange_strong(&token->label, &none, copy))

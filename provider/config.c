@@ -1,2 +1,359 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * config.c - the provider's section of openssl.cnf. Strict: what is not understood is an error.
+ */
+#include <ctype.h>
+#include <openssl/conf.h>
+#include <openssl/crypto.h>
+#include <openssl/err.h>
+#include <stdio.h>
+#include <string.h>
+
 #include "prov_local.h"
+
+const struct prov_config_key prov_config_keys[] = {
+    {"pkcs11-module", "path of the PKCS#11 module, or a file name in p11-kit's module folder"},
+    {"token", "pkcs11: URI of the token; without it, the only initialised token"},
+    {"pin", "file:/PATH, env:NAME or prompt"},
+    {"offload", "operation classes that run on the HSM: rsa-sign rsa-oaep rsa-pkcs1 rsa-tls "
+                "ec-sign ec-derive ed-sign keygen rand, all, all -CLASS"},
+    {"sessions", "most sessions to keep open, 1 to 4096; 64 without it"},
+    {"check-key-at-load", "yes (default): a key must be on the token when it is loaded; or no"},
+    {"pkcs11-init-args", "the string that C_Initialize gets, for modules that want one"},
+    {NULL, NULL},
+};
+
+/* Takes a value to its place; on a bad one leaves the sentence in `why`. */
+typedef int set_fn(struct prov_config *config, const char *value, char *why, size_t why_size);
+
+static int copy(char **to, const char *value, char *why, size_t why_size)
+{
+    *to = OPENSSL_strdup(value);
+    if (*to == NULL)
+        snprintf(why, why_size, "out of memory while the configuration was read");
+    return *to != NULL;
+}
+
+static int set_module(struct prov_config *config, const char *value, char *why, size_t why_size)
+{
+    char shown[160];
+
+    if (strchr(value, '/') != NULL && value[0] != '/') {
+        snprintf(why, why_size,
+                 "pkcs11-module = %s: must be an absolute path, or a file name in p11-kit's module "
+                 "folder",
+                 ks_escape(shown, sizeof(shown), value, SIZE_MAX));
+        return 0;
+    }
+    return copy(&config->module, value, why, why_size);
+}
+
+static int set_token(struct prov_config *config, const char *value, char *why, size_t why_size)
+{
+    struct ks_uri *uri = NULL;
+    struct ks_error err;
+
+    if (!ks_ok(ks_uri_parse(value, KS_URI_TOKEN, &uri, &err))) {
+        snprintf(why, why_size, "token: %s", err.text);
+        return 0;
+    }
+    ks_uri_free(uri);
+    return copy(&config->token, value, why, why_size);
+}
+
+static bool is_env_name(const char *name)
+{
+    size_t i;
+
+    if (name[0] == '\0' || isdigit((unsigned char)name[0]))
+        return false;
+    for (i = 0; name[i] != '\0'; i++) {
+        if (!isalnum((unsigned char)name[i]) && name[i] != '_')
+            return false;
+    }
+    return true;
+}
+
+static int set_pin(struct prov_config *config, const char *value, char *why, size_t why_size)
+{
+    if ((strncmp(value, "file:", 5) == 0 && value[5] == '/') ||
+        (strncmp(value, "env:", 4) == 0 && is_env_name(value + 4)) || strcmp(value, "prompt") == 0)
+        return copy(&config->pin, value, why, why_size);
+    /* The value is not shown: people write the PIN itself there. */
+    snprintf(why, why_size,
+             "pin: must be file:/absolute/path, env:NAME or prompt (the PIN itself is not taken)");
+    return 0;
+}
+
+static int set_offload(struct prov_config *config, const char *value, char *why, size_t why_size)
+{
+    return prov_policy_parse(value, &config->offload, why, why_size);
+}
+
+static int set_sessions(struct prov_config *config, const char *value, char *why, size_t why_size)
+{
+    char shown[40];
+    unsigned number = 0;
+    size_t i;
+
+    for (i = 0; value[i] != '\0' && isdigit((unsigned char)value[i]) && i < 5; i++)
+        number = number * 10U + (unsigned)(value[i] - '0');
+    if (value[i] != '\0' || number < 1 || number > KS_SESSIONS_MAX) {
+        snprintf(why, why_size, "sessions = %s: must be a number from 1 to %u",
+                 ks_escape(shown, sizeof(shown), value, SIZE_MAX), KS_SESSIONS_MAX);
+        return 0;
+    }
+    config->sessions = number;
+    return 1;
+}
+
+static int set_check(struct prov_config *config, const char *value, char *why, size_t why_size)
+{
+    char shown[40];
+
+    if (strcmp(value, "yes") != 0 && strcmp(value, "no") != 0) {
+        snprintf(why, why_size, "check-key-at-load = %s: must be yes or no",
+                 ks_escape(shown, sizeof(shown), value, SIZE_MAX));
+        return 0;
+    }
+    config->check_key_at_load = value[0] == 'y';
+    return 1;
+}
+
+static int set_init_args(struct prov_config *config, const char *value, char *why, size_t why_size)
+{
+    return copy(&config->init_args, value, why, why_size);
+}
+
+/* In the order of prov_config_keys. */
+static set_fn *const setters[] = {
+    set_module, set_token, set_pin, set_offload, set_sessions, set_check, set_init_args,
+};
+#define KEYS (sizeof(setters) / sizeof(setters[0]))
+_Static_assert(sizeof(prov_config_keys) / sizeof(prov_config_keys[0]) == KEYS + 1,
+               "a setter for every key");
+
+static const char *overrides[KEYS];
+
+void prov_config_override(const char *key, const char *value)
+{
+    size_t i;
+
+    for (i = 0; i < KEYS; i++) {
+        if (strcmp(prov_config_keys[i].name, key) == 0)
+            overrides[i] = value;
+    }
+}
+
+int prov_config_read(struct prov_config *config, const char *(*get)(void *arg, const char *key),
+                     void *arg, char *why, size_t why_size)
+{
+    const char *value;
+    size_t i;
+
+    memset(config, 0, sizeof(*config));
+    config->check_key_at_load = true;
+    if (!prov_policy_parse(NULL, &config->offload, why, why_size))
+        return 0;
+    for (i = 0; i < KEYS; i++) {
+        value = overrides[i] != NULL ? overrides[i] : get(arg, prov_config_keys[i].name);
+        if (value == NULL)
+            continue;
+        /* prov_policy_parse has its own sentence for an empty value. */
+        if (value[0] == '\0' && setters[i] != set_offload) {
+            snprintf(why, why_size, "%s is empty: give it a value, or leave the line out",
+                     prov_config_keys[i].name);
+            return 0;
+        }
+        if (!setters[i](config, value, why, why_size))
+            return 0;
+    }
+    if (config->module == NULL) {
+        snprintf(why, why_size,
+                 "pkcs11-module is missing: add \"pkcs11-module = /path/of/module.so\" to the "
+                 "provider's section of the OpenSSL configuration");
+        return 0;
+    }
+    return 1;
+}
+
+void prov_config_clear(struct prov_config *config)
+{
+    OPENSSL_free(config->module);
+    OPENSSL_free(config->init_args);
+    OPENSSL_free(config->token);
+    OPENSSL_free(config->pin);
+    memset(config, 0, sizeof(*config));
+}
+
+/* --- the configuration file itself ------------------------------------------------------------ */
+
+/* What libcrypto takes from a provider's section for itself. */
+static const char *const libcrypto_keys[] = {"identity", "module", "activate", "soft_load"};
+
+/* libcrypto reads "a.module" as "module". */
+static const char *skip_dot(const char *name)
+{
+    const char *dot = strchr(name, '.');
+
+    return dot != NULL ? dot + 1 : name;
+}
+
+static bool is_libcrypto_key(const char *key)
+{
+    size_t i;
+
+    for (i = 0; i < sizeof(libcrypto_keys) / sizeof(libcrypto_keys[0]); i++) {
+        if (strcmp(skip_dot(key), libcrypto_keys[i]) == 0)
+            return true;
+    }
+    return false;
+}
+
+static bool is_our_key(const char *key)
+{
+    size_t i;
+
+    for (i = 0; i < KEYS; i++) {
+        if (strcmp(key, prov_config_keys[i].name) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* The name of the section of the provider `name`, as libcrypto would find it; NULL: none. */
+static const char *find_section(const CONF *conf, const char *name)
+{
+    const char *init = NCONF_get_string(conf, NULL, "openssl_conf");
+    const char *list = init != NULL ? NCONF_get_string(conf, init, "providers") : NULL;
+    STACK_OF(CONF_VALUE) *providers = list != NULL ? NCONF_get_section(conf, list) : NULL;
+    STACK_OF(CONF_VALUE) * section;
+    int i, j;
+
+    for (i = 0; i < sk_CONF_VALUE_num(providers); i++) {
+        const CONF_VALUE *provider = sk_CONF_VALUE_value(providers, i);
+        const char *called = skip_dot(provider->name);
+
+        section = NCONF_get_section(conf, provider->value);
+        for (j = 0; j < sk_CONF_VALUE_num(section); j++) {
+            const CONF_VALUE *line = sk_CONF_VALUE_value(section, j);
+
+            if (strcmp(skip_dot(line->name), "identity") == 0)
+                called = line->value;
+        }
+        if (section != NULL && strcmp(called, name) == 0)
+            return provider->value;
+    }
+    return NULL;
+}
+
+static int check_section(const CONF *conf, const char *name, char *why, size_t why_size)
+{
+    STACK_OF(CONF_VALUE) *section = NCONF_get_section(conf, name);
+    char key[80], value[80], where[80];
+    int i;
+
+    ks_escape(where, sizeof(where), name, SIZE_MAX);
+    for (i = 0; i < sk_CONF_VALUE_num(section); i++) {
+        const CONF_VALUE *line = sk_CONF_VALUE_value(section, i);
+
+        ks_escape(key, sizeof(key), line->name, SIZE_MAX);
+        if (is_libcrypto_key(line->name))
+            continue;
+        if (!is_our_key(line->name)) {
+            snprintf(why, why_size, "unknown key \"%s\" in section [%s]", key, where);
+            return 0;
+        }
+        if (NCONF_get_section(conf, line->value) != NULL) {
+            ks_escape(value, sizeof(value), line->value, SIZE_MAX);
+            snprintf(why, why_size,
+                     "the value of \"%s\" in section [%s] is the name of another section, [%s], "
+                     "and OpenSSL would take that section instead of the value: rename it",
+                     key, where, value);
+            return 0;
+        }
+    }
+    return 1;
+}
+
+/* Tells whether what `get` returns is what the section says. */
+static bool same_values(const CONF *conf, const char *section,
+                        const char *(*get)(void *arg, const char *key), void *arg)
+{
+    const char *here, *there;
+    size_t i;
+
+    for (i = 0; i < KEYS; i++) {
+        here = NCONF_get_string(conf, section, prov_config_keys[i].name);
+        there = get(arg, prov_config_keys[i].name);
+        if (here != NULL && there == NULL && NCONF_get_section(conf, here) != NULL)
+            continue;
+        if ((here == NULL) != (there == NULL) || (here != NULL && strcmp(here, there) != 0))
+            return false;
+    }
+    return true;
+}
+
+static CONF *read_file(const char *file, char *why, size_t why_size)
+{
+    CONF *conf = NCONF_new(NULL);
+    char shown[160];
+    long line = 0;
+
+    ks_escape(shown, sizeof(shown), file, SIZE_MAX);
+    if (conf == NULL || NCONF_load(conf, file, &line) <= 0) {
+        if (line > 0)
+            snprintf(why, why_size, "%s: error in line %ld", shown, line);
+        else
+            snprintf(why, why_size, "%s: cannot be read", shown);
+        NCONF_free(conf);
+        return NULL;
+    }
+    return conf;
+}
+
+int prov_config_check_file(const char *file, const char *name, char *why, size_t why_size)
+{
+    CONF *conf;
+    const char *section;
+    char shown[160];
+    int ret = -1;
+
+    ERR_set_mark();
+    conf = read_file(file, why, why_size);
+    if (conf == NULL)
+        goto out;
+    section = find_section(conf, name);
+    if (section == NULL) {
+        ks_escape(shown, sizeof(shown), file, SIZE_MAX);
+        snprintf(why, why_size, "%s: no section for a provider \"%s\"", shown, name);
+        goto out;
+    }
+    ret = check_section(conf, section, why, why_size);
+out:
+    NCONF_free(conf);
+    ERR_pop_to_mark();
+    return ret;
+}
+
+int prov_config_check_default(const char *name, const char *(*get)(void *arg, const char *key),
+                              void *arg, char *why, size_t why_size)
+{
+    char *file;
+    CONF *conf = NULL;
+    const char *section;
+    int ret = 1;
+
+    ERR_set_mark();
+    file = CONF_get1_default_config_file(); /* OPENSSL_CONF, unless we are set-uid */
+    if (file == NULL || (conf = read_file(file, why, why_size)) == NULL)
+        goto out;
+    section = find_section(conf, name);
+    if (section != NULL && same_values(conf, section, get, arg))
+        ret = check_section(conf, section, why, why_size);
+out:
+    NCONF_free(conf);
+    OPENSSL_free(file);
+    ERR_pop_to_mark();
+    return ret;
+}

@@ -24,7 +24,8 @@
  * with the library context's default properties, so that fips=yes there stays in force. */
 #define PROV_NOT_US "provider!=hsm"
 
-/* --- key types ---------------------------------------------------------------------------------- */
+/* --- key types ----------------------------------------------------------------------------------
+ */
 
 enum prov_key_type { PROV_RSA, PROV_RSA_PSS, PROV_EC, PROV_KEY_TYPES };
 
@@ -50,40 +51,59 @@ struct prov_type_info {
 };
 extern const struct prov_type_info prov_types[PROV_KEY_TYPES];
 
-/* --- errors (prov_err.c) ------------------------------------------------------------------------ */
+/* --- errors (prov_err.c) ------------------------------------------------------------------------
+ */
 
 /* Our reason codes; prov_err.c has the text of each. */
 enum prov_reason {
-    PROV_R_CONFIG = 1,      /* the provider's configuration is broken */
-    PROV_R_POLICY,          /* the operation class is not offloaded */
-    PROV_R_UNSUPPORTED,     /* key type, digest, padding ... that we do not have */
-    PROV_R_PARAMETER,       /* a parameter with a bad value */
-    PROV_R_NO_LABEL,        /* generation without a label */
-    PROV_R_REFERENCE,       /* a key reference that is malformed or not permitted */
-    PROV_R_NO_PRIVATE,      /* public key used for a private operation */
-    PROV_R_PRIVATE_EXPORT,  /* the private part cannot leave the HSM */
-    PROV_R_ENCRYPTED,       /* encryption asked for a reference, which holds no secret */
-    PROV_R_SOFTWARE,        /* a public operation in libcrypto failed */
-    PROV_R_VERIFY,          /* what the token returned does not verify */
-    PROV_R_DECRYPT,         /* decryption failed (the one error for that) */
-    PROV_R_TOKEN,           /* the keystore's KS_ codes follow: reason = PROV_R_TOKEN + code */
+    PROV_R_CONFIG = 1,     /* the provider's configuration is broken */
+    PROV_R_POLICY,         /* the operation class is not offloaded */
+    PROV_R_UNSUPPORTED,    /* key type, digest, padding ... that we do not have */
+    PROV_R_PARAMETER,      /* a parameter with a bad value */
+    PROV_R_NO_LABEL,       /* generation without a label */
+    PROV_R_REFERENCE,      /* a key reference that is malformed or not permitted */
+    PROV_R_NO_PRIVATE,     /* public key used for a private operation */
+    PROV_R_PRIVATE_EXPORT, /* the private part cannot leave the HSM */
+    PROV_R_ENCRYPTED,      /* encryption asked for a reference, which holds no secret */
+    PROV_R_SOFTWARE,       /* a public operation in libcrypto failed */
+    PROV_R_VERIFY,         /* what the token returned does not verify */
+    PROV_R_DECRYPT,        /* decryption failed (the one error for that) */
+    PROV_R_TOKEN,          /* the keystore's KS_ codes follow: reason = PROV_R_TOKEN + code */
 };
 
 struct prov_ctx;
 struct prov_key;
 
-/* Purpose: raise one error with a formatted text, which has to say what to do. Strings from
- * tokens or files must have gone through ks_escape(). */
-void prov_raise(const struct prov_ctx *ctx, enum prov_reason reason, const char *fmt, ...)
-    __attribute__((format(printf, 3, 4)));
+/* Where in the source an error was raised; made by the two macros below. */
+struct prov_where {
+    const char *file;
+    int line;
+    const char *func;
+};
+#define PROV_HERE                                                                                  \
+    (struct prov_where)                                                                            \
+    {                                                                                              \
+        OPENSSL_FILE, OPENSSL_LINE, OPENSSL_FUNC                                                   \
+    }
 
-/* Purpose: raise a keystore failure: its code as reason, its text as data. */
-void prov_raise_ks(const struct prov_ctx *ctx, const struct ks_error *err);
+/* Purpose: prov_raise(ctx, reason, fmt, ...) raises one error with a formatted text, which has to
+ * say what to do. Strings from tokens or files must have gone through ks_escape(). `ctx` may be
+ * NULL where there is none: the text is then raised as libcrypto's own. */
+void prov_raise_at(const struct prov_ctx *ctx, struct prov_where where, enum prov_reason reason,
+                   const char *fmt, ...) __attribute__((format(printf, 4, 5)));
+#define prov_raise(ctx, ...) prov_raise_at(ctx, PROV_HERE, __VA_ARGS__)
+
+/* Purpose: prov_raise_ks(ctx, err) raises a keystore failure: its code as reason, its text as
+ * data. */
+void prov_raise_ks_at(const struct prov_ctx *ctx, struct prov_where where,
+                      const struct ks_error *err);
+#define prov_raise_ks(ctx, err) prov_raise_ks_at(ctx, PROV_HERE, err)
 
 /* Purpose: the table for OSSL_FUNC_provider_get_reason_strings. */
 const OSSL_ITEM *prov_reason_strings(void);
 
-/* --- configuration and policy (config.c, policy.c) ----------------------------------------------- */
+/* --- configuration and policy (config.c, policy.c) -----------------------------------------------
+ */
 
 enum prov_class {
     PROV_CLASS_RSA_SIGN,
@@ -134,11 +154,26 @@ int prov_config_read(struct prov_config *config, const char *(*get)(void *arg, c
                      void *arg, char *why, size_t why_size);
 void prov_config_clear(struct prov_config *config);
 
+/* Purpose: look for keys that a provider cannot see (libcrypto hands over only what is asked
+ * for): find the section of the provider called `name` in the configuration file `file`, and
+ * report a key there that is neither ours nor libcrypto's, and a value that is a section's name
+ * as well (libcrypto would take that section's lines instead of the value). Returns 1 when all is
+ * well, 0 with a sentence in `why` that names key and section, -1 (`why` says it) when the file
+ * cannot be read or has no such section. Raises nothing. */
+int prov_config_check_file(const char *file, const char *name, char *why, size_t why_size);
+
+/* Purpose: the same for the default configuration file (OPENSSL_CONF, or libcrypto's own), at
+ * load. When that file is not where the values of `get` came from, there is nothing to check and
+ * the answer is 1. */
+int prov_config_check_default(const char *name, const char *(*get)(void *arg, const char *key),
+                              void *arg, char *why, size_t why_size);
+
 /* Purpose: values that win over the configuration file, for hsmkey, which links the provider in.
  * Set before the provider is loaded; `value` must stay valid. Not thread-safe. */
 void prov_config_override(const char *key, const char *value);
 
-/* --- the provider's context (provider.c) ----------------------------------------------------------- */
+/* --- the provider's context (provider.c)
+ * ----------------------------------------------------------- */
 
 struct prov_ctx {
     const OSSL_CORE_HANDLE *core;
@@ -152,13 +187,16 @@ struct prov_ctx {
 };
 
 /* The provider's entry, also linked into hsmkey as a built-in. */
-int OSSL_provider_init(const OSSL_CORE_HANDLE *handle, const OSSL_DISPATCH *in,
-                       const OSSL_DISPATCH **out, void **provctx);
+__attribute__((visibility("default"))) int OSSL_provider_init(const OSSL_CORE_HANDLE *handle,
+                                                              const OSSL_DISPATCH *in,
+                                                              const OSSL_DISPATCH **out,
+                                                              void **provctx);
 
 /* Purpose: the algorithms of one operation (algorithms.c). */
 const OSSL_ALGORITHM *prov_algorithms(const struct prov_ctx *ctx, int operation_id);
 
-/* --- prompts (prompt.c) ------------------------------------------------------------------------------ */
+/* --- prompts (prompt.c)
+ * ------------------------------------------------------------------------------ */
 
 /* Bridges OpenSSL's passphrase callback to the keystore's. Lives on the caller's stack. */
 struct prov_prompt {
@@ -169,7 +207,8 @@ struct prov_prompt {
 };
 void prov_prompt_init(struct prov_prompt *p, OSSL_PASSPHRASE_CALLBACK *cb, void *cbarg);
 
-/* --- key references (reference.c) -------------------------------------------------------------------- */
+/* --- key references (reference.c)
+ * -------------------------------------------------------------------- */
 
 /* A parsed reference, plain data; nothing of it has been checked against a token. */
 struct prov_ref {
@@ -185,15 +224,41 @@ struct prov_ref {
  * bare HSMKeyReference inside it, or the foreign "PKCS#11 Provider URI" SEQUENCE.
  * `*is_ours` tells whether the DER claims to be a reference at all: when it is false nothing was
  * raised; when it is true and NULL is returned, the error was. Freed with prov_ref_free(). */
-struct prov_ref *prov_ref_from_der(const struct prov_ctx *ctx, const unsigned char *der,
-                                   size_t len, bool *is_ours);
+struct prov_ref *prov_ref_from_der(const struct prov_ctx *ctx, const unsigned char *der, size_t len,
+                                   bool *is_ours);
 void prov_ref_free(struct prov_ref *ref);
+
+/* Purpose: tell whether DER claims to be a reference; its first PROV_REF_HEAD bytes do. Raises
+ * nothing. */
+#define PROV_REF_HEAD 64
+bool prov_ref_claims(const unsigned char *der, size_t len);
+
+/* The most DER that a reference may have. */
+#define PROV_REF_MAX ((size_t)64 * 1024)
+
+/* Purpose: find attribute `name` in the text of a "pkcs11:" URI (path or query) and put its value,
+ * percent-decoded, to `out` (`size` bytes) and its length to `*len`. Returns 1 when it is there
+ * and fits, 0 when there is none, -1 when it is malformed or too long. Raises nothing, checks
+ * nothing else: that is ks_uri_parse()'s work. */
+int prov_uri_attribute(const char *uri, const char *name, unsigned char *out, size_t size,
+                       size_t *len);
 
 /* Purpose: the PKCS#8 DER of a reference to `key`'s private half. `*der` is freed with
  * OPENSSL_free(). */
 int prov_ref_to_der(const struct prov_key *key, unsigned char **der, size_t *len);
 
-/* --- keys (prov_key.c) -------------------------------------------------------------------------------- */
+/* --- what keys need from the operations' files
+ * ---------------------------------------------------------- */
+
+/* Purpose: wipe and free prov_key.ir_secret; NULL is allowed (padding.c). */
+void prov_ir_secret_free(void *secret);
+
+/* Purpose: verify r || s in software; raises nothing (signature_common.c). */
+bool prov_ecdsa_verify_raw(const struct prov_ctx *ctx, EVP_PKEY *pub, const uint8_t *digest,
+                           size_t digest_len, const uint8_t *sig, size_t sig_len);
+
+/* --- keys (prov_key.c)
+ * -------------------------------------------------------------------------------- */
 
 /* What keymgmt's keydata points to. Immutable once it is shared, but for `priv` of a key that was
  * loaded lazily. */
@@ -201,7 +266,8 @@ struct prov_key {
     atomic_int refs;
     struct prov_ctx *ctx;
     enum prov_key_type type;
-    EVP_PKEY *pub;        /* the public half, a software key in ctx->libctx; never NULL in use */
+    EVP_PKEY *pub;   /* the public half, a software key in ctx->libctx; never NULL in use */
+    bool has_public; /* false: `pub` holds EC domain parameters only, or is NULL */
     bool has_private;
     struct ks_key *priv;  /* NULL while lazy, or without private half: use prov_key_private() */
     struct prov_ref *ref; /* the reference a lazy key came from, else NULL */
@@ -209,6 +275,34 @@ struct prov_key {
     char *uri;            /* as a reference would have it, for messages and encoders */
     void *ir_secret;      /* implicit rejection: 32 bytes in secure memory, asymcipher_rsa.c */
 };
+
+/* The curves that keys on a token may have. Other curves work with public keys only. */
+struct prov_curve {
+    const char *name;         /* what libcrypto calls the group: "prime256v1" */
+    const char *nist;         /* "P-256", or NULL */
+    const char *secg;         /* "secp256r1" */
+    const char *dotted;       /* the OID */
+    const unsigned char *der; /* the OID in DER: CKA_EC_PARAMS */
+    size_t der_len;
+    size_t field; /* bytes of a coordinate, and of the order */
+};
+/* Purpose: the row for a group's name (any of its four) or for CKA_EC_PARAMS; NULL, with nothing
+ * raised, when it is not one of ours. */
+const struct prov_curve *prov_curve_by_name(const char *name);
+const struct prov_curve *prov_curve_by_der(const unsigned char *der, size_t len);
+/* Purpose: the curve of an EC public half; NULL, nothing raised, as above. */
+const struct prov_curve *prov_curve_of(EVP_PKEY *pub);
+
+/* Purpose: make a public half in software from numbers (big-endian) or from an encoded point. */
+EVP_PKEY *prov_public_rsa(const struct prov_ctx *ctx, const uint8_t *n, size_t n_len,
+                          const uint8_t *e, size_t e_len);
+EVP_PKEY *prov_public_ec(const struct prov_ctx *ctx, const struct prov_curve *curve,
+                         const uint8_t *point, size_t point_len);
+/* Purpose: the same from a SubjectPublicKeyInfo, and from import's parameters of a type
+ * (`selection` is EVP_PKEY_PUBLIC_KEY or EVP_PKEY_KEY_PARAMETERS). */
+EVP_PKEY *prov_public_spki(const struct prov_ctx *ctx, const uint8_t *der, size_t len);
+EVP_PKEY *prov_public_params(const struct prov_ctx *ctx, enum prov_key_type type, int selection,
+                             const OSSL_PARAM params[]);
 
 /* Purpose: an empty key of `type` with one reference. */
 struct prov_key *prov_key_new(struct prov_ctx *ctx, enum prov_key_type type);
@@ -236,13 +330,15 @@ struct ks_key *prov_key_private(struct prov_key *key, const struct ks_how *how);
  * the address of a `struct prov_load *`. load() takes what it uses and sets it to NULL; the
  * producer frees the rest. */
 struct prov_load {
-    struct prov_key *key;    /* ready, or NULL */
-    struct prov_ref *ref;    /* still to be looked up by load(), or NULL */
-    bool failed;             /* looking it up has failed already: load() raises `err` */
+    struct prov_ctx *ctx; /* load() has no other way to it */
+    struct prov_key *key; /* ready, or NULL */
+    struct prov_ref *ref; /* still to be looked up by load(), or NULL */
+    bool failed;          /* looking it up has failed already: load() raises `err` */
     struct ks_error err;
 };
 
-/* --- digests (digest.c) -------------------------------------------------------------------------------- */
+/* --- digests (digest.c)
+ * -------------------------------------------------------------------------------- */
 
 /* One row per digest that we sign with or use in MGF1. */
 struct prov_digest {
@@ -259,7 +355,8 @@ const struct prov_digest *prov_digest_by_ks(enum ks_digest ks);
 EVP_MD *prov_digest_fetch(const struct prov_ctx *ctx, const struct prov_digest *digest,
                           const char *propq);
 
-/* --- dispatch tables, one per file ----------------------------------------------------------------------- */
+/* --- dispatch tables, one per file
+ * ----------------------------------------------------------------------- */
 
 extern const OSSL_DISPATCH prov_keymgmt_rsa[];
 extern const OSSL_DISPATCH prov_keymgmt_rsa_pss[];
@@ -281,5 +378,7 @@ extern const OSSL_DISPATCH prov_encoder_pki_pem[];
 extern const OSSL_DISPATCH prov_encoder_spki_der[];
 extern const OSSL_DISPATCH prov_encoder_spki_pem[];
 extern const OSSL_DISPATCH prov_encoder_text[];
+extern const OSSL_DISPATCH prov_encoder_traditional[]; /* refuses: type-specific, pkcs1, X9.62 */
+extern const OSSL_DISPATCH prov_encoder_encrypted[];   /* refuses: EncryptedPrivateKeyInfo */
 
 #endif

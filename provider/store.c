@@ -1,4 +1,455 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * store.c - OSSL_STORE for "pkcs11:" URIs: private keys, public keys and certificates of the
+ * token that the provider is configured for.
+ *
+ * Row for algorithms.c (OSSL_OP_STORE):  "pkcs11"  "provider=hsm"  prov_store
+ *
+ * open() checks the URI only. The first load() asks the token once and remembers what there is;
+ * every load() then hands out one thing. Private keys come first: programs take the first key
+ * that they get. A URI that names one key must not depend on the order of a search: where two
+ * private keys match it, that is an error, which names both. Only a URI that names a whole token
+ * lists all keys.
+ */
+#include <openssl/core_object.h>
+#include <openssl/crypto.h>
+#include <openssl/err.h>
+#include <openssl/store.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
 #include "prov_local.h"
 
-const OSSL_DISPATCH prov_store[] = {{0, NULL}};
+/* One thing to hand out. */
+struct entry {
+    enum ks_class klass;
+    char *uri;            /* private keys: looked up when they are handed out */
+    struct prov_key *key; /* public keys, and the private key that the URI names */
+    unsigned char *der;   /* certificates */
+    size_t der_len;
+};
+
+struct store_ctx {
+    struct prov_ctx *ctx;
+    struct ks_uri *uri;
+    int expect; /* OSSL_STORE_INFO_*; 0: everything */
+    bool listed;
+    bool failed; /* listing failed: nothing will come */
+    struct entry *entries;
+    size_t count, room, next;
+};
+
+static void clear_entry(struct entry *entry)
+{
+    OPENSSL_free(entry->uri);
+    prov_key_free(entry->key);
+    OPENSSL_free(entry->der);
+    memset(entry, 0, sizeof(*entry));
+}
+
+static struct entry *add_entry(struct store_ctx *sctx, enum ks_class klass)
+{
+    struct entry *entry;
+
+    if (sctx->count == sctx->room) {
+        size_t room = sctx->room == 0 ? 16 : sctx->room * 2;
+        struct entry *grown = OPENSSL_realloc(sctx->entries, room * sizeof(*grown));
+
+        if (grown == NULL)
+            return NULL;
+        sctx->entries = grown;
+        sctx->room = room;
+    }
+    entry = &sctx->entries[sctx->count++];
+    memset(entry, 0, sizeof(*entry));
+    entry->klass = klass;
+    return entry;
+}
+
+/* --- open and close ------------------------------------------------------------------------------
+ */
+
+static int store_close(void *vsctx)
+{
+    struct store_ctx *sctx = vsctx;
+    size_t i;
+
+    if (sctx == NULL)
+        return 1;
+    for (i = 0; i < sctx->count; i++)
+        clear_entry(&sctx->entries[i]);
+    OPENSSL_free(sctx->entries);
+    ks_uri_free(sctx->uri);
+    OPENSSL_free(sctx);
+    return 1;
+}
+
+/* A process logs in to a token once, with the PIN that the configuration names. */
+static int check_pin_source(const struct prov_ctx *ctx, const char *uri)
+{
+    unsigned char source[4096];
+    size_t len = 0;
+    int found = prov_uri_attribute(uri, "pin-source", source, sizeof(source), &len);
+
+    if (found == 0)
+        return 1;
+    if (found > 0 && ctx->config.pin != NULL && len == strlen(ctx->config.pin) &&
+        memcmp(source, ctx->config.pin, len) == 0)
+        return 1;
+    prov_raise(ctx, PROV_R_PARAMETER,
+               "pin-source in the URI is not the PIN source that the provider is configured with: "
+               "leave it out, or set \"pin\" in the provider's section of openssl.cnf to the same");
+    return 0;
+}
+
+static void *store_open(void *provctx, const char *uri)
+{
+    struct prov_ctx *ctx = provctx;
+    struct store_ctx *sctx = NULL;
+    struct ks_error err;
+
+    if (!prov_usable(ctx) || !check_pin_source(ctx, uri))
+        return NULL;
+    sctx = OPENSSL_zalloc(sizeof(*sctx));
+    if (sctx == NULL) {
+        prov_raise(ctx, PROV_R_SOFTWARE, "out of memory");
+        return NULL;
+    }
+    sctx->ctx = ctx;
+    if (!ks_ok(ks_uri_parse(uri, KS_URI_CALLER, &sctx->uri, &err))) {
+        prov_raise_ks(ctx, &err);
+        store_close(sctx);
+        return NULL;
+    }
+    return sctx;
+}
+
+static const OSSL_PARAM *store_settable_ctx_params(void *provctx)
+{
+    static const OSSL_PARAM settable[] = {
+        OSSL_PARAM_int(OSSL_STORE_PARAM_EXPECT, NULL),
+        OSSL_PARAM_utf8_string(OSSL_STORE_PARAM_PROPERTIES, NULL, 0),
+        OSSL_PARAM_END,
+    };
+
+    (void)provctx;
+    return settable;
+}
+
+static int store_set_ctx_params(void *vsctx, const OSSL_PARAM params[])
+{
+    struct store_ctx *sctx = vsctx;
+    const OSSL_PARAM *p = OSSL_PARAM_locate_const(params, OSSL_STORE_PARAM_EXPECT);
+
+    /* the properties choose among other providers' code, which loads nothing of ours */
+    return p == NULL || OSSL_PARAM_get_int(p, &sctx->expect);
+}
+
+/* --- listing
+ * ------------------------------------------------------------------------------------------- */
+
+/* Whether the URI and what the caller expects leave room for a class. */
+static bool wanted(const struct store_ctx *sctx, enum ks_class klass)
+{
+    static const int info_types[] = {
+        [KS_CLASS_PRIVATE] = OSSL_STORE_INFO_PKEY,
+        [KS_CLASS_PUBLIC] = OSSL_STORE_INFO_PUBKEY,
+        [KS_CLASS_CERTIFICATE] = OSSL_STORE_INFO_CERT,
+    };
+    enum ks_class asked = ks_uri_class(sctx->uri);
+
+    return (asked == KS_CLASS_ANY || asked == klass) &&
+           (sctx->expect == 0 || sctx->expect == info_types[klass]);
+}
+
+static bool one_private_key(const struct store_ctx *sctx)
+{
+    return ks_uri_names_object(sctx->uri) || ks_uri_class(sctx->uri) == KS_CLASS_PRIVATE;
+}
+
+struct listing {
+    struct store_ctx *sctx;
+    bool failed; /* and raised */
+};
+
+static bool note_private(struct store_ctx *sctx, const struct ks_object *object)
+{
+    char uri[4096];
+    struct ks_error err;
+    struct entry *entry;
+
+    /* not a key that OpenSSL could use through us, like an AES or Ed25519 key */
+    if (object->type != KS_KEY_RSA && object->type != KS_KEY_EC)
+        return true;
+    if (!ks_ok(ks_object_uri(object, NULL, KS_URI_DETAIL_REFERENCE, uri, sizeof(uri), &err))) {
+        prov_raise_ks(sctx->ctx, &err);
+        return false;
+    }
+    entry = add_entry(sctx, KS_CLASS_PRIVATE);
+    if (entry != NULL)
+        entry->uri = OPENSSL_strdup(uri);
+    return entry != NULL && entry->uri != NULL;
+}
+
+static bool note_public(struct store_ctx *sctx, const struct ks_object *object)
+{
+    struct prov_key *key;
+    struct entry *entry;
+
+    /* one odd object must not hide the others */
+    ERR_set_mark();
+    key = prov_key_from_object(sctx->ctx, object);
+    ERR_pop_to_mark();
+    if (key == NULL)
+        return true;
+    entry = add_entry(sctx, KS_CLASS_PUBLIC);
+    if (entry == NULL) {
+        prov_key_free(key);
+        return false;
+    }
+    entry->key = key;
+    return true;
+}
+
+static bool note_certificate(struct store_ctx *sctx, const struct ks_object *object)
+{
+    struct entry *entry;
+
+    if (object->value.data == NULL || object->value.len == 0)
+        return true;
+    entry = add_entry(sctx, KS_CLASS_CERTIFICATE);
+    if (entry == NULL)
+        return false;
+    entry->der = OPENSSL_memdup(object->value.data, object->value.len);
+    entry->der_len = object->value.len;
+    return entry->der != NULL;
+}
+
+static bool visit(void *arg, const struct ks_object *object)
+{
+    struct listing *listing = arg;
+    struct store_ctx *sctx = listing->sctx;
+    bool ok = true;
+
+    if (!wanted(sctx, object->klass))
+        return true;
+    if (object->klass == KS_CLASS_PRIVATE)
+        ok = one_private_key(sctx) || note_private(sctx, object);
+    else if (object->klass == KS_CLASS_PUBLIC)
+        ok = note_public(sctx, object);
+    else
+        ok = note_certificate(sctx, object);
+    listing->failed = !ok;
+    return ok;
+}
+
+static int by_class(const void *a, const void *b)
+{
+    const struct entry *left = a, *right = b;
+
+    return (int)left->klass - (int)right->klass;
+}
+
+/* The one private key that the URI names. Where the URI may as well mean a public key or a
+ * certificate, there need not be one. Returns 0 when it failed, and raised. */
+static int find_named(struct store_ctx *sctx, const struct ks_how *how)
+{
+    struct ks_key *priv = NULL;
+    struct ks_error err;
+    struct entry *entry;
+    ks_status status = ks_key_find(sctx->ctx->token, how, sctx->uri, &priv, &err);
+
+    if (status.code == KS_KEY_NOT_FOUND && ks_uri_class(sctx->uri) == KS_CLASS_ANY &&
+        sctx->expect == 0)
+        return 1;
+    if (!ks_ok(status)) {
+        prov_raise_ks(sctx->ctx, &err);
+        return 0;
+    }
+    entry = add_entry(sctx, KS_CLASS_PRIVATE);
+    if (entry != NULL)
+        entry->key = prov_key_from_ks(sctx->ctx, priv, NULL);
+    if (entry == NULL || entry->key == NULL) {
+        ks_key_free(priv);
+        return 0;
+    }
+    return 1;
+}
+
+/* Nothing matches: raise why. Of a token that is not there ks_key_find() says so. */
+static void explain_nothing(struct store_ctx *sctx, const struct ks_how *how)
+{
+    struct ks_key *priv = NULL;
+    struct ks_error err;
+    ks_status status = ks_key_find(sctx->ctx->token, how, sctx->uri, &priv, &err);
+
+    ks_key_free(priv);
+    if (ks_ok(status) || status.code == KS_KEY_NOT_FOUND || status.code == KS_KEY_AMBIGUOUS) {
+        memset(&err, 0, sizeof(err));
+        err.code = KS_KEY_NOT_FOUND;
+        snprintf(err.text, sizeof(err.text), "%s",
+                 ks_uri_names_object(sctx->uri)
+                     ? "no object of the kind that was asked for matches the URI"
+                     : "the token holds no RSA or EC key and no certificate of the kind that was "
+                       "asked for");
+    }
+    prov_raise_ks(sctx->ctx, &err);
+}
+
+static int list(struct store_ctx *sctx, const struct ks_how *how)
+{
+    struct listing listing = {.sctx = sctx};
+    struct ks_error err;
+
+    if (wanted(sctx, KS_CLASS_PRIVATE) && one_private_key(sctx) && !find_named(sctx, how))
+        return 0;
+    if (wanted(sctx, KS_CLASS_PUBLIC) || wanted(sctx, KS_CLASS_CERTIFICATE) ||
+        !one_private_key(sctx)) {
+        if (!ks_ok(ks_token_objects(sctx->ctx->token, how, sctx->uri, visit, &listing, &err))) {
+            prov_raise_ks(sctx->ctx, &err);
+            return 0;
+        }
+        if (listing.failed)
+            return 0;
+    }
+    if (sctx->count == 0) {
+        explain_nothing(sctx, how);
+        return 0;
+    }
+    qsort(sctx->entries, sctx->count, sizeof(*sctx->entries), by_class);
+    return 1;
+}
+
+/* --- handing out
+ * ---------------------------------------------------------------------------------------- */
+
+static int hand_out_key(struct store_ctx *sctx, struct prov_key *key, OSSL_CALLBACK *object_cb,
+                        void *object_arg)
+{
+    struct prov_load load = {.key = key};
+    struct prov_load *reference = &load;
+    int object_type = OSSL_OBJECT_PKEY;
+    /* libcrypto only reads it */
+    char *data_type = (char *)(uintptr_t)prov_types[key->type].name;
+    OSSL_PARAM params[] = {
+        OSSL_PARAM_construct_int(OSSL_OBJECT_PARAM_TYPE, &object_type),
+        OSSL_PARAM_construct_utf8_string(OSSL_OBJECT_PARAM_DATA_TYPE, data_type, 0),
+        OSSL_PARAM_construct_octet_string(OSSL_OBJECT_PARAM_REFERENCE, &reference,
+                                          sizeof(reference)),
+        OSSL_PARAM_construct_end(),
+    };
+    int ok = object_cb(params, object_arg);
+
+    (void)sctx;
+    prov_key_free(load.key);
+    return ok;
+}
+
+static int hand_out_private(struct store_ctx *sctx, const struct entry *entry,
+                            const struct ks_how *how, OSSL_CALLBACK *object_cb, void *object_arg)
+{
+    struct prov_key *key = NULL;
+    struct ks_key *priv = NULL;
+    struct ks_uri *uri = NULL;
+    struct ks_error err;
+    int ok = 0;
+
+    if (!ks_ok(ks_uri_parse(entry->uri, KS_URI_REFERENCE, &uri, &err)) ||
+        !ks_ok(ks_key_find(sctx->ctx->token, how, uri, &priv, &err))) {
+        prov_raise_ks(sctx->ctx, &err);
+        goto out;
+    }
+    key = prov_key_from_ks(sctx->ctx, priv, NULL);
+    if (key == NULL)
+        goto out;
+    priv = NULL;
+    ok = hand_out_key(sctx, key, object_cb, object_arg);
+out:
+    ks_key_free(priv);
+    ks_uri_free(uri);
+    return ok;
+}
+
+static int hand_out_certificate(const struct entry *entry, OSSL_CALLBACK *object_cb,
+                                void *object_arg)
+{
+    int object_type = OSSL_OBJECT_CERT;
+    OSSL_PARAM params[] = {
+        OSSL_PARAM_construct_int(OSSL_OBJECT_PARAM_TYPE, &object_type),
+        OSSL_PARAM_construct_octet_string(OSSL_OBJECT_PARAM_DATA, entry->der, entry->der_len),
+        OSSL_PARAM_construct_end(),
+    };
+
+    return object_cb(params, object_arg);
+}
+
+static int store_load(void *vsctx, OSSL_CALLBACK *object_cb, void *object_arg,
+                      OSSL_PASSPHRASE_CALLBACK *pw_cb, void *pw_arg)
+{
+    struct store_ctx *sctx = vsctx;
+    struct prov_prompt prompt;
+    struct entry *entry;
+    struct prov_key *key;
+    int ok;
+
+    prov_prompt_init(&prompt, pw_cb, pw_arg);
+    if (!sctx->listed) {
+        sctx->listed = true;
+        /* callers go on until eof(), so a failure has to end it */
+        sctx->failed = !list(sctx, &prompt.how);
+    }
+    if (sctx->failed || sctx->next >= sctx->count)
+        return 0;
+    entry = &sctx->entries[sctx->next++];
+    key = entry->key;
+    entry->key = NULL;
+    if (key != NULL)
+        ok = hand_out_key(sctx, key, object_cb, object_arg);
+    else if (entry->klass == KS_CLASS_CERTIFICATE)
+        ok = hand_out_certificate(entry, object_cb, object_arg);
+    else
+        ok = hand_out_private(sctx, entry, &prompt.how, object_cb, object_arg);
+    clear_entry(entry);
+    return ok;
+}
+
+static int store_eof(void *vsctx)
+{
+    const struct store_ctx *sctx = vsctx;
+
+    return sctx->listed && (sctx->failed || sctx->next >= sctx->count);
+}
+
+/* libcrypto first offers a key to the keymgmt of whichever provider was loaded first, and comes
+ * back to ours when that gets nothing. So it gets public keys, which are plain software keys,
+ * and nothing of private keys: the public half alone would pass for the whole. */
+static int store_export_object(void *vsctx, const void *reference, size_t size,
+                               OSSL_CALLBACK *export_cb, void *export_arg)
+{
+    const struct prov_load *load;
+    OSSL_PARAM *params = NULL;
+    int ok;
+
+    (void)vsctx;
+    if (size != sizeof(load))
+        return 0;
+    memcpy(&load, reference, sizeof(load));
+    if (load->key == NULL || load->key->has_private || load->key->pub == NULL ||
+        !EVP_PKEY_todata(load->key->pub, EVP_PKEY_PUBLIC_KEY, &params))
+        return 0;
+    ok = export_cb(params, export_arg);
+    OSSL_PARAM_free(params);
+    return ok;
+}
+
+const OSSL_DISPATCH prov_store[] = {
+    {OSSL_FUNC_STORE_OPEN, (void (*)(void))store_open},
+    {OSSL_FUNC_STORE_SETTABLE_CTX_PARAMS, (void (*)(void))store_settable_ctx_params},
+    {OSSL_FUNC_STORE_SET_CTX_PARAMS, (void (*)(void))store_set_ctx_params},
+    {OSSL_FUNC_STORE_LOAD, (void (*)(void))store_load},
+    {OSSL_FUNC_STORE_EOF, (void (*)(void))store_eof},
+    {OSSL_FUNC_STORE_CLOSE, (void (*)(void))store_close},
+    {OSSL_FUNC_STORE_EXPORT_OBJECT, (void (*)(void))store_export_object},
+    {0, NULL},
+};

@@ -1,0 +1,233 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * cmd.h - what the files of tools/ share: the table of verbs, the environment they run in, output.
+ */
+#ifndef HSM_CMD_H
+#define HSM_CMD_H
+
+#include <getopt.h>
+#include <openssl/bio.h>
+#include <openssl/conf.h>
+#include <openssl/provider.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdio.h>
+
+#include "../provider/prov_local.h"
+
+/* Exit codes. */
+enum { CMD_OK = 0, CMD_FAILED = 1, CMD_USAGE = 2 };
+
+struct cmd_env;
+
+/* One verb. `help` is the text about its own options and arguments, lines with newlines. */
+struct cmd {
+    const char *name;
+    const char *arguments;
+    const char *summary;
+    const char *help;
+    int (*run)(struct cmd_env *env, int argc, char **argv);
+};
+
+/* --- JSON and text output (cmd_out.c) -----------------------------------------------------------
+ */
+
+/* Writes one JSON document to memory. Output is ASCII; keys are ours and need no escaping. */
+struct cmd_json {
+    FILE *out;
+    char *text;
+    size_t len;
+    unsigned depth;
+    bool comma; /* the next member needs one before it */
+    bool done;  /* the outermost bracket was closed */
+};
+
+/* Purpose: start and end an object ('{') or an array ('['). `key` is NULL in arrays and for the
+ * outermost. */
+void cmd_json_open(struct cmd_json *json, const char *key, char bracket);
+void cmd_json_close(struct cmd_json *json, char bracket);
+/* Purpose: members. Bytes that are not UTF-8 become U+FFFD; `len` SIZE_MAX is a C string; a NULL
+ * string becomes null. */
+void cmd_json_bytes(struct cmd_json *json, const char *key, const char *value, size_t len);
+void cmd_json_string(struct cmd_json *json, const char *key, const char *value);
+void cmd_json_bool(struct cmd_json *json, const char *key, bool value);
+void cmd_json_number(struct cmd_json *json, const char *key, unsigned long value);
+
+#define CMD_COLUMNS 8
+
+/* A table that is printed once the width of each column is known. */
+struct cmd_table {
+    unsigned columns;
+    size_t rows;
+    size_t room;
+    char **cells; /* rows * columns */
+};
+
+/* Purpose: add a row of copies; cells must be escaped already. False without memory. */
+bool cmd_table_row(struct cmd_table *table, const char *const *cells);
+void cmd_table_print(const struct cmd_table *table, FILE *out);
+void cmd_table_clear(struct cmd_table *table);
+
+/* Purpose: print "hsmkey: <text>" to stderr, and keep the first for the JSON document. */
+void cmd_error(struct cmd_env *env, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+/* Purpose: the same with the keystore's error, or with what is in OpenSSL's error queue (which is
+ * emptied), behind `what`; `advice` may be NULL. */
+void cmd_error_ks(struct cmd_env *env, const char *what, const struct ks_error *err);
+void cmd_error_openssl(struct cmd_env *env, const char *what);
+/* Purpose: the error queue as one line: the hsm provider's own errors if there are any, else
+ * everything. Empties the queue. */
+void cmd_queue_text(char *out, size_t size);
+
+/* Purpose: a usage error, with the pointer to --help. Returns CMD_USAGE. */
+int cmd_usage(struct cmd_env *env, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+/* --- configuration (cmd_config.c) ---------------------------------------------------------------
+ */
+
+/* The provider's section of openssl.cnf, as libcrypto would hand it to the provider. */
+struct cmd_config {
+    char *path;    /* the file that was read; NULL: there is none */
+    bool chosen;   /* by --config or OPENSSL_CONF, so it has to exist */
+    CONF *conf;    /* NULL: no such file */
+    char *section; /* the provider's section; NULL: the file has none */
+};
+
+/* Purpose: read the file. A missing default file is success. False, and a line in `why`, on
+ * failure. Released with cmd_config_clear() in either case. */
+bool cmd_config_load(struct cmd_config *config, const char *path, char *why, size_t why_size);
+void cmd_config_clear(struct cmd_config *config);
+
+/* Purpose: the value of a key in the provider's section, NULL if it has none (or if libcrypto
+ * would take the value for the name of a section). */
+const char *cmd_config_get(const struct cmd_config *config, const char *key);
+
+/* Purpose: find the section of provider `name` among the activated or declared ones. With
+ * `position` its place in the list, from 0. Returns the section's name or NULL. */
+const char *cmd_config_provider(const CONF *conf, const char *name, int *position);
+
+/* Purpose: the value of `key` in `section` alone, without libcrypto's way of looking into the
+ * default section, too. */
+const char *cmd_config_value(const CONF *conf, const char *section, const char *key);
+
+/* --- the environment of a verb (hsmkey.c, cmd_open.c) -------------------------------------------
+ */
+
+struct cmd_env {
+    const struct cmd *cmd; /* NULL before the verb is known */
+    const char *config_file;
+    const char *module, *token, *pin; /* options; NULL: not given */
+    bool json;
+    struct cmd_json doc;
+    char *error; /* the first one */
+    struct option options[32];
+
+    struct cmd_config config;
+    OSSL_LIB_CTX *libctx;
+    OSSL_PROVIDER *software, *hsm;
+    struct prov_ctx *prov; /* of the built-in provider */
+    struct ks_prompt prompt;
+    struct ks_how how;
+};
+
+/* Purpose: getopt_long() with the common options taken care of. `own` ends with a zero row, and
+ * has values above 0. Returns a value from `own`; CMD_END when arguments start at optind; or
+ * CMD_STOP when the verb has to return *status (help was printed, or an option is wrong). */
+#define CMD_END  (-1)
+#define CMD_STOP (-2)
+int cmd_getopt(struct cmd_env *env, int argc, char **argv, const struct option *own, int *status);
+
+/* Purpose: the effective value of a configuration key: option, else section, else what the tool
+ * itself supplies (NULL: unset). */
+const char *cmd_setting(const struct cmd_env *env, const char *key);
+
+/* Purpose: read the configuration, without looking at its values. Prints what is wrong. */
+bool cmd_read(struct cmd_env *env);
+/* Purpose: check the values of the configuration as the provider would. */
+bool cmd_valid(const struct cmd_env *env, char *why, size_t why_size);
+/* Purpose: cmd_read(), cmd_valid(), and load the built-in provider with these settings.
+ * `offload` and `check_at_load` win over the configuration when they are not NULL. */
+bool cmd_open(struct cmd_env *env, const char *offload, const char *check_at_load);
+/* Purpose: just load the built-in provider; the configuration was read before, and may turn out
+ * to be broken (env->prov->broken). */
+bool cmd_load(struct cmd_env *env, const char *offload, const char *check_at_load);
+void cmd_close(struct cmd_env *env);
+
+/* Purpose: log in. Prints what is wrong. */
+bool cmd_connect(struct cmd_env *env);
+
+/* --- small things (cmd_text.c) -------------------------------------------------------------------
+ */
+
+/* Purpose: "rsa:2048", "ec:P-256" and its kind for an object. Returns `out`. */
+const char *cmd_key_type(const struct ks_object *object, char *out, size_t size);
+const char *cmd_pkey_type(const EVP_PKEY *pkey, char *out, size_t size);
+/* Purpose: lower-case hexadecimal. Returns `out`; too long ends in "...". */
+const char *cmd_hex(const unsigned char *in, size_t len, char *out, size_t size);
+/* Purpose: the URI of a token, or of an object with its token before it. False: `out` is "". */
+bool cmd_token_uri(const struct ks_token_facts *facts, char *out, size_t size);
+bool cmd_object_uri(const struct ks_object *object, const struct ks_token_facts *facts, char *out,
+                    size_t size);
+
+#define CMD_URI_SIZE 1024
+
+/* --- files that appear whole or not at all (cmd_file.c) -----------------------------------------
+ */
+
+struct cmd_file {
+    const char *path;
+    char *name; /* within dir */
+    char temp[64];
+    int dir, fd;
+    bool force;
+};
+
+/* Purpose: make sure that `path` can be created: opens its folder and a temporary file in it with
+ * mode 0600. An existing file is an error unless `force`; a symbolic link or anything but a
+ * plain file always is. "-" is standard output. Prints what is wrong. */
+bool cmd_file_begin(struct cmd_env *env, struct cmd_file *file, const char *path, bool force);
+/* Purpose: write, flush to disk and give the file its name; never replaces a file that appeared
+ * meanwhile unless `force`. False with errno's text in `why`. Ends with cmd_file_end() anyway. */
+bool cmd_file_commit(struct cmd_file *file, const void *data, size_t len, char *why,
+                     size_t why_size);
+/* Purpose: remove what is left of an attempt. Harmless after a commit, and on {.fd = -1}. */
+void cmd_file_end(struct cmd_file *file);
+
+#define CMD_FILE_NONE                                                                              \
+    {                                                                                              \
+        .dir = -1, .fd = -1                                                                        \
+    }
+
+/* --- references (cmd_reference.c)
+ * ----------------------------------------------------------------- */
+
+/* Purpose: PEM of a reference's PKCS#8 DER in a new memory BIO; NULL without memory. */
+BIO *cmd_reference_pem(const unsigned char *der, size_t len);
+
+/* --- checks (cmd_check.c, cmd_checkconf.c, cmd_checkref.c) ---------------------------------------
+ */
+
+enum cmd_verdict { CMD_CHECK_OK, CMD_CHECK_WARN, CMD_CHECK_FAIL };
+
+struct cmd_checks {
+    struct cmd_env *env;
+    unsigned failed, warned;
+};
+
+/* Purpose: report one check, as text at once, or into the JSON document. */
+void cmd_check(struct cmd_checks *checks, enum cmd_verdict verdict, const char *name,
+               const char *fmt, ...) __attribute__((format(printf, 4, 5)));
+
+/* Purpose: everything that can be said of the configuration without touching a token. False when
+ * there is no point in going on. */
+bool cmd_check_config(struct cmd_checks *checks);
+/* Purpose: hsm.so is where programs will look for it, and can be loaded. */
+void cmd_check_provider(struct cmd_checks *checks);
+/* Purpose: one file with a key reference; the token is connected. */
+void cmd_check_file(struct cmd_checks *checks, const char *path);
+
+/* --- verbs
+ * ----------------------------------------------------------------------------------------- */
+
+extern const struct cmd cmd_tokens, cmd_list, cmd_generate, cmd_reference, cmd_check_verb;
+
+#endif

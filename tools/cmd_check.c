@@ -1,0 +1,186 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * cmd_check.c - hsmkey check: will programs be able to use the HSM? For people, monitoring and
+ * ExecStartPre.
+ */
+#include <openssl/err.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cmd.h"
+
+void cmd_check(struct cmd_checks *checks, enum cmd_verdict verdict, const char *name,
+               const char *fmt, ...)
+{
+    static const char *const words[] = {"ok", "warning", "FAILED"};
+    static const char *const json_words[] = {"ok", "warning", "failed"};
+    struct cmd_env *env = checks->env;
+    char text[2048];
+    va_list ap;
+
+    va_start(ap, fmt);
+    vsnprintf(text, sizeof(text), fmt, ap);
+    va_end(ap);
+    checks->failed += verdict == CMD_CHECK_FAIL;
+    checks->warned += verdict == CMD_CHECK_WARN;
+    if (!env->json) {
+        printf("%-8s %-9s %s\n", words[verdict], name, text);
+        fflush(stdout);
+        return;
+    }
+    cmd_json_open(&env->doc, NULL, '{');
+    cmd_json_string(&env->doc, "check", name);
+    cmd_json_string(&env->doc, "result", json_words[verdict]);
+    cmd_json_string(&env->doc, "text", text);
+    cmd_json_close(&env->doc, '{');
+}
+
+static bool count_token(void *arg, const struct ks_token_facts *facts)
+{
+    (void)facts;
+    ++*(unsigned *)arg;
+    return true;
+}
+
+static bool check_module(struct cmd_checks *checks)
+{
+    const char *module = cmd_setting(checks->env, "pkcs11-module");
+    unsigned count = 0;
+    struct ks_error err;
+    char shown[512];
+
+    ks_escape(shown, sizeof(shown), module, SIZE_MAX);
+    if (!ks_ok(ks_module_tokens(module, cmd_setting(checks->env, "pkcs11-init-args"), count_token,
+                                &count, &err))) {
+        cmd_check(checks, CMD_CHECK_FAIL, "module", "%s", err.text);
+        return false;
+    }
+    if (count == 0) {
+        cmd_check(
+            checks, CMD_CHECK_FAIL, "module",
+            "%s: loaded, but it shows no token; is the HSM connected and its service running?",
+            shown);
+        return false;
+    }
+    cmd_check(checks, CMD_CHECK_OK, "module", "%s: loaded, shows %u token%s", shown, count,
+              count == 1 ? "" : "s");
+    return true;
+}
+
+/* What the token says of its PIN counters, before anybody uses up a try. */
+static bool check_token(struct cmd_checks *checks, struct ks_token_facts *facts)
+{
+    struct cmd_env *env = checks->env;
+    char label[160], serial[80];
+    struct ks_error err;
+
+    if (!ks_ok(ks_token_facts(env->prov->token, &env->how, facts, &err))) {
+        cmd_check(checks, CMD_CHECK_FAIL, "token", "%s", err.text);
+        return false;
+    }
+    ks_escape(label, sizeof(label), facts->label, SIZE_MAX);
+    ks_escape(serial, sizeof(serial), facts->serial, SIZE_MAX);
+    cmd_check(checks, CMD_CHECK_OK, "token", "\"%s\", serial %s, slot %lu", label, serial,
+              facts->slot);
+    if (facts->user_pin_count_low && !facts->user_pin_final_try && !facts->user_pin_locked) {
+        cmd_check(checks, CMD_CHECK_WARN, "token",
+                  "\"%s\": a wrong PIN was given since the last login", label);
+    }
+    return true;
+}
+
+static bool check_login(struct cmd_checks *checks, const struct ks_token_facts *facts)
+{
+    struct cmd_env *env = checks->env;
+    const char *pin = cmd_setting(env, "pin");
+    bool configured = env->pin != NULL || cmd_config_get(&env->config, "pin") != NULL;
+    struct ks_error err;
+    char shown[512];
+
+    if (facts->login_required && !configured && !facts->protected_path) {
+        cmd_check(checks, CMD_CHECK_FAIL, "pin",
+                  "the token wants a login, and no pin is configured; add: pin = file:/PATH");
+        return false;
+    }
+    if (!ks_ok(ks_token_connect(env->prov->token, &env->how, &err))) {
+        cmd_check(checks, CMD_CHECK_FAIL, "pin", "%s%s", err.text,
+                  err.code == KS_PIN_REFUSED ? " (tried once; nothing else was tried)" : "");
+        return false;
+    }
+    if (!facts->login_required) {
+        cmd_check(checks, CMD_CHECK_OK, "pin", "the token wants no login");
+        return true;
+    }
+    ks_escape(shown, sizeof(shown), facts->protected_path ? "the token's own PIN pad" : pin,
+              SIZE_MAX);
+    cmd_check(checks, CMD_CHECK_OK, "pin", "accepted (one login, PIN from %s)", shown);
+    return true;
+}
+
+static void run_checks(struct cmd_checks *checks, int files, char **paths)
+{
+    struct cmd_env *env = checks->env;
+    struct ks_token_facts facts;
+    bool ok;
+    int i;
+
+    ok = cmd_check_config(checks);
+    cmd_check_provider(checks);
+    if (ok && !cmd_load(env, NULL, "yes")) {
+        cmd_check(checks, CMD_CHECK_FAIL, "config", "the provider does not start");
+        ok = false;
+    }
+    if (ok && env->prov->broken != NULL) {
+        cmd_check(checks, CMD_CHECK_FAIL, "config", "%s", env->prov->broken);
+        ok = false;
+    }
+    ok = ok && check_module(checks) && check_token(checks, &facts) && check_login(checks, &facts);
+    for (i = 0; i < files; i++) {
+        if (ok) {
+            cmd_check_file(checks, paths[i]);
+        } else {
+            char shown[512];
+
+            ks_escape(shown, sizeof(shown), paths[i], SIZE_MAX);
+            cmd_check(checks, CMD_CHECK_FAIL, "file", "%s: not checked, because of the above",
+                      shown);
+        }
+    }
+}
+
+static int check_run(struct cmd_env *env, int argc, char **argv)
+{
+    static const struct option own[] = {{0}};
+    struct cmd_checks checks = {.env = env};
+    int status;
+
+    if (cmd_getopt(env, argc, argv, own, &status) == CMD_STOP) {
+        return status;
+    }
+    if (env->json) {
+        cmd_json_open(&env->doc, NULL, '{');
+        cmd_json_open(&env->doc, "checks", '[');
+    }
+    run_checks(&checks, argc - optind, argv + optind);
+    if (env->json) {
+        cmd_json_close(&env->doc, '[');
+        cmd_json_bool(&env->doc, "ok", checks.failed == 0);
+        cmd_json_number(&env->doc, "failed", checks.failed);
+        cmd_json_number(&env->doc, "warnings", checks.warned);
+        cmd_json_close(&env->doc, '{');
+    }
+    return checks.failed == 0 ? CMD_OK : CMD_FAILED;
+}
+
+const struct cmd cmd_check_verb = {
+    "check",
+    "[FILE...]",
+    "Check the configuration, the token, the PIN (one try) and key references",
+    "FILE is a key reference, or any PEM file with one in it. For each: it can be read, its key "
+    "is\n"
+    "on the token, the public halves match, and a trial signature (for keys that do not sign: a\n"
+    "trial decryption) by the token verifies in software.\n"
+    "Exit status: 0 if nothing failed (warnings do not count), 1 otherwise.\n",
+    check_run,
+};

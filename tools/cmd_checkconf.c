@@ -1,0 +1,222 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * cmd_checkconf.c - what hsmkey check says about openssl.cnf and hsm.so.
+ */
+#include <dlfcn.h>
+#include <openssl/crypto.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "cmd.h"
+
+/* libcrypto's own keys in a provider's section (config(5)). */
+static const char *const core_keys[] = {"module", "activate", "identity", "soft_load"};
+
+static const char *skip_dot(const char *name)
+{
+    const char *dot = strchr(name, '.');
+
+    return dot != NULL ? dot + 1 : name;
+}
+
+static bool is_key(const char *name)
+{
+    const struct prov_config_key *key;
+    size_t i;
+
+    for (key = prov_config_keys; key->name != NULL; key++) {
+        if (strcmp(key->name, name) == 0) {
+            return true;
+        }
+    }
+    for (i = 0; i < sizeof(core_keys) / sizeof(core_keys[0]); i++) {
+        if (strcmp(core_keys[i], skip_dot(name)) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* The known key that is nearest to a misspelt one, if it is near; NULL otherwise. */
+static const char *nearest(const char *name)
+{
+    const struct prov_config_key *key;
+    size_t i, len = strlen(name), same;
+
+    for (key = prov_config_keys; key->name != NULL; key++) {
+        size_t other = strlen(key->name), tail = 0;
+
+        for (same = 0; same < len && name[same] == key->name[same]; same++) {
+        }
+        for (i = 1; i <= len - same && i <= other && name[len - i] == key->name[other - i]; i++) {
+            tail++;
+        }
+        if (same + tail + 2 >= (len > other ? len : other)) {
+            return key->name;
+        }
+    }
+    return NULL;
+}
+
+static bool check_keys(struct cmd_checks *checks)
+{
+    const struct cmd_config *config = &checks->env->config;
+    const STACK_OF(CONF_VALUE) *rows = NCONF_get_section(config->conf, config->section);
+    char key[128], value[256];
+    bool ok = true;
+    int i;
+
+    for (i = 0; rows != NULL && i < sk_CONF_VALUE_num(rows); i++) {
+        const CONF_VALUE *row = sk_CONF_VALUE_value(rows, i);
+        const char *guess = nearest(row->name);
+
+        ks_escape(key, sizeof(key), row->name, SIZE_MAX);
+        ks_escape(value, sizeof(value), row->value, SIZE_MAX);
+        if (!is_key(row->name)) {
+            cmd_check(checks, CMD_CHECK_FAIL, "config", "unknown key \"%s\" in section [%s]%s%s%s",
+                      key, config->section, guess != NULL ? "; did you mean " : "",
+                      guess != NULL ? guess : "", guess != NULL ? "?" : "");
+            ok = false;
+        } else if (NCONF_get_section(config->conf, row->value) != NULL) {
+            cmd_check(checks, CMD_CHECK_FAIL, "config",
+                      "%s = %s: there is a section [%s], so OpenSSL takes the value for the name "
+                      "of that section; rename the section",
+                      key, value, value);
+            ok = false;
+        }
+    }
+    return ok;
+}
+
+/* Things that are legal, but not what anybody wants. */
+static void check_surroundings(struct cmd_checks *checks)
+{
+    const CONF *conf = checks->env->config.conf;
+    const char *section, *init, *value, *algorithms;
+    int us = 0, software = 0;
+
+    section = cmd_config_provider(conf, PROV_NAME, &us);
+    if (cmd_config_value(conf, section, "activate") == NULL) {
+        cmd_check(checks, CMD_CHECK_WARN, "config",
+                  "section [%s] has no \"activate = 1\": programs use the HSM only if they load "
+                  "the provider themselves",
+                  section);
+    }
+    section = cmd_config_provider(conf, "default", &software);
+    value = section != NULL ? cmd_config_value(conf, section, "activate") : NULL;
+    if (value == NULL) {
+        cmd_check(
+            checks, CMD_CHECK_WARN, "config",
+            "the provider \"default\" is not activated; once another one is, it has to be, or "
+            "programs lack hashes, ciphers and TLS");
+    } else if (us < software) {
+        cmd_check(checks, CMD_CHECK_WARN, "config",
+                  "the provider \"hsm\" comes before \"default\": programs then lose TLS groups; "
+                  "list default first");
+    }
+    init = cmd_config_value(conf, "default", "openssl_conf");
+    algorithms = init != NULL ? cmd_config_value(conf, init, "alg_section") : NULL;
+    value = algorithms != NULL ? cmd_config_value(conf, algorithms, "default_properties") : NULL;
+    if (value != NULL && strstr(value, "provider=hsm") != NULL) {
+        cmd_check(checks, CMD_CHECK_WARN, "config",
+                  "default_properties asks for provider=hsm: TLS then wants its short-lived keys "
+                  "from the HSM and drops its groups; remove that line");
+    }
+}
+
+bool cmd_check_config(struct cmd_checks *checks)
+{
+    struct cmd_env *env = checks->env;
+    char why[2048] = "", path[512], *line;
+    bool ok = true;
+
+    if (env->pin != NULL && strncmp(env->pin, "file:", 5) != 0 &&
+        strncmp(env->pin, "env:", 4) != 0 && strcmp(env->pin, "prompt") != 0) {
+        cmd_check(checks, CMD_CHECK_FAIL, "config",
+                  "--pin takes file:/PATH, env:NAME or prompt, never the PIN itself");
+        return false;
+    }
+    if (!cmd_config_load(&env->config, env->config_file, why, sizeof(why))) {
+        cmd_check(checks, CMD_CHECK_FAIL, "config", "%s", why);
+        return false;
+    }
+    ks_escape(path, sizeof(path), env->config.path != NULL ? env->config.path : "(none)", SIZE_MAX);
+    if (env->config.section == NULL) {
+        cmd_check(checks, env->module != NULL ? CMD_CHECK_WARN : CMD_CHECK_FAIL, "config",
+                  "%s %s; programs that use this file do not know the HSM: include hsm.cnf in it",
+                  path,
+                  env->config.conf != NULL ? "has no section for the provider \"hsm\""
+                                           : "does not exist");
+        if (env->module == NULL) {
+            return false;
+        }
+    } else {
+        ok = check_keys(checks);
+        check_surroundings(checks);
+    }
+    if (!cmd_valid(env, why, sizeof(why))) {
+        for (line = why; *line != '\0'; line++) {
+            *line = *line == '\n' ? ' ' : *line;
+        }
+        cmd_check(checks, CMD_CHECK_FAIL, "config", "%s", why);
+        return false;
+    }
+    if (ok && env->config.section != NULL) {
+        cmd_check(checks, CMD_CHECK_OK, "config", "%s, section [%s]", path, env->config.section);
+    }
+    /* An unknown key does not keep the provider from working, so go on and see the rest. */
+    return true;
+}
+
+/* Where libcrypto looks for the module (crypto/provider_core.c, provider_init). */
+static char *provider_path(const struct cmd_config *config)
+{
+    const char *module = NULL, *folder = secure_getenv("OPENSSL_MODULES");
+    char *path = NULL;
+
+    if (config->section != NULL) {
+        module = cmd_config_value(config->conf, config->section, "module");
+    }
+    if (module != NULL && module[0] == '/') {
+        return strdup(module);
+    }
+    if (folder == NULL) {
+        folder = OPENSSL_info(OPENSSL_INFO_MODULES_DIR);
+    }
+    if (asprintf(&path, "%s/%s", folder != NULL ? folder : "", module != NULL ? module : "hsm.so") <
+        0) {
+        path = NULL;
+    }
+    return path;
+}
+
+void cmd_check_provider(struct cmd_checks *checks)
+{
+    char *path = provider_path(&checks->env->config), shown[512], why[512];
+    void *handle;
+
+    if (path == NULL) {
+        cmd_check(checks, CMD_CHECK_FAIL, "provider", "out of memory");
+        return;
+    }
+    ks_escape(shown, sizeof(shown), path, SIZE_MAX);
+    if (access(path, R_OK) != 0) {
+        cmd_check(checks, CMD_CHECK_FAIL, "provider",
+                  "%s is not there or not readable: programs go on without the HSM, and say "
+                  "nothing; install it, or set \"module\" in the section, or OPENSSL_MODULES",
+                  shown);
+    } else if ((handle = dlopen(path, RTLD_NOW | RTLD_LOCAL)) == NULL) {
+        ks_escape(why, sizeof(why), dlerror(), SIZE_MAX);
+        cmd_check(checks, CMD_CHECK_FAIL, "provider", "%s cannot be loaded: %s", shown, why);
+    } else {
+        if (dlsym(handle, "OSSL_provider_init") == NULL) {
+            cmd_check(checks, CMD_CHECK_FAIL, "provider", "%s is not an OpenSSL provider", shown);
+        } else {
+            cmd_check(checks, CMD_CHECK_OK, "provider", "%s", shown);
+        }
+        dlclose(handle);
+    }
+    free(path);
+}

@@ -1,0 +1,156 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * cmd_config.c - finds the provider's section in openssl.cnf, the way that libcrypto does
+ * (crypto/conf/conf_mod.c and crypto/provider_conf.c), without carrying out what the file says.
+ */
+#include <openssl/err.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "cmd.h"
+
+static const char *skip_dot(const char *name)
+{
+    const char *dot = strchr(name, '.');
+
+    return dot != NULL ? dot + 1 : name;
+}
+
+const char *cmd_config_value(const CONF *conf, const char *section, const char *key)
+{
+    const STACK_OF(CONF_VALUE) *rows = NCONF_get_section(conf, section);
+    int i;
+
+    for (i = 0; rows != NULL && i < sk_CONF_VALUE_num(rows); i++) {
+        const CONF_VALUE *row = sk_CONF_VALUE_value(rows, i);
+
+        if (strcmp(row->name, key) == 0) {
+            return row->value;
+        }
+    }
+    return NULL;
+}
+
+/* The name that an entry of the list of providers has in the end. */
+static const char *entry_name(const CONF *conf, const CONF_VALUE *entry)
+{
+    const STACK_OF(CONF_VALUE) *rows = NCONF_get_section(conf, entry->value);
+    const char *name = skip_dot(entry->name);
+    int i;
+
+    for (i = 0; rows != NULL && i < sk_CONF_VALUE_num(rows); i++) {
+        const CONF_VALUE *row = sk_CONF_VALUE_value(rows, i);
+
+        if (strcmp(skip_dot(row->name), "identity") == 0) {
+            name = row->value;
+        }
+    }
+    return name;
+}
+
+const char *cmd_config_provider(const CONF *conf, const char *name, int *position)
+{
+    const char *init = cmd_config_value(conf, "default", "openssl_conf");
+    const char *list = init != NULL ? cmd_config_value(conf, init, "providers") : NULL;
+    const STACK_OF(CONF_VALUE) *entries = list != NULL ? NCONF_get_section(conf, list) : NULL;
+    int i;
+
+    for (i = 0; entries != NULL && i < sk_CONF_VALUE_num(entries); i++) {
+        const CONF_VALUE *entry = sk_CONF_VALUE_value(entries, i);
+
+        if (strcmp(entry_name(conf, entry), name) == 0) {
+            if (position != NULL) {
+                *position = i;
+            }
+            return entry->value;
+        }
+    }
+    return NULL;
+}
+
+static char *choose_path(const char *path, bool *chosen)
+{
+    char *copy;
+
+    if (path != NULL) {
+        *chosen = true;
+        return OPENSSL_strdup(path);
+    }
+    /* CONF_get1_default_config_file() does so, too; this is to know who chose. */
+    *chosen = secure_getenv("OPENSSL_CONF") != NULL;
+    copy = CONF_get1_default_config_file();
+    if (copy != NULL && copy[0] == '\0') {
+        OPENSSL_free(copy);
+        copy = NULL;
+    }
+    return copy;
+}
+
+bool cmd_config_load(struct cmd_config *config, const char *path, char *why, size_t why_size)
+{
+    char shown[512], reason[1024];
+    const char *section;
+    long line = 0;
+
+    memset(config, 0, sizeof(*config));
+    config->path = choose_path(path, &config->chosen);
+    if (config->path == NULL || (!config->chosen && access(config->path, F_OK) != 0)) {
+        return true;
+    }
+    ks_escape(shown, sizeof(shown), config->path, SIZE_MAX);
+    config->conf = NCONF_new(NULL);
+    if (config->conf == NULL) {
+        snprintf(why, why_size, "out of memory");
+        return false;
+    }
+    ERR_clear_error();
+    if (NCONF_load(config->conf, config->path, &line) <= 0) {
+        NCONF_free(config->conf);
+        config->conf = NULL;
+        cmd_queue_text(reason, sizeof(reason));
+        if (line > 0) {
+            snprintf(why, why_size, "%s: line %ld: %s; libcrypto ignores the whole file then",
+                     shown, line, reason);
+        } else {
+            snprintf(why, why_size, "%s: cannot read the configuration: %s", shown, reason);
+        }
+        return false;
+    }
+    section = cmd_config_provider(config->conf, PROV_NAME, NULL);
+    if (section == NULL) {
+        return true;
+    }
+    config->section = OPENSSL_strdup(section);
+    if (NCONF_get_section(config->conf, section) == NULL) {
+        ks_escape(reason, sizeof(reason), section, SIZE_MAX);
+        snprintf(why, why_size,
+                 "%s: the provider \"" PROV_NAME "\" names section [%.200s], which is not there",
+                 shown, reason);
+        return false;
+    }
+    return true;
+}
+
+void cmd_config_clear(struct cmd_config *config)
+{
+    OPENSSL_free(config->path);
+    OPENSSL_free(config->section);
+    NCONF_free(config->conf);
+    memset(config, 0, sizeof(*config));
+}
+
+const char *cmd_config_get(const struct cmd_config *config, const char *key)
+{
+    const char *value = NULL;
+
+    if (config->section != NULL) {
+        value = cmd_config_value(config->conf, config->section, key);
+    }
+    /* A value that is the name of a section becomes that section's rows, "key.name", and the
+     * provider never sees `key`: hsmkey check says so. */
+    if (value != NULL && NCONF_get_section(config->conf, value) != NULL) {
+        value = NULL;
+    }
+    return value;
+}

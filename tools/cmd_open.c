@@ -1,0 +1,233 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * cmd_open.c - from configuration and options to the provider that is linked in.
+ *
+ * The provider's section is read here and handed over through prov_config_override(), into a
+ * library context that never loads openssl.cnf itself: neither the installed hsm.so nor any
+ * other provider or engine that the file activates comes into this process.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <openssl/err.h>
+#include <openssl/evp.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "cmd.h"
+
+/* --- PINs from a person
+ * --------------------------------------------------------------------------- */
+
+/* There is somebody to ask if the process has a terminal and is in its foreground: a read in the
+ * background would stop it. */
+static bool have_terminal(void)
+{
+    int fd = open("/dev/tty", O_RDWR | O_CLOEXEC | O_NOCTTY);
+    bool foreground;
+
+    if (fd < 0) {
+        return false;
+    }
+    foreground = tcgetpgrp(fd) == getpgrp();
+    close(fd);
+    return foreground;
+}
+
+static bool ask_pin(void *arg, const char *what, char *pin, size_t size, size_t *len)
+{
+    char buffer[256] = "", prompt[512];
+    bool ok = false;
+
+    (void)arg;
+    if (!have_terminal()) {
+        return false;
+    }
+    snprintf(prompt, sizeof(prompt), "%s: ", what);
+    if (EVP_read_pw_string_min(buffer, 0, (int)sizeof(buffer) - 1, prompt, 0) != 0) {
+        ERR_clear_error();
+        goto out;
+    }
+    *len = strlen(buffer);
+    if (*len == 0 || *len > size) {
+        goto out;
+    }
+    memcpy(pin, buffer, *len);
+    ok = true;
+out:
+    OPENSSL_cleanse(buffer, sizeof(buffer));
+    return ok;
+}
+
+/* --- settings
+ * ------------------------------------------------------------------------------------- */
+
+/* Whether an option points somewhere else than the configuration does: its PIN must not go
+ * there. */
+static bool elsewhere(const struct cmd_env *env)
+{
+    const char *module = cmd_config_get(&env->config, "pkcs11-module");
+    const char *token = cmd_config_get(&env->config, "token");
+
+    return (env->module != NULL && (module == NULL || strcmp(env->module, module) != 0)) ||
+           (env->token != NULL && token != NULL && strcmp(env->token, token) != 0);
+}
+
+const char *cmd_setting(const struct cmd_env *env, const char *key)
+{
+    const char *value;
+
+    if (strcmp(key, "pkcs11-module") == 0 && env->module != NULL) {
+        return env->module;
+    }
+    if (strcmp(key, "token") == 0) {
+        /* Another module has other tokens. */
+        if (env->token != NULL || elsewhere(env)) {
+            return env->token;
+        }
+    }
+    if (strcmp(key, "pin") == 0) {
+        if (env->pin != NULL) {
+            return env->pin;
+        }
+        value = elsewhere(env) ? NULL : cmd_config_get(&env->config, key);
+        /* A person at a terminal can be asked; without one it is as if there were no PIN. */
+        return value != NULL ? value : "prompt";
+    }
+    if (strcmp(key, "pkcs11-init-args") == 0 && elsewhere(env)) {
+        return NULL;
+    }
+    return cmd_config_get(&env->config, key);
+}
+
+static const char *get_setting(void *arg, const char *key)
+{
+    return cmd_setting(arg, key);
+}
+
+bool cmd_valid(const struct cmd_env *env, char *why, size_t why_size)
+{
+    struct prov_config parsed = {0};
+    struct cmd_env copy = *env;
+    bool ok;
+
+    ok = prov_config_read(&parsed, get_setting, &copy, why, why_size) == 1;
+    prov_config_clear(&parsed);
+    return ok;
+}
+
+static bool options_valid(struct cmd_env *env)
+{
+    /* Not quoted: people write the PIN itself here. */
+    if (env->pin != NULL && strncmp(env->pin, "file:", 5) != 0 &&
+        strncmp(env->pin, "env:", 4) != 0 && strcmp(env->pin, "prompt") != 0) {
+        cmd_error(env, "--pin takes file:/PATH, env:NAME or prompt; a PIN itself does not belong "
+                       "on a command line, where every user of this machine can read it");
+        return false;
+    }
+    return true;
+}
+
+bool cmd_read(struct cmd_env *env)
+{
+    char why[2048], shown[512] = "(none)";
+
+    if (!options_valid(env)) {
+        return false;
+    }
+    if (!cmd_config_load(&env->config, env->config_file, why, sizeof(why))) {
+        cmd_error(env, "%s", why);
+        return false;
+    }
+    if (cmd_setting(env, "pkcs11-module") == NULL) {
+        if (env->config.path != NULL) {
+            ks_escape(shown, sizeof(shown), env->config.path, SIZE_MAX);
+        }
+        cmd_error(env,
+                  "no PKCS#11 module: %s%s has no %s; give --module, or include hsm.cnf there "
+                  "or give it with --config",
+                  shown, env->config.path != NULL && env->config.conf == NULL ? " (not there)" : "",
+                  env->config.section != NULL ? "pkcs11-module in the section of provider hsm"
+                                              : "section for the provider hsm");
+        return false;
+    }
+    return true;
+}
+
+/* --- the provider
+ * --------------------------------------------------------------------------------- */
+
+bool cmd_load(struct cmd_env *env, const char *offload, const char *check_at_load)
+{
+    const struct prov_config_key *key;
+    const char *value;
+
+    env->prompt.ask = ask_pin;
+    env->how.prompt = &env->prompt;
+    for (key = prov_config_keys; key->name != NULL; key++) {
+        value = cmd_setting(env, key->name);
+        if (strcmp(key->name, "offload") == 0 && offload != NULL) {
+            value = offload;
+        } else if (strcmp(key->name, "check-key-at-load") == 0 && check_at_load != NULL) {
+            value = check_at_load;
+        }
+        prov_config_override(key->name, value);
+    }
+    ERR_clear_error();
+    env->libctx = OSSL_LIB_CTX_new();
+    if (env->libctx == NULL ||
+        OSSL_PROVIDER_add_builtin(env->libctx, PROV_NAME, OSSL_provider_init) != 1 ||
+        (env->software = OSSL_PROVIDER_load(env->libctx, "default")) == NULL ||
+        (env->hsm = OSSL_PROVIDER_load(env->libctx, PROV_NAME)) == NULL ||
+        (env->prov = OSSL_PROVIDER_get0_provider_ctx(env->hsm)) == NULL) {
+        cmd_error_openssl(env, "cannot start the provider");
+        return false;
+    }
+    return true;
+}
+
+bool cmd_open(struct cmd_env *env, const char *offload, const char *check_at_load)
+{
+    char why[2048] = "";
+
+    if (!cmd_read(env)) {
+        return false;
+    }
+    if (!cmd_valid(env, why, sizeof(why))) {
+        cmd_error(env, "%s; hsmkey check shows all of the configuration", why);
+        return false;
+    }
+    if (!cmd_load(env, offload, check_at_load)) {
+        return false;
+    }
+    if (env->prov->broken != NULL) {
+        cmd_error(env, "%s", env->prov->broken);
+        return false;
+    }
+    return true;
+}
+
+bool cmd_connect(struct cmd_env *env)
+{
+    struct ks_error err;
+
+    if (!ks_ok(ks_token_connect(env->prov->token, &env->how, &err))) {
+        cmd_error_ks(env, NULL, &err);
+        return false;
+    }
+    return true;
+}
+
+void cmd_close(struct cmd_env *env)
+{
+    if (env->hsm != NULL) {
+        OSSL_PROVIDER_unload(env->hsm);
+    }
+    if (env->software != NULL) {
+        OSSL_PROVIDER_unload(env->software);
+    }
+    OSSL_LIB_CTX_free(env->libctx);
+    env->libctx = NULL;
+    env->hsm = env->software = NULL;
+    env->prov = NULL;
+    cmd_config_clear(&env->config);
+}

@@ -1,0 +1,159 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * cmd_reference.c - hsmkey reference: a file that stands for a private key in the token.
+ */
+#include <openssl/crypto.h>
+#include <openssl/err.h>
+#include <openssl/pem.h>
+#include <string.h>
+
+#include "cmd.h"
+
+BIO *cmd_reference_pem(const unsigned char *der, size_t len)
+{
+    BIO *bio = BIO_new(BIO_s_mem());
+
+    if (bio != NULL && PEM_write_bio(bio, PEM_STRING_PKCS8INF, "", der, (long)len) <= 0) {
+        BIO_free(bio);
+        bio = NULL;
+    }
+    return bio;
+}
+
+/* The one private key that `uri` names, and its reference as DER. */
+static bool make_reference(struct cmd_env *env, const struct ks_uri *uri, unsigned char **der,
+                           size_t *len, char *full, size_t full_size)
+{
+    struct ks_token_facts facts;
+    struct prov_key *key = NULL;
+    struct ks_key *found = NULL;
+    struct ks_error err;
+    bool ok = false;
+
+    if (!ks_ok(ks_key_find(env->prov->token, &env->how, uri, &found, &err)) ||
+        !ks_ok(ks_token_facts(env->prov->token, &env->how, &facts, &err))) {
+        cmd_error_ks(env, NULL, &err);
+        goto out;
+    }
+    cmd_object_uri(ks_key_object(found), &facts, full, full_size);
+    ERR_clear_error();
+    key = prov_key_from_ks(env->prov, found, NULL);
+    if (key != NULL) {
+        found = NULL; /* taken over */
+    }
+    if (key == NULL || prov_ref_to_der(key, der, len) != 1) {
+        cmd_error_openssl(env, "cannot make the reference");
+        goto out;
+    }
+    ok = true;
+out:
+    prov_key_free(key);
+    ks_key_free(found);
+    return ok;
+}
+
+static void report(struct cmd_env *env, const char *path, const char *uri, BIO *pem)
+{
+    bool to_stdout = strcmp(path, "-") == 0;
+    char shown[512], *data;
+    long len = BIO_get_mem_data(pem, &data);
+
+    if (env->json) {
+        cmd_json_open(&env->doc, NULL, '{');
+        cmd_json_string(&env->doc, "uri", uri);
+        if (to_stdout) {
+            cmd_json_bytes(&env->doc, "reference", data, (size_t)len);
+        } else {
+            cmd_json_string(&env->doc, "file", path);
+        }
+        cmd_json_close(&env->doc, '{');
+    } else if (!to_stdout) {
+        ks_escape(shown, sizeof(shown), path, SIZE_MAX);
+        printf("%s: reference to %s\n", shown, uri);
+    }
+}
+
+static int write_reference(struct cmd_env *env, const char *text, const char *path, bool force)
+{
+    char full[CMD_URI_SIZE] = "", why[512], shown[512], *data;
+    struct cmd_file file = CMD_FILE_NONE;
+    struct ks_uri *uri = NULL;
+    unsigned char *der = NULL;
+    struct ks_error err;
+    BIO *pem = NULL;
+    int status = CMD_FAILED;
+    size_t len = 0;
+
+    if (!ks_ok(ks_uri_parse(text, KS_URI_CALLER, &uri, &err))) {
+        cmd_error_ks(env, NULL, &err);
+        goto out;
+    }
+    if (ks_uri_class(uri) != KS_CLASS_ANY && ks_uri_class(uri) != KS_CLASS_PRIVATE) {
+        cmd_error(env, "the URI names a public key or a certificate (type=), but a reference "
+                       "stands for a private key; write type=private");
+        goto out;
+    }
+    if (!cmd_open(env, NULL, NULL) || !cmd_file_begin(env, &file, path, force) ||
+        !cmd_connect(env) || !make_reference(env, uri, &der, &len, full, sizeof(full))) {
+        goto out;
+    }
+    pem = cmd_reference_pem(der, len);
+    if (pem == NULL) {
+        cmd_error(env, "out of memory");
+        goto out;
+    }
+    len = (size_t)BIO_get_mem_data(pem, &data);
+    if (!(env->json && strcmp(path, "-") == 0) &&
+        !cmd_file_commit(&file, data, len, why, sizeof(why))) {
+        ks_escape(shown, sizeof(shown), path, SIZE_MAX);
+        cmd_error(env, "%s: cannot be written: %s", shown, why);
+        goto out;
+    }
+    report(env, path, full, pem);
+    status = CMD_OK;
+out:
+    cmd_file_end(&file);
+    BIO_free(pem);
+    OPENSSL_free(der);
+    ks_uri_free(uri);
+    return status;
+}
+
+static int reference_run(struct cmd_env *env, int argc, char **argv)
+{
+    static const struct option own[] = {
+        {"out", required_argument, NULL, 'o'}, {"force", no_argument, NULL, 'f'}, {0}};
+    const char *path = NULL;
+    bool force = false;
+    int opt, status;
+
+    while ((opt = cmd_getopt(env, argc, argv, own, &status)) != CMD_END) {
+        if (opt == CMD_STOP) {
+            return status;
+        }
+        if (opt == 'o') {
+            path = optarg;
+        } else {
+            force = true;
+        }
+    }
+    if (argc - optind != 1) {
+        return cmd_usage(env, "takes one URI; hsmkey list shows them");
+    }
+    if (path == NULL) {
+        return cmd_usage(env, "-o FILE is missing (-o - is standard output)");
+    }
+    return write_reference(env, argv[optind], path, force);
+}
+
+const struct cmd cmd_reference = {
+    "reference",
+    "URI -o FILE",
+    "Write a key reference: the file that programs load instead of a private key",
+    "  -o, --out FILE  where to; created with mode 0600. \"-\" is standard output\n"
+    "  --force         replace FILE if it exists\n"
+    "\n"
+    "URI has to match exactly one private key; hsmkey list shows the URIs. A reference holds no\n"
+    "secret: the key's URI and its public half.\n",
+    reference_run,
+};

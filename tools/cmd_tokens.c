@@ -1,0 +1,165 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * cmd_tokens.c - hsmkey tokens.
+ */
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cmd.h"
+
+/* What is said of a token besides its names, in both outputs. */
+static const struct {
+    const char *name;
+    size_t offset;
+} flags[] = {
+    {"initialized", offsetof(struct ks_token_facts, initialized)},
+    {"login-required", offsetof(struct ks_token_facts, login_required)},
+    {"pin-set", offsetof(struct ks_token_facts, user_pin_set)},
+    {"pin-count-low", offsetof(struct ks_token_facts, user_pin_count_low)},
+    {"pin-final-try", offsetof(struct ks_token_facts, user_pin_final_try)},
+    {"pin-locked", offsetof(struct ks_token_facts, user_pin_locked)},
+    {"pin-pad", offsetof(struct ks_token_facts, protected_path)},
+    {"write-protected", offsetof(struct ks_token_facts, write_protected)},
+};
+#define FLAGS (sizeof(flags) / sizeof(flags[0]))
+
+struct visit {
+    struct cmd_env *env;
+    struct cmd_table table;
+    unsigned count;
+    bool failed;
+};
+
+static bool has_flag(const struct ks_token_facts *facts, size_t i)
+{
+    return *(const bool *)((const char *)facts + flags[i].offset);
+}
+
+static void as_json(struct cmd_json *json, const struct ks_token_facts *facts, const char *uri)
+{
+    size_t i;
+
+    cmd_json_open(json, NULL, '{');
+    cmd_json_string(json, "label", facts->label);
+    cmd_json_string(json, "serial", facts->serial);
+    cmd_json_string(json, "model", facts->model);
+    cmd_json_string(json, "manufacturer", facts->manufacturer);
+    cmd_json_string(json, "library", facts->module_library);
+    cmd_json_number(json, "slot", facts->slot);
+    cmd_json_open(json, "flags", '[');
+    for (i = 0; i < FLAGS; i++) {
+        if (has_flag(facts, i)) {
+            cmd_json_string(json, NULL, flags[i].name);
+        }
+    }
+    cmd_json_close(json, '[');
+    cmd_json_number(json, "sessions-max", facts->sessions_max);
+    cmd_json_string(json, "uri", uri[0] != '\0' ? uri : NULL);
+    cmd_json_close(json, '{');
+}
+
+static bool as_row(struct cmd_table *table, const struct ks_token_facts *facts, const char *uri)
+{
+    char label[160], serial[80], model[80], slot[24], text[256] = "";
+    const char *cells[] = {label, serial, model, slot, text, uri};
+    size_t i, len;
+
+    ks_escape(label, sizeof(label), facts->label, SIZE_MAX);
+    ks_escape(serial, sizeof(serial), facts->serial, SIZE_MAX);
+    ks_escape(model, sizeof(model), facts->model, SIZE_MAX);
+    snprintf(slot, sizeof(slot), "%lu", facts->slot);
+    for (i = 0; i < FLAGS; i++) {
+        if (has_flag(facts, i)) {
+            len = strlen(text);
+            snprintf(text + len, sizeof(text) - len, "%s%s", len > 0 ? "," : "", flags[i].name);
+        }
+    }
+    for (i = 0; i < 5; i++) {
+        if (cells[i][0] == '\0') {
+            cells[i] = "-";
+        }
+    }
+    return cmd_table_row(table, cells);
+}
+
+static bool visit_token(void *arg, const struct ks_token_facts *facts)
+{
+    struct visit *visit = arg;
+    char uri[CMD_URI_SIZE] = "";
+
+    visit->count++;
+    /* An empty slot's token has no name to build an URI from. */
+    if (facts->initialized) {
+        cmd_token_uri(facts, uri, sizeof(uri));
+    }
+    if (visit->env->json) {
+        as_json(&visit->env->doc, facts, uri);
+        return true;
+    }
+    visit->failed = !as_row(&visit->table, facts, uri[0] != '\0' ? uri : "-");
+    return !visit->failed;
+}
+
+static int tokens_run(struct cmd_env *env, int argc, char **argv)
+{
+    static const struct option own[] = {{0}};
+    static const char *const head[] = {"LABEL", "SERIAL", "MODEL", "SLOT", "FLAGS", "URI"};
+    struct visit visit = {.env = env, .table = {.columns = 6}};
+    char shown[512];
+    struct ks_error err;
+    int status = CMD_FAILED;
+
+    if (cmd_getopt(env, argc, argv, own, &status) == CMD_STOP) {
+        return status;
+    }
+    if (optind != argc) {
+        return cmd_usage(env, "takes no arguments");
+    }
+    /* The token's own settings do not matter here: this is how one finds out what to write. */
+    if (!cmd_read(env) || !cmd_load(env, NULL, NULL)) {
+        goto out;
+    }
+    if (env->json) {
+        cmd_json_open(&env->doc, NULL, '{');
+        cmd_json_open(&env->doc, "tokens", '[');
+    } else if (!cmd_table_row(&visit.table, head)) {
+        visit.failed = true;
+    }
+    if (!ks_ok(ks_module_tokens(cmd_setting(env, "pkcs11-module"),
+                                cmd_setting(env, "pkcs11-init-args"), visit_token, &visit, &err))) {
+        cmd_error_ks(env, NULL, &err);
+        goto out;
+    }
+    if (visit.failed) {
+        cmd_error(env, "out of memory");
+        goto out;
+    }
+    if (env->json) {
+        cmd_json_close(&env->doc, '[');
+        cmd_json_close(&env->doc, '{');
+    }
+    if (visit.count == 0) {
+        ks_escape(shown, sizeof(shown), cmd_setting(env, "pkcs11-module"), SIZE_MAX);
+        cmd_error(env,
+                  "%s: the module shows no token; is the HSM connected, its service running, and "
+                  "the module's own configuration found?",
+                  shown);
+        goto out;
+    }
+    if (!env->json) {
+        cmd_table_print(&visit.table, stdout);
+    }
+    status = CMD_OK;
+out:
+    cmd_table_clear(&visit.table);
+    return status;
+}
+
+const struct cmd cmd_tokens = {
+    "tokens",
+    "",
+    "Show the tokens of the PKCS#11 module, without logging in",
+    "Exit status: 0, or 1 also when the module shows no token at all.\n",
+    tokens_run,
+};
