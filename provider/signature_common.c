@@ -174,6 +174,10 @@ static int set_key(struct prov_sig *sig, struct prov_key *key)
         prov_key_free(sig->key);
         sig->key = prov_key_ref(key);
     }
+    if (!sig->key->has_public) {
+        prov_raise(sig->ctx, PROV_R_PARAMETER, "these are parameters and no key");
+        return 0;
+    }
     return 1;
 }
 
@@ -499,10 +503,9 @@ int prov_sig_verify_message_final(void *vsig)
 }
 #endif
 
-bool prov_ecdsa_verify_raw(void *vkey, const uint8_t *digest, size_t digest_len,
-                           const uint8_t *signature, size_t signature_len)
+bool prov_ecdsa_verify_raw(const struct prov_ctx *ctx, EVP_PKEY *pub, const uint8_t *digest,
+                           size_t digest_len, const uint8_t *signature, size_t signature_len)
 {
-    const struct prov_key *key = vkey;
     const size_t half = signature_len / 2;
     ECDSA_SIG *rs = ECDSA_SIG_new();
     BIGNUM *r = BN_bin2bn(signature, (int)half, NULL);
@@ -517,7 +520,7 @@ bool prov_ecdsa_verify_raw(void *vkey, const uint8_t *digest, size_t digest_len,
         goto out;
     r = s = NULL;
     der_len = i2d_ECDSA_SIG(rs, &der);
-    soft = EVP_PKEY_CTX_new_from_pkey(key->ctx->libctx, key->pub, PROV_NOT_US);
+    soft = EVP_PKEY_CTX_new_from_pkey(ctx->libctx, pub, PROV_NOT_US);
     good = der_len > 0 && soft != NULL && EVP_PKEY_verify_init(soft) == 1 &&
            EVP_PKEY_verify(soft, der, (size_t)der_len, digest, digest_len) == 1;
 out:
