@@ -503,9 +503,10 @@ int prov_sig_verify_message_final(void *vsig)
 }
 #endif
 
-bool prov_ecdsa_verify_raw(const struct prov_ctx *ctx, EVP_PKEY *pub, const uint8_t *digest,
-                           size_t digest_len, const uint8_t *signature, size_t signature_len)
+bool prov_ecdsa_verify_raw(void *vkey, const uint8_t *digest, size_t digest_len,
+                           const uint8_t *signature, size_t signature_len)
 {
+    const struct prov_key *key = vkey;
     const size_t half = signature_len / 2;
     ECDSA_SIG *rs = ECDSA_SIG_new();
     BIGNUM *r = BN_bin2bn(signature, (int)half, NULL);
@@ -520,7 +521,7 @@ bool prov_ecdsa_verify_raw(const struct prov_ctx *ctx, EVP_PKEY *pub, const uint
         goto out;
     r = s = NULL;
     der_len = i2d_ECDSA_SIG(rs, &der);
-    soft = EVP_PKEY_CTX_new_from_pkey(ctx->libctx, pub, PROV_NOT_US);
+    soft = EVP_PKEY_CTX_new_from_pkey(key->ctx->libctx, key->pub, PROV_NOT_US);
     good = der_len > 0 && soft != NULL && EVP_PKEY_verify_init(soft) == 1 &&
            EVP_PKEY_verify(soft, der, (size_t)der_len, digest, digest_len) == 1;
 out:
