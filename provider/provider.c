@@ -6,6 +6,7 @@
  * in silence. It poisons: every use raises what is wrong.
  */
 #include <openssl/crypto.h>
+#include <openssl/err.h>
 #include <openssl/provider.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -37,6 +38,9 @@ static void make_module_libctx(void)
 static void *hook_enter(void)
 {
     (void)pthread_once(&module_libctx_once, make_module_libctx);
+    /* What a module on libcrypto leaves in the error queue is not the application's: "padding
+     * check failed" in there would be an oracle, and any left-over fails libssl's next call. */
+    (void)ERR_set_mark();
     return module_libctx != NULL ? OSSL_LIB_CTX_set0_default(module_libctx) : NULL;
 }
 
@@ -44,6 +48,7 @@ static void hook_leave(void *cookie)
 {
     if (cookie != NULL)
         (void)OSSL_LIB_CTX_set0_default(cookie);
+    (void)ERR_pop_to_mark();
 }
 
 static const struct ks_hooks hooks = {hook_enter, hook_leave};
