@@ -36,42 +36,44 @@ static const OSSL_ALGORITHM store[] = {
     LAST_ROW,
 };
 
-/* Key references come as PKCS#8, or bare: the structure that our PEM decoder hands on. */
-#define DECODERS(names, table)                                                                     \
-    ROW(names, ",input=der,structure=PrivateKeyInfo", table, "key reference"),                     \
-        ROW(names, ",input=der,structure=hsm-reference", table, "bare key reference")
+#define DER_PKI ",input=der,structure=PrivateKeyInfo"
+
+#define DER_REF ",input=der,structure=hsm-reference"
 
 static const OSSL_ALGORITHM decoder[] = {
-    DECODERS(PROV_NAMES_RSA, prov_decoder_der_rsa),
-    DECODERS(PROV_NAMES_RSA_PSS, prov_decoder_der_rsa_pss),
-    DECODERS(PROV_NAMES_EC, prov_decoder_der_ec),
+    ROW(PROV_NAMES_RSA, DER_PKI, prov_decoder_der_rsa, "RSA key reference"),
+    ROW(PROV_NAMES_RSA_PSS, DER_PKI, prov_decoder_der_rsa_pss, "RSA-PSS key reference"),
+    ROW(PROV_NAMES_EC, DER_PKI, prov_decoder_der_ec, "EC key reference"),
+    ROW(PROV_NAMES_RSA, DER_REF, prov_decoder_der_rsa, "RSA key reference"),
+    ROW(PROV_NAMES_RSA_PSS, DER_REF, prov_decoder_der_rsa_pss, "RSA-PSS key reference"),
+    ROW(PROV_NAMES_EC, DER_REF, prov_decoder_der_ec, "EC key reference"),
     ROW("DER", ",input=pem", prov_decoder_pem, "PEM labels of key references"),
     LAST_ROW,
 };
 
-#define ENCODER(names, output, structure, table, description)                                      \
-    ROW(names, ",output=" output ",structure=" structure, table, description)
-/* The traditional formats hold private numbers, so these refuse, with the reason. */
-#define TRADITIONAL(names, structure)                                                              \
-    ENCODER(names, "der", structure, prov_encoder_traditional, "refuses"),                         \
-        ENCODER(names, "pem", structure, prov_encoder_traditional, "refuses")
+#define DER(structure) ",output=der,structure=" structure
+#define PEM(structure) ",output=pem,structure=" structure
+
+/* The encoders of one key type. */
 #define ENCODERS(names)                                                                            \
-    TRADITIONAL(names, "type-specific"),                                                           \
-        ENCODER(names, "der", "EncryptedPrivateKeyInfo", prov_encoder_encrypted, "refuses"),       \
-        ENCODER(names, "pem", "EncryptedPrivateKeyInfo", prov_encoder_encrypted, "refuses"),       \
-        ENCODER(names, "der", "SubjectPublicKeyInfo", prov_encoder_spki_der, "public key"),        \
-        ENCODER(names, "pem", "SubjectPublicKeyInfo", prov_encoder_spki_pem, "public key"),        \
-        ENCODER(names, "der", "PrivateKeyInfo", prov_encoder_pki_der, "key reference"),            \
-        ENCODER(names, "pem", "PrivateKeyInfo", prov_encoder_pki_pem, "key reference"),            \
+    ROW(names, DER("type-specific"), prov_encoder_traditional, "refuses"),                         \
+        ROW(names, PEM("type-specific"), prov_encoder_traditional, "refuses"),                     \
+        ROW(names, DER("EncryptedPrivateKeyInfo"), prov_encoder_encrypted, "refuses"),             \
+        ROW(names, PEM("EncryptedPrivateKeyInfo"), prov_encoder_encrypted, "refuses"),             \
+        ROW(names, DER("SubjectPublicKeyInfo"), prov_encoder_spki_der, "public key"),              \
+        ROW(names, PEM("SubjectPublicKeyInfo"), prov_encoder_spki_pem, "public key"),              \
+        ROW(names, DER("PrivateKeyInfo"), prov_encoder_pki_der, "key reference"),                  \
+        ROW(names, PEM("PrivateKeyInfo"), prov_encoder_pki_pem, "key reference"),                  \
         ROW(names, ",output=text", prov_encoder_text, "key in words")
 
 static const OSSL_ALGORITHM encoder[] = {
+    ROW(PROV_NAMES_RSA, DER("pkcs1"), prov_encoder_traditional, "refuses"),
+    ROW(PROV_NAMES_RSA, PEM("pkcs1"), prov_encoder_traditional, "refuses"),
+    ROW(PROV_NAMES_EC, DER("X9.62"), prov_encoder_traditional, "refuses"),
+    ROW(PROV_NAMES_EC, PEM("X9.62"), prov_encoder_traditional, "refuses"),
     ENCODERS(PROV_NAMES_RSA),
-    TRADITIONAL(PROV_NAMES_RSA, "pkcs1"),
     ENCODERS(PROV_NAMES_RSA_PSS),
-    TRADITIONAL(PROV_NAMES_RSA_PSS, "pkcs1"),
     ENCODERS(PROV_NAMES_EC),
-    TRADITIONAL(PROV_NAMES_EC, "X9.62"),
     LAST_ROW,
 };
 

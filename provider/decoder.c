@@ -32,8 +32,7 @@
 #define LABEL_REFERENCE "HSM KEY REFERENCE"
 #define LABEL_FOREIGN   "PKCS#11 PROVIDER URI"
 
-/* --- shared --------------------------------------------------------------------------------------
- */
+/* --- shared ----------------------------------------------------------------------------------- */
 
 /* A decoder has no state, its context is the provider's. libcrypto demands both functions. */
 static void *decoder_newctx(void *provctx)
@@ -67,8 +66,7 @@ static int decoder_export_object(void *vctx, const void *reference, size_t size,
     return 0;
 }
 
-/* --- DER
- * -------------------------------------------------------------------------------------------- */
+/* --- DER -------------------------------------------------------------------------------------- */
 
 /* Read what the input holds if it claims to be a reference, up to one byte more than a reference
  * may have. NULL: not ours, or no memory. Only the head of other people's keys is looked at. */
@@ -137,7 +135,7 @@ static bool find_foreign(struct prov_ctx *ctx, const struct prov_ref *ref, enum 
     struct ks_key *key = NULL;
     bool mine = true;
 
-    if (!ks_ok(ks_uri_parse(ref->uri, KS_URI_REFERENCE, &uri, &load->err)) ||
+    if (!ks_ok(ks_uri_parse(ref->uri, KS_URI_CALLER, &uri, &load->err)) ||
         !ks_ok(ks_key_find(ctx->token, how, uri, &key, &load->err))) {
         load->failed = true;
         goto out;
@@ -237,8 +235,7 @@ static int decode_ec(void *vctx, OSSL_CORE_BIO *in, int selection, OSSL_CALLBACK
     return decode(vctx, PROV_EC, in, selection, data_cb, data_arg, pw_cb, pw_arg);
 }
 
-/* --- PEM labels that libcrypto's own PEM decoder does not know
- * ---------------------------------------------- */
+/* --- PEM labels that libcrypto's own PEM decoder does not know -------------------------------- */
 
 /* One PEM block, or nothing. It may be anybody's key: to be wiped. */
 static bool read_pem(const struct prov_ctx *ctx, OSSL_CORE_BIO *in, char **label, char **header,
@@ -296,9 +293,7 @@ out:
     return ok;
 }
 
-/* --- dispatch
- * -------------------------------------------------------------------------------------------------
- */
+/* --- dispatch --------------------------------------------------------------------------------- */
 
 const OSSL_DISPATCH prov_decoder_der_rsa[] = {
     {OSSL_FUNC_DECODER_NEWCTX, (void (*)(void))decoder_newctx},

@@ -208,7 +208,7 @@ void prov_prompt_init(struct prov_prompt *p, OSSL_PASSPHRASE_CALLBACK *cb, void 
 struct prov_ref {
     enum prov_key_type type; /* only with has_public */
     bool has_public;         /* false: a foreign URI-only PEM */
-    char *uri;               /* checked with KS_URI_REFERENCE */
+    char *uri;               /* checked with KS_URI_REFERENCE; a foreign one with KS_URI_CALLER */
     unsigned char *id;
     size_t id_len;
     EVP_PKEY *pub; /* in the provider's library context; NULL without has_public */

@@ -67,8 +67,7 @@ static struct entry *add_entry(struct store_ctx *sctx, enum ks_class klass)
     return entry;
 }
 
-/* --- open and close ------------------------------------------------------------------------------
- */
+/* --- open and close --------------------------------------------------------------------------- */
 
 static int store_close(void *vsctx)
 {
@@ -146,8 +145,7 @@ static int store_set_ctx_params(void *vsctx, const OSSL_PARAM params[])
     return p == NULL || OSSL_PARAM_get_int(p, &sctx->expect);
 }
 
-/* --- listing
- * ------------------------------------------------------------------------------------------- */
+/* --- listing ---------------------------------------------------------------------------------- */
 
 /* Whether the URI and what the caller expects leave room for a class. */
 static bool wanted(const struct store_ctx *sctx, enum ks_class klass)
@@ -321,13 +319,12 @@ static int list(struct store_ctx *sctx, const struct ks_how *how)
     return 1;
 }
 
-/* --- handing out
- * ---------------------------------------------------------------------------------------- */
+/* --- handing out ------------------------------------------------------------------------------ */
 
 static int hand_out_key(struct store_ctx *sctx, struct prov_key *key, OSSL_CALLBACK *object_cb,
                         void *object_arg)
 {
-    struct prov_load load = {.key = key};
+    struct prov_load load = {.ctx = sctx->ctx, .key = key};
     struct prov_load *reference = &load;
     int object_type = OSSL_OBJECT_PKEY;
     /* libcrypto only reads it */
@@ -341,7 +338,6 @@ static int hand_out_key(struct store_ctx *sctx, struct prov_key *key, OSSL_CALLB
     };
     int ok = object_cb(params, object_arg);
 
-    (void)sctx;
     prov_key_free(load.key);
     return ok;
 }
