@@ -395,7 +395,7 @@ static int test_rsa(const struct prov_ctx *ctx, struct ks_key *priv, EVP_PKEY *p
     return verify_rsa(ctx, pub, padding, sig, sig_len);
 }
 
-static int test_ec(const struct prov_key *key, struct ks_key *priv)
+static int test_ec(struct prov_key *key, struct ks_key *priv)
 {
     const struct ks_mech mech = {.kind = KS_MECH_ECDSA};
     uint8_t sig[2 * 66];
@@ -406,7 +406,7 @@ static int test_ec(const struct prov_key *key, struct ks_key *priv)
         prov_raise_ks(key->ctx, &err);
         return 0;
     }
-    return prov_ecdsa_verify_raw(key->ctx, key->pub, test_digest, TEST_DIGEST_LEN, sig, sig_len);
+    return prov_ecdsa_verify_raw(key, test_digest, TEST_DIGEST_LEN, sig, sig_len);
 }
 
 /* --- generation ------------------------------------------------------------------------------- */

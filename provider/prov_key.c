@@ -320,16 +320,6 @@ void prov_key_free(struct prov_key *key)
     OPENSSL_free(key);
 }
 
-/* The keystore asks this about the first signature of an epoch when the token itself has nothing
- * to compare with. `arg` is the key, which outlives its private half. */
-static bool verify_first(void *arg, const uint8_t *digest, size_t digest_len,
-                         const uint8_t *signature, size_t signature_len)
-{
-    const struct prov_key *key = arg;
-
-    return prov_ecdsa_verify_raw(key->ctx, key->pub, digest, digest_len, signature, signature_len);
-}
-
 static int raise_mismatch(const struct prov_key *key, const char *what)
 {
     prov_raise(key->ctx, PROV_R_REFERENCE,
@@ -373,7 +363,7 @@ out:
 /* Holds the token's key against key->pub, now and in later epochs. */
 static int expect_public(struct prov_key *key, struct ks_key *priv)
 {
-    struct ks_expect expect = {.arg = key};
+    struct ks_expect expect = {.arg = key}; /* outlives its private half */
     const struct ks_object *object = ks_key_object(priv);
     unsigned char *part = NULL;
     struct ks_error err;
@@ -387,7 +377,7 @@ static int expect_public(struct prov_key *key, struct ks_key *priv)
         return 0;
     }
     expect.public_part = part;
-    expect.verify = key->type == PROV_EC ? verify_first : NULL;
+    expect.verify = key->type == PROV_EC ? prov_ecdsa_verify_raw : NULL;
     if (!ks_ok(ks_key_expect(priv, &expect, &err))) {
         prov_raise_ks(key->ctx, &err);
         goto out;

@@ -246,9 +246,10 @@ int prov_ref_to_der(const struct prov_key *key, unsigned char **der, size_t *len
 /* Purpose: wipe and free prov_key.ir_secret; NULL is allowed (padding.c). */
 void prov_ir_secret_free(void *secret);
 
-/* Purpose: verify r || s in software; raises nothing (signature_common.c). */
-bool prov_ecdsa_verify_raw(const struct prov_ctx *ctx, EVP_PKEY *pub, const uint8_t *digest,
-                           size_t digest_len, const uint8_t *sig, size_t sig_len);
+/* Purpose: verify r || s in software with the key `key`, a struct prov_key; raises nothing. Fits
+ * ks_expect.verify (signature_common.c). */
+bool prov_ecdsa_verify_raw(void *key, const uint8_t *digest, size_t digest_len,
+                           const uint8_t *signature, size_t signature_len);
 
 /* --- keys (prov_key.c) ------------------------------------------------------------------------ */
 
