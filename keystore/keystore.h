@@ -264,7 +264,8 @@ struct ks_object {
 void ks_object_free(struct ks_object *object);
 
 /* Purpose: write the URI of an object. `size` is the room at `out` with NUL; an URI that does
- * not fit is KS_URI. With KS_URI_DETAIL_REFERENCE `facts` may be NULL. */
+ * not fit is KS_URI. With KS_URI_DETAIL_REFERENCE `facts` may be NULL. An object of KS_CLASS_ANY
+ * without label and id gives the URI of the token itself. */
 KS_MUST_USE ks_status ks_object_uri(const struct ks_object *object,
                                     const struct ks_token_facts *facts, enum ks_uri_detail detail,
                                     char *out, size_t size, struct ks_error *err);

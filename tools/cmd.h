@@ -140,6 +140,9 @@ int cmd_getopt(struct cmd_env *env, int argc, char **argv, const struct option *
  * itself supplies (NULL: unset). */
 const char *cmd_setting(const struct cmd_env *env, const char *key);
 
+/* Purpose: tell whether an option or the configuration says where the PIN comes from. */
+bool cmd_has_pin(const struct cmd_env *env);
+
 /* Purpose: read the configuration, without looking at its values. Prints what is wrong. */
 bool cmd_read(struct cmd_env *env);
 /* Purpose: check the values of the configuration as the provider would. */

@@ -166,7 +166,7 @@ bool cmd_check_config(struct cmd_checks *checks)
     if (ok && env->config.section != NULL) {
         cmd_check(checks, CMD_CHECK_OK, "config", "%s, section [%s]", path, env->config.section);
     }
-    /* An unknown key does not keep the provider from working, so go on and see the rest. */
+    /* The values are all right, so go on and see the rest, too. */
     return true;
 }
 

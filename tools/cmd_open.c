@@ -99,6 +99,11 @@ const char *cmd_setting(const struct cmd_env *env, const char *key)
     return cmd_config_get(&env->config, key);
 }
 
+bool cmd_has_pin(const struct cmd_env *env)
+{
+    return env->pin != NULL || (!elsewhere(env) && cmd_config_get(&env->config, "pin") != NULL);
+}
+
 static const char *get_setting(void *arg, const char *key)
 {
     return cmd_setting(arg, key);
@@ -113,6 +118,13 @@ bool cmd_valid(const struct cmd_env *env, char *why, size_t why_size)
     ok = prov_config_read(&parsed, get_setting, &copy, why, why_size) == 1;
     prov_config_clear(&parsed);
     return ok;
+}
+
+/* Unknown keys, and values that libcrypto takes for sections: the provider does not see them. */
+static bool section_valid(const struct cmd_env *env, char *why, size_t why_size)
+{
+    return env->config.section == NULL ||
+           prov_config_check_file(env->config.path, PROV_NAME, why, why_size) == 1;
 }
 
 static bool options_valid(struct cmd_env *env)
@@ -192,7 +204,7 @@ bool cmd_open(struct cmd_env *env, const char *offload, const char *check_at_loa
     if (!cmd_read(env)) {
         return false;
     }
-    if (!cmd_valid(env, why, sizeof(why))) {
+    if (!cmd_valid(env, why, sizeof(why)) || !section_valid(env, why, sizeof(why))) {
         cmd_error(env, "%s; hsmkey check shows all of the configuration", why);
         return false;
     }
@@ -210,11 +222,16 @@ bool cmd_connect(struct cmd_env *env)
 {
     struct ks_error err;
 
-    if (!ks_ok(ks_token_connect(env->prov->token, &env->how, &err))) {
-        cmd_error_ks(env, NULL, &err);
-        return false;
+    if (ks_ok(ks_token_connect(env->prov->token, &env->how, &err))) {
+        return true;
     }
-    return true;
+    if (err.code == KS_PIN_SOURCE && !cmd_has_pin(env)) {
+        cmd_error(env, "the token wants a PIN, none is configured, and there is no terminal to ask "
+                       "on: set pin in the provider's section, or give --pin file:/PATH");
+    } else {
+        cmd_error_ks(env, NULL, &err);
+    }
+    return false;
 }
 
 void cmd_close(struct cmd_env *env)

@@ -132,25 +132,15 @@ softhsm2-util --init-token --free --label demo --pin "$(cat pin)" --so-pin "$(ca
 # that is where C_Sign is counted. With a HSM of yours, its module stands here.
 export PKCS11SPY=$softhsm PKCS11SPY_OUTPUT=$run/pkcs11.log
 cat >"$run/openssl.cnf" <<END
-openssl_conf = openssl_init
+.include $root/packaging/hsm.cnf
 
-[openssl_init]
-providers = provider_sect
-
-[provider_sect]
-default = default_sect
-hsm = hsm_sect
-
-[default_sect]
-activate = 1
-
+# The drop-in's section again: these lines add to it, and win.
 [hsm_sect]
 module = $provider
-activate = 1
 pkcs11-module = $spy
 token = pkcs11:token=demo
 pin = file:$run/pin
-offload = rsa-sign ec-sign keygen
+offload = rsa-sign ec-sign
 
 [req]
 distinguished_name = req_dn
@@ -281,7 +271,7 @@ say "5. nginx listens on 127.0.0.1:$port, workers run as ${worker:-$(id -un)}"
 # --- 6. the proof ---------------------------------------------------------------------------------
 
 signatures() {
-    grep -cE '^[0-9]+: C_Sign$' pkcs11.log || true
+    grep -csE '^[0-9]+: C_Sign$' pkcs11.log || true
 }
 
 # fetch KEY VERSION: get the page once over that TLS version with that key; check what was used.

@@ -46,10 +46,10 @@ configure token=
 must "dgst without a token line, where there is only one" openssl dgst -sha256 -sign rsa.pem -out sig "$0"
 
 configure sesions=3
-must_fail "hsmkey check finds an unknown key" 'sesions' hsmkey check "$conf"
+must_fail "hsmkey check finds an unknown key" 'sesions' hsmkey check
 configure
-must "hsmkey check finds nothing wrong" hsmkey check "$conf"
+must "hsmkey check finds nothing wrong" hsmkey check
 configure offload=rsa-sing
-must_fail "hsmkey check finds a bad value" 'rsa-sing' hsmkey check "$conf"
+must_fail "hsmkey check finds a bad value" 'rsa-sing' hsmkey check
 configure module="$W/no-such/hsm.so"
-must_fail "hsmkey check finds a missing provider" 'no-such/hsm\.so' hsmkey check "$conf"
+must_fail "hsmkey check finds a missing provider" 'no-such/hsm\.so' hsmkey check
