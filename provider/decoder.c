@@ -138,6 +138,10 @@ static void note_failure(void)
     int flags = 0;
     unsigned long code = ERR_peek_last_error_data(&text, &flags);
 
+    /* OSSL_STORE tries once more, without the application's passphrase callback: the first
+     * failure is the true one */
+    if (dropped.set)
+        return;
     dropped.set = code != 0;
     dropped.reason = ERR_GET_REASON(code);
     snprintf(dropped.text, sizeof(dropped.text), "%s",
