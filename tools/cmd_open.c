@@ -127,25 +127,10 @@ static bool section_valid(const struct cmd_env *env, char *why, size_t why_size)
            prov_config_check_file(env->config.path, PROV_NAME, why, why_size) == 1;
 }
 
-static bool options_valid(struct cmd_env *env)
-{
-    /* Not quoted: people write the PIN itself here. */
-    if (env->pin != NULL && strncmp(env->pin, "file:", 5) != 0 &&
-        strncmp(env->pin, "env:", 4) != 0 && strcmp(env->pin, "prompt") != 0) {
-        cmd_error(env, "--pin takes file:/PATH, env:NAME or prompt; a PIN itself does not belong "
-                       "on a command line, where every user of this machine can read it");
-        return false;
-    }
-    return true;
-}
-
 bool cmd_read(struct cmd_env *env)
 {
     char why[2048], shown[512] = "(none)";
 
-    if (!options_valid(env)) {
-        return false;
-    }
     if (!cmd_config_load(&env->config, env->config_file, why, sizeof(why))) {
         cmd_error(env, "%s", why);
         return false;
