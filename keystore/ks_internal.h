@@ -71,8 +71,15 @@ struct ks_module {
     bool sends_sigpipe;
     pthread_mutex_t init_lock;
     atomic_uint initialized; /* fork generation + 1 in which we called C_Initialize; 0: never */
+    atomic_uint init_count;  /* handles from before the last C_Initialize are dead */
+    uint64_t reinit_ns;      /* init_lock: when it was last finalised and initialised again */
     atomic_uint in_flight;
-    atomic_bool closing;
+    _Atomic int gate; /* enum ks_gate_state */
+};
+
+enum ks_gate_state {
+    KS_GATE_OPEN,
+    KS_GATE_PAUSED, /* being finalised and initialised: wait */
 };
 
 /* A pass through the gate of a module; lives on the caller's stack. */
@@ -89,8 +96,14 @@ ks_status ks_module_get(const char *path, const char *init_args, struct ks_modul
 void ks_module_put(struct ks_module *module);
 /* Purpose: load the module and initialise it for this process, if that is still to be done. */
 ks_status ks_module_ready(struct ks_module *module, struct ks_error *err);
-/* Purpose: enter before C_ calls and leave after them. Short: no lock of ours is taken. Entering
- * fails with KS_SHUTDOWN when the module is being finalised. */
+/* Purpose: a module that has lost its device: finalise it and initialise it again, unless another
+ * thread did so since `seen` (an init_count), and at most once in `interval_ns`. Waits a bounded
+ * time for the calls in flight; fails with KS_DEVICE when it may not or cannot. */
+ks_status ks_module_reinit(struct ks_module *module, unsigned seen, uint64_t interval_ns,
+                           struct ks_error *err);
+/* Purpose: enter before C_ calls and leave after them. No lock is taken unless the module is
+ * being initialised again, which is waited for. Fails with KS_SHUTDOWN at the end of the
+ * process. Never nested. */
 ks_status ks_gate_enter(struct ks_gate *gate, struct ks_module *module, struct ks_error *err);
 void ks_gate_leave(struct ks_gate *gate);
 /* Purpose: counts forks: handles of another generation must not be used. */
@@ -160,8 +173,9 @@ struct ks_token {
 
     pthread_mutex_t lock;
     pthread_cond_t freed;
-    uint64_t epoch; /* 0: down. Key handles of another epoch are dead. */
-    uint64_t age;   /* sessions of another age are dead */
+    uint64_t epoch;      /* 0: down. Key handles of another epoch are dead. */
+    unsigned init_count; /* the module's, when this epoch began */
+    uint64_t age;        /* sessions of another age are dead */
     unsigned generation;
     atomic_uint random_chunk; /* what the token took; 0: not tried yet */
     CK_SESSION_HANDLE *idle;  /* stack, room for KS_SESSIONS_MAX or the limit */
@@ -180,6 +194,10 @@ ks_status ks_token_relogin(struct ks_token *token, const struct ks_how *how,
 /* Purpose: C_Login(CKU_CONTEXT_SPECIFIC) for an operation that was just initialised. The PIN is
  * in memory since the token's login. The caller is inside the gate. */
 CK_RV ks_token_context_login(struct ks_token *token, CK_SESSION_HANDLE session);
+/* A lost module is initialised anew at most this often. */
+#define KS_RECOVER_INTERVAL_NS 1000000000U
+/* Purpose: whether the present epoch is good; the caller holds token->lock. */
+bool ks_token_up_locked(const struct ks_token *token);
 uint64_t ks_epoch_new(void);
 struct ks_token *ks_token_ref(struct ks_token *token);
 /* Purpose: KS_TOKEN_NOT_FOUND when `uri` (may be NULL) names another token than this one. */
