@@ -16,8 +16,7 @@
 
 #include "cmd.h"
 
-/* --- PINs from a person
- * --------------------------------------------------------------------------- */
+/* --- PINs from a person ------------------------------------------------------------------- */
 
 /* There is somebody to ask if the process has a terminal and is in its foreground: a read in the
  * background would stop it, and OpenSSL's prompt would read standard input without one. */
@@ -67,8 +66,7 @@ out:
     return ok;
 }
 
-/* --- settings
- * ------------------------------------------------------------------------------------- */
+/* --- settings ----------------------------------------------------------------------------- */
 
 /* Whether an option points somewhere else than the configuration does: its PIN must not go
  * there. */
@@ -159,8 +157,36 @@ bool cmd_read(struct cmd_env *env)
     return true;
 }
 
-/* --- the provider
- * --------------------------------------------------------------------------------- */
+bool cmd_take_uri(struct cmd_env *env, const char *text, struct ks_uri **uri)
+{
+    struct ks_error err;
+    size_t len = 0;
+    int found;
+
+    if (!ks_ok(ks_uri_parse(text, KS_URI_CALLER, uri, &err))) {
+        cmd_error_ks(env, NULL, &err);
+        return false;
+    }
+    found = prov_uri_attribute(text, "pin-source", (unsigned char *)env->uri_pin,
+                               sizeof(env->uri_pin) - 1, &len);
+    if (found == 0) {
+        return true;
+    }
+    env->uri_pin[found > 0 ? len : 0] = '\0';
+    if (found < 0 || strlen(env->uri_pin) != len ||
+        (env->pin != NULL && strcmp(env->pin, env->uri_pin) != 0)) {
+        cmd_error(env, "the URI's pin-source %s; leave it out, and give --pin file:/PATH",
+                  found < 0 || strlen(env->uri_pin) != len ? "cannot be used"
+                                                           : "is not what --pin says");
+        ks_uri_free(*uri);
+        *uri = NULL;
+        return false;
+    }
+    env->pin = env->uri_pin;
+    return true;
+}
+
+/* --- the provider ------------------------------------------------------------------------- */
 
 bool cmd_load(struct cmd_env *env, const char *offload, const char *check_at_load)
 {
