@@ -68,15 +68,21 @@ out:
 
 /* --- settings ----------------------------------------------------------------------------- */
 
+static bool other_module(const struct cmd_env *env)
+{
+    const char *module = cmd_config_get(&env->config, "pkcs11-module");
+
+    return env->module != NULL && (module == NULL || strcmp(env->module, module) != 0);
+}
+
 /* Whether an option points somewhere else than the configuration does: its PIN must not go
  * there. */
 static bool elsewhere(const struct cmd_env *env)
 {
-    const char *module = cmd_config_get(&env->config, "pkcs11-module");
     const char *token = cmd_config_get(&env->config, "token");
 
-    return (env->module != NULL && (module == NULL || strcmp(env->module, module) != 0)) ||
-           (env->token != NULL && token != NULL && strcmp(env->token, token) != 0);
+    return other_module(env) ||
+           (env->token != NULL && (token == NULL || strcmp(env->token, token) != 0));
 }
 
 const char *cmd_setting(const struct cmd_env *env, const char *key)
@@ -88,7 +94,7 @@ const char *cmd_setting(const struct cmd_env *env, const char *key)
     }
     if (strcmp(key, "token") == 0) {
         /* Another module has other tokens. */
-        if (env->token != NULL || elsewhere(env)) {
+        if (env->token != NULL || other_module(env)) {
             return env->token;
         }
     }
@@ -100,7 +106,7 @@ const char *cmd_setting(const struct cmd_env *env, const char *key)
         /* A person at a terminal can be asked; without one it is as if there were no PIN. */
         return value != NULL ? value : "prompt";
     }
-    if (strcmp(key, "pkcs11-init-args") == 0 && elsewhere(env)) {
+    if (strcmp(key, "pkcs11-init-args") == 0 && other_module(env)) {
         return NULL;
     }
     return cmd_config_get(&env->config, key);

@@ -26,6 +26,13 @@ must_fail "--module that names another one" 'PIN|more than one' \
     env OPENSSL_CONF="$conf" setsid -w "$build/tools/hsmkey" --module "$real_module" list
 same "no login" "$(calls C_Login)" 0
 
+configure token=
+: >calls.log
+must_fail "--token where the configuration names none" 'PIN' \
+    env OPENSSL_CONF="$conf" setsid -w "$build/tools/hsmkey" --token pkcs11:token=other list
+same "no login" "$(calls C_Login)" 0
+configure
+
 step "the same module and token as configured"
 : >calls.log
 must "list" hsmkey --module "$module" --token "$token_uri" list
