@@ -140,6 +140,8 @@ struct ks_token_config {
     const char *token;     /* "pkcs11:..."; NULL: the only initialised token there is */
     const char *pin;       /* "file:/path", "env:NAME", "prompt"; NULL: no login with a PIN */
     unsigned sessions;     /* most sessions to keep; 0: 64, or less if the token says so */
+    unsigned timeout_ms;   /* an operation ends within it, even if the module never returns;
+                            * 0: no limit. Generation and deletion are not limited. */
 };
 
 #define KS_SESSIONS_DEFAULT 64U

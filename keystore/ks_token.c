@@ -39,8 +39,14 @@ static void locks_init(struct ks_token *token)
 
 void ks_tokens_forked(void)
 {
-    for (struct ks_token *t = tokens; t != NULL; t = t->next)
+    for (struct ks_token *t = tokens; t != NULL; t = t->next) {
         locks_init(t);
+        /* calls of the parent's threads */
+        atomic_store(&t->stuck, 0);
+        atomic_store(&t->probing, false);
+        atomic_store(&t->probe_ns, 0);
+    }
+    ks_workers_forked();
 }
 
 static void token_destroy(struct ks_token *token)
@@ -71,6 +77,7 @@ static ks_status token_make(const struct ks_token_config *config, struct ks_toke
     locks_init(token);
     token->refs = 1;
     token->sessions = config->sessions;
+    token->timeout_ns = (uint64_t)config->timeout_ms * 1000000U;
     token->name = strdup(config->name != NULL ? config->name : "hsm");
     if (token->name == NULL) {
         st = ks_no_memory(err);
@@ -113,7 +120,8 @@ static bool same_token(const struct ks_token *a, const struct ks_token *b)
 
 static bool same_settings(const struct ks_token *a, const struct ks_token *b)
 {
-    if (a->sessions != b->sessions || (a->pin == NULL) != (b->pin == NULL))
+    if (a->sessions != b->sessions || a->timeout_ns != b->timeout_ns ||
+        (a->pin == NULL) != (b->pin == NULL))
         return false;
     return a->pin == NULL || strcmp(ks_pin_source(a->pin), ks_pin_source(b->pin)) == 0;
 }
