@@ -506,8 +506,9 @@ static int decrypt_tls(const struct rsa_cipher *rsa, struct block *b, unsigned c
     return ok;
 }
 
-static int decode_oaep(const struct rsa_cipher *rsa, struct block *b, unsigned char *out,
-                       size_t *out_len)
+/* OAEP removed here. `*no_raw` is set, and nothing raised, when the token does not decrypt raw. */
+static int oaep_decoded(const struct rsa_cipher *rsa, struct block *b, unsigned char *out,
+                        size_t *out_len, bool *no_raw)
 {
     EVP_MD *md = NULL, *mgf1 = NULL;
     struct ks_error err;
@@ -519,26 +520,26 @@ static int decode_oaep(const struct rsa_cipher *rsa, struct block *b, unsigned c
         (rsa->mgf1 != NULL && (mgf1 = prov_digest_fetch(rsa->ctx, rsa->mgf1, NULL)) == NULL))
         goto out;
     status = raw(rsa, b->in, b->em, b->size, &err);
-    if (status.code == KS_MECHANISM)
-        prov_raise(rsa->ctx, PROV_R_UNSUPPORTED,
-                   "the token has neither OAEP with %s, MGF1 with %s%s, nor raw RSA: %s",
-                   oaep_digest(rsa)->name,
-                   rsa->mgf1 != NULL ? rsa->mgf1->name : oaep_digest(rsa)->name,
-                   rsa->label_len > 0 ? " and a label" : "", err.text);
-    else if (!ks_ok(status))
+    if (status.code == KS_MECHANISM) {
+        ks_key_set_refused(rsa->priv, &raw_mech);
+        *no_raw = true;
+    } else if (!ks_ok(status)) {
         ok = failed(rsa, status, &err);
-    else
+    } else {
         ok = prov_oaep_decode(out, out_len, b->em, b->size, md, mgf1 != NULL ? mgf1 : md,
                               rsa->label, rsa->label_len) ||
              bad_data(rsa);
+    }
 out:
     EVP_MD_free(md);
     EVP_MD_free(mgf1);
     return ok;
 }
 
-static int decrypt_oaep(const struct rsa_cipher *rsa, struct block *b, unsigned char *out,
-                        size_t *out_len)
+/* OAEP removed by the token. `*refused` is set, and nothing raised, when it does not know these
+ * parameters. That alone leads on to another way, never what was wrong with the data. */
+static int oaep_by_token(const struct rsa_cipher *rsa, struct block *b, unsigned char *out,
+                         size_t *out_len, bool *refused)
 {
     const struct prov_digest *digest = oaep_digest(rsa);
     const struct ks_mech mech = {.kind = KS_MECH_RSA_OAEP,
@@ -550,18 +551,50 @@ static int decrypt_oaep(const struct rsa_cipher *rsa, struct block *b, unsigned 
     struct ks_error err;
     ks_status status;
 
-    if (ks_key_refused(rsa->priv, &mech))
-        return decode_oaep(rsa, b, out, out_len);
+    if (ks_key_refused(rsa->priv, &mech)) {
+        *refused = true;
+        return 0;
+    }
     status = ks_decrypt(rsa->priv, NULL, &mech, b->in, b->size, out, &room, &err);
     if (ks_ok(status)) {
         *out_len = room;
         return 1;
     }
-    /* Only "I do not know these parameters" leads on, never what was wrong with the data. */
     if (status.code != KS_MECHANISM)
         return failed(rsa, status, &err);
     ks_key_set_refused(rsa->priv, &mech);
-    return decode_oaep(rsa, b, out, out_len);
+    *refused = true;
+    return 0;
+}
+
+/* The token's OAEP, and where it has not got it ours. With a label it is the other way round:
+ * SoftHSM takes a label and decodes as if there were none, so it both fails on good ciphertexts
+ * and accepts those that were made for no label. */
+static int decrypt_oaep(const struct rsa_cipher *rsa, struct block *b, unsigned char *out,
+                        size_t *out_len)
+{
+    const bool labelled = rsa->label_len > 0;
+    bool no_raw = ks_key_refused(rsa->priv, &raw_mech), refused = false;
+    int ok = 0;
+
+    if (labelled && !no_raw) {
+        ok = oaep_decoded(rsa, b, out, out_len, &no_raw);
+        if (!no_raw)
+            return ok;
+    }
+    ok = oaep_by_token(rsa, b, out, out_len, &refused);
+    if (!refused)
+        return ok;
+    if (!no_raw)
+        ok = oaep_decoded(rsa, b, out, out_len, &no_raw);
+    if (no_raw)
+        prov_raise(rsa->ctx, PROV_R_UNSUPPORTED,
+                   "the token has neither OAEP with %s, MGF1 with %s%s, nor raw RSA "
+                   "(CKM_RSA_X_509)",
+                   oaep_digest(rsa)->name,
+                   rsa->mgf1 != NULL ? rsa->mgf1->name : oaep_digest(rsa)->name,
+                   labelled ? " and a label" : "");
+    return ok;
 }
 
 static int decrypt_none(const struct rsa_cipher *rsa, struct block *b, unsigned char *out,
@@ -590,14 +623,17 @@ static const struct {
     {RSA_PKCS1_WITH_TLS_PADDING, PROV_CLASS_RSA_TLS, decrypt_tls},
 };
 
-/* Fill the block: ciphertexts shorter than the modulus lost their leading zeros, longer ones and
- * numbers not below the modulus are none. All of that is public. */
+/* More leading zeros than this do not come by chance. */
+#define STRIPPED_ZEROS 8U
+
+/* Fill the block: some programs strip a ciphertext's leading zeros. What is much shorter than the
+ * modulus, longer, or not a number below it, is no ciphertext. All of that is public. */
 static int take_ciphertext(const struct rsa_cipher *rsa, struct block *b, const unsigned char *in,
                            size_t in_len)
 {
     const struct ks_bytes *n = &ks_key_object(rsa->priv)->modulus;
 
-    if (in_len > b->size)
+    if (in_len > b->size || in_len + STRIPPED_ZEROS < b->size)
         return bad_data(rsa);
     memset(b->in, 0, b->size - in_len);
     memcpy(b->in + b->size - in_len, in, in_len);

@@ -78,9 +78,6 @@ int prov_rsa_modulus(const struct prov_key *key, unsigned char *out, size_t *len
  * prov_ir_secret_free(). */
 void *prov_ir_secret_new(const struct prov_ctx *ctx, const unsigned char *decrypted, size_t len);
 
-/* Purpose: wipe and free prov_key.ir_secret; NULL is allowed. */
-void prov_ir_secret_free(void *secret);
-
 /* Purpose: the key for one ciphertext: HMAC-SHA256(secret, ciphertext), the ciphertext being of
  * the modulus' full size. */
 int prov_ir_kdk(const struct prov_ctx *ctx, const void *secret, const unsigned char *ciphertext,

@@ -326,7 +326,7 @@ struct prov_load {
     struct prov_ctx *ctx; /* load() has no other way to it */
     struct prov_key *key; /* ready, or NULL */
     struct prov_ref *ref; /* still to be looked up by load(), or NULL */
-    bool failed;          /* looking it up has failed already: load() raises `err` */
+    bool failed;          /* looking it up has failed already: load() raises `err`, if not KS_OK */
     struct ks_error err;
 };
 

@@ -39,6 +39,8 @@ static void make_module_libctx(void)
 static void *hook_enter(void)
 {
     (void)pthread_once(&module_libctx_once, make_module_libctx);
+    /* What a module on libcrypto leaves in the error queue is not the application's: "padding
+     * check failed" in there would be an oracle, and any left-over fails libssl's next call. */
     (void)ERR_set_mark();
     return module_libctx != NULL ? OSSL_LIB_CTX_set0_default(module_libctx) : NULL;
 }

@@ -174,6 +174,10 @@ static int set_key(struct prov_sig *sig, struct prov_key *key)
         prov_key_free(sig->key);
         sig->key = prov_key_ref(key);
     }
+    if (!sig->key->has_public) {
+        prov_raise(sig->ctx, PROV_R_PARAMETER, "these are parameters and no key");
+        return 0;
+    }
     return 1;
 }
 

@@ -110,11 +110,6 @@ OSSL_FUNC_signature_set_ctx_params_fn prov_ecdsa_set_ctx_params;
 OSSL_FUNC_signature_get_ctx_params_fn prov_ecdsa_get_ctx_params;
 OSSL_FUNC_signature_gettable_ctx_params_fn prov_ecdsa_gettable_ctx_params;
 
-/* Purpose: look at one ECDSA signature r || s of a digest with the public half of `key` (a
- * struct prov_key *), in software. Fits struct ks_expect.verify. Raises nothing. */
-bool prov_ecdsa_verify_raw(void *key, const uint8_t *digest, size_t digest_len,
-                           const uint8_t *signature, size_t signature_len);
-
 /* Purpose: a copy of the property query without what it says of "provider", and with
  * PROV_NOT_US: a caller who asks for us by provider=hsm does not mean hashing and public
  * operations, which we do not have, but fips=yes has to stay. Freed with OPENSSL_free(). */
@@ -127,15 +122,27 @@ OSSL_FUNC_signature_verify_message_final_fn prov_sig_verify_message_final;
 /* Purpose: keep the signature that comes as a parameter before verify_message_final(). */
 int prov_sig_set_expected(struct prov_sig *sig, const OSSL_PARAM params[]);
 
-/* Signature algorithms with a digest in their name, RSA's and then ECDSA's: names as OpenSSL's
- * default provider has them, for the algorithm table (signature_sigalgs.c). Ends with a NULL
- * name. */
-struct prov_sigalg {
-    const char *names;
-    const OSSL_DISPATCH *dispatch;
-    enum prov_class class;
-};
-extern const struct prov_sigalg prov_sigalgs[];
+/* Signature algorithms with a digest in their name (signature_sigalgs.c). */
+extern const OSSL_DISPATCH prov_sigalg_rsa_sha1[];
+extern const OSSL_DISPATCH prov_sigalg_rsa_sha224[];
+extern const OSSL_DISPATCH prov_sigalg_rsa_sha256[];
+extern const OSSL_DISPATCH prov_sigalg_rsa_sha384[];
+extern const OSSL_DISPATCH prov_sigalg_rsa_sha512[];
+extern const OSSL_DISPATCH prov_sigalg_rsa_sha512_224[];
+extern const OSSL_DISPATCH prov_sigalg_rsa_sha512_256[];
+extern const OSSL_DISPATCH prov_sigalg_rsa_sha3_224[];
+extern const OSSL_DISPATCH prov_sigalg_rsa_sha3_256[];
+extern const OSSL_DISPATCH prov_sigalg_rsa_sha3_384[];
+extern const OSSL_DISPATCH prov_sigalg_rsa_sha3_512[];
+extern const OSSL_DISPATCH prov_sigalg_ecdsa_sha1[];
+extern const OSSL_DISPATCH prov_sigalg_ecdsa_sha224[];
+extern const OSSL_DISPATCH prov_sigalg_ecdsa_sha256[];
+extern const OSSL_DISPATCH prov_sigalg_ecdsa_sha384[];
+extern const OSSL_DISPATCH prov_sigalg_ecdsa_sha512[];
+extern const OSSL_DISPATCH prov_sigalg_ecdsa_sha3_224[];
+extern const OSSL_DISPATCH prov_sigalg_ecdsa_sha3_256[];
+extern const OSSL_DISPATCH prov_sigalg_ecdsa_sha3_384[];
+extern const OSSL_DISPATCH prov_sigalg_ecdsa_sha3_512[];
 #endif
 
 #endif

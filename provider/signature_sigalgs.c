@@ -102,7 +102,7 @@ static const char **ecdsa_query_key_types(void)
     {                                                                                              \
         return fixed_digest(prov_rsa_sig_newctx(provctx, propq), digest);                          \
     }                                                                                              \
-    static const OSSL_DISPATCH rsa_##id[] = {                                                      \
+    const OSSL_DISPATCH prov_sigalg_rsa_##id[] = {                                                 \
         {OSSL_FUNC_SIGNATURE_NEWCTX, FN(rsa_newctx_##id)},                                         \
         {OSSL_FUNC_SIGNATURE_FREECTX, FN(prov_rsa_sig_freectx)},                                   \
         {OSSL_FUNC_SIGNATURE_DUPCTX, FN(prov_rsa_sig_dupctx)},                                     \
@@ -124,7 +124,7 @@ static const char **ecdsa_query_key_types(void)
     {                                                                                              \
         return fixed_digest(prov_ecdsa_newctx(provctx, propq), digest);                            \
     }                                                                                              \
-    static const OSSL_DISPATCH ecdsa_##id[] = {                                                    \
+    const OSSL_DISPATCH prov_sigalg_ecdsa_##id[] = {                                               \
         {OSSL_FUNC_SIGNATURE_NEWCTX, FN(ecdsa_newctx_##id)},                                       \
         {OSSL_FUNC_SIGNATURE_FREECTX, FN(prov_ecdsa_freectx)},                                     \
         {OSSL_FUNC_SIGNATURE_DUPCTX, FN(prov_ecdsa_dupctx)},                                       \
@@ -160,51 +160,6 @@ ECDSA_SIGALG(sha3_224, KS_DIGEST_SHA3_224)
 ECDSA_SIGALG(sha3_256, KS_DIGEST_SHA3_256)
 ECDSA_SIGALG(sha3_384, KS_DIGEST_SHA3_384)
 ECDSA_SIGALG(sha3_512, KS_DIGEST_SHA3_512)
-
-/* clang-format off: one row a line */
-const struct prov_sigalg prov_sigalgs[] = {
-    {"RSA-SHA1:RSA-SHA-1:sha1WithRSAEncryption:1.2.840.113549.1.1.5", rsa_sha1,
-     PROV_CLASS_RSA_SIGN},
-    {"RSA-SHA2-224:RSA-SHA224:sha224WithRSAEncryption:1.2.840.113549.1.1.14", rsa_sha224,
-     PROV_CLASS_RSA_SIGN},
-    {"RSA-SHA2-256:RSA-SHA256:sha256WithRSAEncryption:1.2.840.113549.1.1.11", rsa_sha256,
-     PROV_CLASS_RSA_SIGN},
-    {"RSA-SHA2-384:RSA-SHA384:sha384WithRSAEncryption:1.2.840.113549.1.1.12", rsa_sha384,
-     PROV_CLASS_RSA_SIGN},
-    {"RSA-SHA2-512:RSA-SHA512:sha512WithRSAEncryption:1.2.840.113549.1.1.13", rsa_sha512,
-     PROV_CLASS_RSA_SIGN},
-    {"RSA-SHA2-512/224:RSA-SHA512-224:sha512-224WithRSAEncryption:1.2.840.113549.1.1.15",
-     rsa_sha512_224, PROV_CLASS_RSA_SIGN},
-    {"RSA-SHA2-512/256:RSA-SHA512-256:sha512-256WithRSAEncryption:1.2.840.113549.1.1.16",
-     rsa_sha512_256, PROV_CLASS_RSA_SIGN},
-    {"RSA-SHA3-224:id-rsassa-pkcs1-v1_5-with-sha3-224:2.16.840.1.101.3.4.3.13", rsa_sha3_224,
-     PROV_CLASS_RSA_SIGN},
-    {"RSA-SHA3-256:id-rsassa-pkcs1-v1_5-with-sha3-256:2.16.840.1.101.3.4.3.14", rsa_sha3_256,
-     PROV_CLASS_RSA_SIGN},
-    {"RSA-SHA3-384:id-rsassa-pkcs1-v1_5-with-sha3-384:2.16.840.1.101.3.4.3.15", rsa_sha3_384,
-     PROV_CLASS_RSA_SIGN},
-    {"RSA-SHA3-512:id-rsassa-pkcs1-v1_5-with-sha3-512:2.16.840.1.101.3.4.3.16", rsa_sha3_512,
-     PROV_CLASS_RSA_SIGN},
-    {"ECDSA-SHA1:ECDSA-SHA-1:ecdsa-with-SHA1:1.2.840.10045.4.1", ecdsa_sha1, PROV_CLASS_EC_SIGN},
-    {"ECDSA-SHA2-224:ECDSA-SHA224:ecdsa-with-SHA224:1.2.840.10045.4.3.1", ecdsa_sha224,
-     PROV_CLASS_EC_SIGN},
-    {"ECDSA-SHA2-256:ECDSA-SHA256:ecdsa-with-SHA256:1.2.840.10045.4.3.2", ecdsa_sha256,
-     PROV_CLASS_EC_SIGN},
-    {"ECDSA-SHA2-384:ECDSA-SHA384:ecdsa-with-SHA384:1.2.840.10045.4.3.3", ecdsa_sha384,
-     PROV_CLASS_EC_SIGN},
-    {"ECDSA-SHA2-512:ECDSA-SHA512:ecdsa-with-SHA512:1.2.840.10045.4.3.4", ecdsa_sha512,
-     PROV_CLASS_EC_SIGN},
-    {"ECDSA-SHA3-224:ecdsa_with_SHA3-224:id-ecdsa-with-sha3-224:2.16.840.1.101.3.4.3.9",
-     ecdsa_sha3_224, PROV_CLASS_EC_SIGN},
-    {"ECDSA-SHA3-256:ecdsa_with_SHA3-256:id-ecdsa-with-sha3-256:2.16.840.1.101.3.4.3.10",
-     ecdsa_sha3_256, PROV_CLASS_EC_SIGN},
-    {"ECDSA-SHA3-384:ecdsa_with_SHA3-384:id-ecdsa-with-sha3-384:2.16.840.1.101.3.4.3.11",
-     ecdsa_sha3_384, PROV_CLASS_EC_SIGN},
-    {"ECDSA-SHA3-512:ecdsa_with_SHA3-512:id-ecdsa-with-sha3-512:2.16.840.1.101.3.4.3.12",
-     ecdsa_sha3_512, PROV_CLASS_EC_SIGN},
-    {NULL, NULL, PROV_CLASS_RSA_SIGN},
-};
-/* clang-format on */
 #else
 typedef int prov_no_sigalgs; /* an empty translation unit is not C */
 #endif

@@ -127,6 +127,7 @@ struct cmd_env {
     struct prov_ctx *prov; /* of the built-in provider */
     struct ks_prompt prompt;
     struct ks_how how;
+    bool asked; /* somebody at the terminal, for a PIN */
 };
 
 /* Purpose: getopt_long() with the common options taken care of. `own` ends with a zero row, and
@@ -157,6 +158,8 @@ void cmd_close(struct cmd_env *env);
 
 /* Purpose: log in. Prints what is wrong. */
 bool cmd_connect(struct cmd_env *env);
+/* Purpose: what is wrong when ks_token_connect() fails, in this program's words. */
+const char *cmd_login_text(const struct cmd_env *env, const struct ks_error *err);
 
 /* --- small things (cmd_text.c) -------------------------------------------------------------------
  */

@@ -103,7 +103,7 @@ static bool check_login(struct cmd_checks *checks, const struct ks_token_facts *
         return false;
     }
     if (!ks_ok(ks_token_connect(env->prov->token, &env->how, &err))) {
-        cmd_check(checks, CMD_CHECK_FAIL, "pin", "%s%s", err.text,
+        cmd_check(checks, CMD_CHECK_FAIL, "pin", "%s%s", cmd_login_text(env, &err),
                   err.code == KS_PIN_REFUSED ? " (tried once; nothing else was tried)" : "");
         return false;
     }

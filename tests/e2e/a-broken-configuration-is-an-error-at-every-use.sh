@@ -13,7 +13,8 @@ broken() {
     local pattern=$1
     shift
     configure "$@"
-    must_fail "dgst with $*" "$pattern" openssl dgst -sha256 -sign rsa.pem -out sig "$0"
+    refuses "signing with $*" "$pattern" rsa.pem
+    must_fail "dgst by URI with $*" "$pattern" openssl dgst -sha256 -sign "$token_uri;object=rsa;type=private" -out sig data
     must_fail "genpkey with $*" "$pattern" openssl genpkey -propquery provider=hsm -algorithm RSA \
         -pkeyopt rsa_keygen_bits:2048 -pkeyopt hsm-label:new -out new.pem
     must_fail "storeutl with $*" "$pattern" openssl storeutl -noout "$token_uri"
@@ -39,11 +40,11 @@ broken 'check-key-at-load' check-key-at-load=perhaps
 
 step "values that are right are taken"
 configure sessions=3 check-key-at-load=no offload='rsa-sign, ec-sign keygen'
-must "dgst" openssl dgst -sha256 -sign rsa.pem -out sig "$0"
+must "dgst" openssl dgst -sha256 -sign rsa.pem -out sig data
 configure check-key-at-load=yes offload='all -keygen'
-must "dgst" openssl dgst -sha256 -sign rsa.pem -out sig "$0"
+must "dgst" openssl dgst -sha256 -sign rsa.pem -out sig data
 configure token=
-must "dgst without a token line, where there is only one" openssl dgst -sha256 -sign rsa.pem -out sig "$0"
+must "dgst without a token line, where there is only one" openssl dgst -sha256 -sign rsa.pem -out sig data
 
 configure sesions=3
 must_fail "hsmkey check finds an unknown key" 'sesions' hsmkey check

@@ -11,7 +11,10 @@ count_calls
 cp "$W/pin" good
 printf 'not-the-pin' >"$W/pin"
 
-must_fail "dgst" 'CKR_PIN_INCORRECT' openssl dgst -sha256 -sign rsa.pem -out sig "$0"
+must_fail "dgst with a reference" . openssl dgst -sha256 -sign rsa.pem -out sig data
+same "logins tried by dgst" "$(calls C_Login)" 1
+: >calls.log
+must_fail "dgst with a URI" 'CKR_PIN_INCORRECT' openssl dgst -sha256 -sign "$token_uri;object=rsa;type=private" -out sig data
 says "the error names the function" 'C_Login' out
 says "and the token" "$token_label|hsm_sect" out
 says_not "and not the PIN" 'not-the-pin' out
@@ -30,4 +33,4 @@ must_fail "hsmkey list" 'CKR_PIN_INCORRECT' hsmkey list
 same "logins tried by hsmkey" "$(calls C_Login)" 1
 
 cp good "$W/pin"
-must "the right PIN still works" openssl dgst -sha256 -sign rsa.pem -out sig "$0"
+must "the right PIN still works" openssl dgst -sha256 -sign rsa.pem -out sig data

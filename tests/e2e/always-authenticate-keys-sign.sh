@@ -10,6 +10,6 @@ must "a key with CKA_ALWAYS_AUTHENTICATE" pkcs11_tool --keypairgen --key-type EC
     --id 77 --always-auth
 must "hsmkey reference" hsmkey reference "$token_uri;object=strict;type=private" -o strict.pem
 must "its public half" openssl pkey -in strict.pem -pubout -out strict.pub
-must "dgst" openssl dgst -sha256 -sign strict.pem -out sig "$0"
-must "  verifies" plain_openssl dgst -sha256 -verify strict.pub -signature sig "$0"
+must "dgst" openssl dgst -sha256 -sign strict.pem -out sig data
+must "  verifies" plain_openssl dgst -sha256 -verify strict.pub -signature sig data
 must "threads" client threads strict.pem 4 10

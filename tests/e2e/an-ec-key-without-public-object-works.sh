@@ -8,8 +8,8 @@
 token
 key ec ec:P-256 --id 33
 must "the public object goes" pkcs11_tool --delete-object --type pubkey --id 33
-must "the reference signs" openssl dgst -sha256 -sign ec.pem -out sig "$0"
-must "  verifies" plain_openssl dgst -sha256 -verify ec.pub -signature sig "$0"
+must "the reference signs" openssl dgst -sha256 -sign ec.pem -out sig data
+must "  verifies" plain_openssl dgst -sha256 -verify ec.pub -signature sig data
 must "CSR" openssl req -new -key ec.pem -subj /CN=ec -out csr
 must "  verifies" plain_openssl req -in csr -verify -noout
 must "threads" client threads ec.pem 4 10

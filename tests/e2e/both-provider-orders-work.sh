@@ -12,9 +12,9 @@ for provider_order in 'default hsm' 'hsm default'; do
     key rsa$label rsa:2048
     key ec$label ec:P-256
     for name in rsa$label ec$label; do
-        must "dgst" openssl dgst -sha256 -sign $name.pem -out sig "$0"
-        must "  verifies in software" plain_openssl dgst -sha256 -verify $name.pub -signature sig "$0"
-        must "  verifies in this configuration" openssl dgst -sha256 -verify $name.pub -signature sig "$0"
+        must "dgst" openssl dgst -sha256 -sign $name.pem -out sig data
+        must "  verifies in software" plain_openssl dgst -sha256 -verify $name.pub -signature sig data
+        must "  verifies in this configuration" openssl dgst -sha256 -verify $name.pub -signature sig data
         must "req" openssl req -new -key $name.pem -subj /CN=$name -out csr
         must "  verifies" openssl req -in csr -verify -noout
     done
@@ -23,7 +23,7 @@ for provider_order in 'default hsm' 'hsm default'; do
     same_files "the text" plain "$W/pin"
     step "software keys are as good as before"
     must "genpkey in software" openssl genpkey -propquery provider=default -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out soft.pem
-    must "dgst with a software key" openssl dgst -sha256 -sign soft.pem -out sig "$0"
+    must "dgst with a software key" openssl dgst -sha256 -sign soft.pem -out sig data
     must "pkey" openssl pkey -in soft.pem -pubout -out soft.pub
-    must "  verifies" plain_openssl dgst -sha256 -verify soft.pub -signature sig "$0"
+    must "  verifies" plain_openssl dgst -sha256 -verify soft.pub -signature sig data
 done

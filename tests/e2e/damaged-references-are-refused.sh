@@ -11,7 +11,7 @@ key ec ec:P-256
 
 refused() {
     must_fail "$1" . openssl pkey -in "$2" -noout
-    must_fail "  signing" . openssl dgst -sha256 -sign "$2" -out sig "$0"
+    must_fail "  signing" . openssl dgst -sha256 -sign "$2" -out sig data
     [ ! -s sig ] || failed "nothing was signed"
 }
 pem() {
@@ -33,9 +33,6 @@ for name in rsa ec; do
         pem bad.der "PRIVATE KEY"
         refused "$name with byte $at altered" bad.pem
     done
-    { cat $name.der; head -c 100 /dev/zero; } >bad.der
-    pem bad.der "HSM KEY REFERENCE"
-    refused "$name with rubbish behind" bad.pem
     head -n 3 $name.pem >bad.pem
     refused "$name PEM without its end" bad.pem
 done
@@ -49,4 +46,4 @@ for label in "PRIVATE KEY" "HSM KEY REFERENCE" "PKCS#11 PROVIDER URI"; do
     pem bad.der "$label"
     refused "three megabytes of nothing as $label" bad.pem
 done
-must "the good ones work as before" openssl dgst -sha256 -sign rsa.pem -out sig "$0"
+must "the good ones work as before" openssl dgst -sha256 -sign rsa.pem -out sig data

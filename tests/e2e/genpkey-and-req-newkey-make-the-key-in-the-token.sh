@@ -12,9 +12,9 @@ made() {
     must_fail "  which openssl alone refuses" . plain_openssl pkey -in "$1.pem" -noout
     must "  hsmkey lists the key" hsmkey list
     says "  under its label" "$1" out
-    must "  it signs" openssl dgst -sha256 -sign "$1.pem" -out sig "$0"
+    must "  it signs" openssl dgst -sha256 -sign "$1.pem" -out sig data
     must "  its public half" openssl pkey -in "$1.pem" -pubout -out "$1.pub"
-    must "  the signature verifies" plain_openssl dgst -sha256 -verify "$1.pub" -signature sig "$0"
+    must "  the signature verifies" plain_openssl dgst -sha256 -verify "$1.pub" -signature sig data
 }
 
 must "genpkey RSA" openssl genpkey -propquery provider=hsm -algorithm RSA -pkeyopt rsa_keygen_bits:2048 \

@@ -30,6 +30,7 @@ chmod 711 "$W" # nginx's workers pass through
 mkdir -m 1777 "$W/reports"
 cd "$W"
 pids=
+printf "some text to sign\n" >data
 
 cleanup() {
     local status=$? pid report
@@ -279,6 +280,15 @@ key() {
         hsmkey generate --type "$type" --label "$name" -o "$name.pem" "$@"
     must "openssl pkey writes the public half of $name" \
         openssl pkey -in "$name.pem" -pubout -out "$name.pub"
+}
+
+# refuses WHAT PATTERN KEY: nobody signs with that key file. What the error says is looked at in a
+# program that reads PEM itself, as servers do: OpenSSL 3.0 drops errors of its file store, which
+# its command line uses, and only says that it could not read the key.
+refuses() {
+    must_fail "$1" "$2" client threads "$3" 1 1
+    must_fail "  openssl dgst as well" . openssl dgst -sha256 -sign "$3" -out refused.sig data
+    [ ! -s refused.sig ] || failed "$1: nothing is signed" "got: a signature"
 }
 
 # pkcs11_tool ARGUMENTS...: OpenSC's tool on the same token, logged in (SoftHSM only).

@@ -9,15 +9,15 @@ token
 key one rsa:2048
 must "another key with the same label, made by another program" pkcs11_tool --keypairgen \
     --key-type EC:prime256v1 --label one --id 0202
-must_fail "the label alone is ambiguous" '02' openssl dgst -sha256 -sign "$token_uri;object=one;type=private" -out sig "$0"
+must_fail "the label alone is ambiguous" '02' openssl dgst -sha256 -sign "$token_uri;object=one;type=private" -out sig data
 says "the error says so" 'more than one|ambiguous|two' out
 must_fail "hsmkey reference refuses it as well" 'more than one|ambiguous|two' hsmkey reference \
     "$token_uri;object=one;type=private" -o x.pem
 [ ! -e x.pem ] || failed "no file was written"
-must "label and id are enough" openssl dgst -sha256 -sign "$token_uri;object=one;id=%02%02;type=private" -out sig "$0"
-must "the reference, which has the id, still works" openssl dgst -sha256 -sign one.pem -out sig "$0"
+must "label and id are enough" openssl dgst -sha256 -sign "$token_uri;object=one;id=%02%02;type=private" -out sig data
+must "the reference, which has the id, still works" openssl dgst -sha256 -sign one.pem -out sig data
 
-must_fail "a key that is not there" 'nothing-here' openssl dgst -sha256 -sign "$token_uri;object=nothing-here;type=private" -out sig "$0"
+must_fail "a key that is not there" 'nothing-here' openssl dgst -sha256 -sign "$token_uri;object=nothing-here;type=private" -out sig data
 must_fail "hsmkey reference to it" 'nothing-here' hsmkey reference "$token_uri;object=nothing-here" -o x.pem
 key gone rsa:2048
 id=$(pkcs11_tool -O --type privkey 2>/dev/null | awk '/label: *gone/ { f = 1 } f && /ID:/ { print $2; exit }')
@@ -25,8 +25,8 @@ id=$(pkcs11_tool -O --type privkey 2>/dev/null | awk '/label: *gone/ { f = 1 } f
 for type in privkey pubkey; do
     must "delete its $type" pkcs11_tool --delete-object --type $type --id "$id"
 done
-must_fail "a reference to a deleted key" 'gone' openssl dgst -sha256 -sign gone.pem -out sig "$0"
+refuses "a reference to a deleted key" 'gone' gone.pem
 must_fail "and in pkey" . openssl pkey -in gone.pem -noout
 configure check-key-at-load=no
-must_fail "and when keys are checked late" 'gone' openssl dgst -sha256 -sign gone.pem -out sig "$0"
-must "late checking works with keys that are there" openssl dgst -sha256 -sign one.pem -out sig "$0"
+refuses "and when keys are checked late" 'gone' gone.pem
+must "late checking works with keys that are there" openssl dgst -sha256 -sign one.pem -out sig data

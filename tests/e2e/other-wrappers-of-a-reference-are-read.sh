@@ -16,8 +16,8 @@ for name in rsa ec; do
     { echo "-----BEGIN HSM KEY REFERENCE-----"; base64 -w 64 bare.der; echo "-----END HSM KEY REFERENCE-----"; } >bare.pem
     must "the bare wrapper of $name" openssl pkey -in bare.pem -pubout -out got.pub
     same_files "  is the same key" got.pub $name.pub
-    must "  and signs" openssl dgst -sha256 -sign bare.pem -out sig "$0"
-    must "  verifiably" plain_openssl dgst -sha256 -verify $name.pub -signature sig "$0"
+    must "  and signs" openssl dgst -sha256 -sign bare.pem -out sig data
+    must "  verifiably" plain_openssl dgst -sha256 -verify $name.pub -signature sig data
 
     cat >foreign.txt <<END
 asn1 = SEQUENCE:foreign
@@ -30,8 +30,8 @@ END
     { echo "-----BEGIN PKCS#11 PROVIDER URI-----"; base64 -w 64 foreign.der; echo "-----END PKCS#11 PROVIDER URI-----"; } >foreign.pem
     must "the foreign URI PEM of $name" openssl pkey -in foreign.pem -pubout -out got.pub
     same_files "  is the same key" got.pub $name.pub
-    must "  and signs" openssl dgst -sha256 -sign foreign.pem -out sig "$0"
-    must "  verifiably" plain_openssl dgst -sha256 -verify $name.pub -signature sig "$0"
+    must "  and signs" openssl dgst -sha256 -sign foreign.pem -out sig data
+    must "  verifiably" plain_openssl dgst -sha256 -verify $name.pub -signature sig data
     must "written again it is an ordinary reference" openssl pkey -in foreign.pem -out new.pem
     same "its first line" "$(head -n 1 new.pem)" "-----BEGIN PRIVATE KEY-----"
     must "which works" openssl pkey -in new.pem -pubout -out got.pub
@@ -59,6 +59,6 @@ for part in "?pin-value=$pin" "?pin-source=file:$W/pin" "?pin-source=|cat%20$W/p
     "?module-name=softhsm2" ";slot-id=0" ";slot-description=x" ";colour=red"; do
     in_foreign "pkcs11:object=rsa;type=private$part"
     attribute=$(printf '%s' "$part" | sed 's/^[?;]//; s/=.*//')
-    must_fail "a reference with $attribute is refused" "$attribute" openssl dgst -sha256 -sign foreign.pem -out sig "$0"
+    refuses "a reference with $attribute is refused" "$attribute" foreign.pem
     says_not "  and no PIN is printed" "$pin" out
 done

@@ -6,8 +6,9 @@
 
 token
 key rsa rsa:2048
+uri="$token_uri;object=rsa;type=private"
 sign() {
-    openssl dgst -sha256 -sign rsa.pem -out sig "$0" "$@"
+    openssl dgst -sha256 -sign "$uri" -out sig "$@" data
 }
 
 for mode in 644 640 660 606; do
@@ -36,7 +37,7 @@ configure pin=prompt
 must "from the application's callback" sign -passin "pass:$pin"
 must_fail "a wrong answer" 'CKR_PIN_INCORRECT' sign -passin "pass:wrong-answer"
 must_fail "nobody to ask" 'pin|prompt' setsid timeout 60 env OPENSSL_CONF=$conf \
-    ${HSM_PRELOAD:+LD_PRELOAD="$HSM_PRELOAD"} openssl dgst -sha256 -sign rsa.pem -out sig "$0"
+    ${HSM_PRELOAD:+LD_PRELOAD="$HSM_PRELOAD"} openssl dgst -sha256 -sign "$uri" -out sig data
 
 for value in "$pin" "pass:$pin" "file:" "file:relative/path" "file:pin" "env:" "|cat /etc/passwd" "prompt:x"; do
     configure "pin=$value"

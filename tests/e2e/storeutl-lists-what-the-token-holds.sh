@@ -16,8 +16,8 @@ says "one key" 'Total found: 1' out
 
 for name in rsa ec; do
     uri="$token_uri;object=$name;type=private"
-    must "dgst with the URI of $name" openssl dgst -sha256 -sign "$uri" -out sig "$0"
-    must "  verifies" plain_openssl dgst -sha256 -verify $name.pub -signature sig "$0"
+    must "dgst with the URI of $name" openssl dgst -sha256 -sign "$uri" -out sig data
+    must "  verifies" plain_openssl dgst -sha256 -verify $name.pub -signature sig data
     must "pkey -pubout with the URI" openssl pkey -in "$uri" -pubout -out uri.pub
     same_files "  gives the same public half" uri.pub $name.pub
     must "pkey -pubin with the public object's URI" openssl pkey -pubin \

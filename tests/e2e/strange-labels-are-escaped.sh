@@ -27,7 +27,7 @@ must "storeutl" openssl storeutl -noout "$token_uri"
 clean "storeutl"
 must "pkey -text" openssl pkey -in evil.pem -noout -text
 clean "pkey -text"
-must "the key signs" openssl dgst -sha256 -sign evil.pem -out sig "$0"
+must "the key signs" openssl dgst -sha256 -sign evil.pem -out sig data
 must "hsmkey generate with such a label" hsmkey generate --type ec:P-256 --label "$(printf 'x\ny')" -o x.pem
 clean "hsmkey generate"
 must_fail "an error that names both keys" 'more than one|ambiguous|two' \
@@ -36,5 +36,5 @@ clean "the error about two keys"
 for type in privkey pubkey; do
     must "the key goes" pkcs11_tool --delete-object --type $type --id 99
 done
-must_fail "an error that names a missing key" . openssl dgst -sha256 -sign evil.pem -out sig "$0"
+must_fail "an error that names a missing key" . client threads evil.pem 1 1
 clean "the error about a missing key"

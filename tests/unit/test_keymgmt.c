@@ -914,7 +914,7 @@ START_TEST(key_that_the_token_will_not_sign_with_is_not_kept)
 
     fake_inject("C_Sign", 1, FAKE_FOREVER, CKR_KEY_FUNCTION_NOT_PERMITTED, false);
     ck_assert_ptr_null(generate("RSA", options));
-    ck_assert(raised("what the token returned does not verify", "was not kept"));
+    ck_assert(raised("the token's result does not verify", "was not kept"));
     ck_assert_uint_eq(fake_objects(slot, FAKE_ANY), 0);
 }
 END_TEST

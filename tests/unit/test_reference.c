@@ -490,7 +490,7 @@ END_TEST
 
 START_TEST(only_der_and_nothing_behind)
 {
-    struct der d = good(PROV_EC), longer;
+    struct der d = good(PROV_RSA), longer;
     struct der parts[4];
     bool is_ours;
 
