@@ -157,6 +157,10 @@ START_TEST(overrides_win)
     ck_assert_str_eq(config.module, "/lib/y.so");
     ck_assert_uint_eq(config.sessions, 7);
     prov_config_clear(&config);
+    prov_config_override("pkcs11-module", NULL);
+    prov_config_override("sessions", NULL);
+    ck_assert_int_eq(read_pairs(&config, pairs, why, sizeof(why)), 0);
+    prov_config_clear(&config);
 }
 END_TEST
 
