@@ -166,7 +166,8 @@ int prov_config_check_default(const char *name, const char *(*get)(void *arg, co
                               void *arg, char *why, size_t why_size);
 
 /* Purpose: values that win over the configuration file, for hsmkey, which links the provider in.
- * Set before the provider is loaded; `value` must stay valid. Not thread-safe. */
+ * Set before the provider is loaded; `value` must stay valid, NULL takes it back. Not
+ * thread-safe. */
 void prov_config_override(const char *key, const char *value);
 
 /* --- the provider's context (provider.c) ------------------------------------------------------ */
