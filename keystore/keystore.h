@@ -211,13 +211,22 @@ enum ks_mech_kind {
     KS_MECH_RSA_OAEP,  /* decrypt */
     KS_MECH_RSA_RAW,   /* sign or decrypt one block of the modulus' size */
     KS_MECH_ECDSA,     /* sign a digest; output is r || s */
+    KS_MECH_EDDSA,     /* sign a message, pure mode; output is R || S */
+    KS_MECH_ECDH,      /* derive */
+    KS_MECH_ECDH_COFACTOR,
     KS_MECH_RSA_KEYGEN,
     KS_MECH_EC_KEYGEN,
+    KS_MECH_EDWARDS_KEYGEN,
+    /* Hash and sign in the token, of a message: for tokens that lack the raw mechanism. */
+    KS_MECH_RSA_PKCS1_HASH,
+    KS_MECH_RSA_PSS_HASH,
+    KS_MECH_ECDSA_HASH,
+    KS_MECH_KINDS
 };
 
 struct ks_mech {
     enum ks_mech_kind kind;
-    enum ks_digest digest; /* PSS, OAEP */
+    enum ks_digest digest; /* PSS, OAEP, and the _HASH kinds */
     enum ks_digest mgf1;   /* PSS, OAEP */
     size_t salt_len;       /* PSS */
     const uint8_t *label;  /* OAEP, borrowed */
@@ -228,6 +237,17 @@ struct ks_mech {
  * generate). That it takes certain parameters shows only when it is used. */
 KS_MUST_USE ks_status ks_token_can(struct ks_token *token, const struct ks_how *how,
                                    enum ks_mech_kind kind, bool *can, struct ks_error *err);
+
+/* Purpose: the same for a _HASH kind with its digest. */
+KS_MUST_USE ks_status ks_token_can_hash(struct ks_token *token, const struct ks_how *how,
+                                        enum ks_mech_kind kind, enum ks_digest digest, bool *can,
+                                        struct ks_error *err);
+
+/* Purpose: the key sizes (bits) that the token gives for a mechanism (C_GetMechanismInfo); 0 where
+ * it says nothing. KS_MECHANISM when the token lacks it. */
+KS_MUST_USE ks_status ks_token_key_sizes(struct ks_token *token, const struct ks_how *how,
+                                         enum ks_mech_kind kind, unsigned long *min,
+                                         unsigned long *max, struct ks_error *err);
 
 /* Purpose: "CKM_RSA_PKCS_PSS" and its kind, for messages. Returns a static string. */
 const char *ks_mech_name(enum ks_mech_kind kind);
@@ -264,7 +284,8 @@ struct ks_object {
 void ks_object_free(struct ks_object *object);
 
 /* Purpose: write the URI of an object. `size` is the room at `out` with NUL; an URI that does
- * not fit is KS_URI. With KS_URI_DETAIL_REFERENCE `facts` may be NULL. */
+ * not fit is KS_URI. With KS_URI_DETAIL_REFERENCE `facts` may be NULL. An object of KS_CLASS_ANY
+ * without label and id gives the URI of the token itself. */
 KS_MUST_USE ks_status ks_object_uri(const struct ks_object *object,
                                     const struct ks_token_facts *facts, enum ks_uri_detail detail,
                                     char *out, size_t size, struct ks_error *err);
@@ -309,7 +330,7 @@ struct ks_expect {
     bool (*verify)(void *arg, const uint8_t *digest, size_t digest_len, const uint8_t *signature,
                    size_t signature_len);
     void *arg;
-};
+}; /* `digest` is the message for EdDSA */
 
 /* Purpose: set the expectation, once, before the key is shared between threads. Copies
  * `public_part`; `arg` must outlive the key. */
@@ -343,12 +364,25 @@ KS_MUST_USE ks_status ks_decrypt(struct ks_key *key, const struct ks_how *how,
                                  const struct ks_mech *mech, const uint8_t *in, size_t in_len,
                                  uint8_t *out, size_t *out_len, struct ks_error *err);
 
+/* The most bytes of a message that a _HASH kind or EdDSA takes: some modules sign only the
+ * beginning of longer ones and say OK. */
+#define KS_MESSAGE_MAX 16384U
+
+/* Purpose: ECDH with the private key (C_DeriveKey), the raw shared secret without any KDF.
+ * `peer` is the other side's uncompressed point. `*out_len` is the room at `out`, which must be
+ * the field's size at least, and becomes the length: always the field's size. The derived key is
+ * a session object that is read once and destroyed, on every path; if it cannot be destroyed its
+ * session is closed. The caller wipes `out`. */
+KS_MUST_USE ks_status ks_derive(struct ks_key *key, const struct ks_how *how, bool cofactor,
+                                const uint8_t *peer, size_t peer_len, uint8_t *out, size_t *out_len,
+                                struct ks_error *err);
+
 struct ks_generate_spec {
     enum ks_key_type type;
     unsigned rsa_bits;
     uint8_t rsa_exponent[8];  /* big-endian */
     size_t rsa_exponent_len;  /* 0: 65537 */
-    const uint8_t *ec_params; /* DER of the curve's OID, borrowed */
+    const uint8_t *ec_params; /* DER of the curve's OID, borrowed; EC and Edwards */
     size_t ec_params_len;
     const char *label; /* required */
     const uint8_t *id; /* NULL: 16 random bytes */
@@ -370,7 +404,8 @@ KS_MUST_USE ks_status ks_generate(struct ks_token *token, const struct ks_how *h
 KS_MUST_USE ks_status ks_key_destroy(struct ks_key *key, const struct ks_how *how,
                                      struct ks_error *err);
 
-/* Purpose: `len` random bytes from the token, in chunks. */
+/* Purpose: `len` random bytes from the token, in chunks of a size that it takes. `out` is wiped on
+ * failure. */
 KS_MUST_USE ks_status ks_random(struct ks_token *token, const struct ks_how *how, uint8_t *out,
                                 size_t len, struct ks_error *err);
 

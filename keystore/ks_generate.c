@@ -129,7 +129,10 @@ static CK_RV generate_pair(struct generation *g, CK_FUNCTION_LIST *fn, CK_SESSIO
     static const uint8_t f4[] = {1, 0, 1};
     const struct ks_generate_spec *spec = g->spec;
     bool rsa = spec->type == KS_KEY_RSA;
-    CK_MECHANISM mechanism = {ks_mech_type(rsa ? KS_MECH_RSA_KEYGEN : KS_MECH_EC_KEYGEN), NULL, 0};
+    enum ks_mech_kind kind = rsa                            ? KS_MECH_RSA_KEYGEN
+                             : spec->type == KS_KEY_EDWARDS ? KS_MECH_EDWARDS_KEYGEN
+                                                            : KS_MECH_EC_KEYGEN;
+    CK_MECHANISM mechanism = {ks_mech_type(kind, KS_DIGEST_NONE), NULL, 0};
     CK_OBJECT_HANDLE public_handle = CK_INVALID_HANDLE;
     CK_ATTRIBUTE pub[8], priv[10];
     CK_ULONG np = 0, ns = 0, bits = spec->rsa_bits;
@@ -159,7 +162,7 @@ static CK_RV generate_pair(struct generation *g, CK_FUNCTION_LIST *fn, CK_SESSIO
     add(priv, &ns, CKA_SIGN, spec->sign ? &yes : &no, sizeof(yes));
     if (rsa)
         add(priv, &ns, CKA_DECRYPT, spec->decrypt ? &yes : &no, sizeof(yes));
-    else
+    else if (spec->type == KS_KEY_EC)
         add(priv, &ns, CKA_DERIVE, spec->derive ? &yes : &no, sizeof(yes));
     return fn->C_GenerateKeyPair(session, &mechanism, pub, np, priv, ns, &public_handle,
                                  &g->handle);
@@ -200,7 +203,7 @@ ks_status ks_generate(struct ks_token *token, const struct ks_how *how,
 
     if (spec->label == NULL || spec->label[0] == '\0')
         return ks_fail(err, KS_CONFIG, "a new key needs a label");
-    if (spec->type != KS_KEY_RSA && spec->type != KS_KEY_EC)
+    if (spec->type == KS_KEY_OTHER)
         return ks_fail(err, KS_MECHANISM, "keys of this type cannot be generated");
     g.label = (CK_ATTRIBUTE){CKA_LABEL, (void *)spec->label, strlen(spec->label)};
     g.id = (CK_ATTRIBUTE){CKA_ID, (void *)spec->id, spec->id_len};

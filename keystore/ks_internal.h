@@ -163,7 +163,8 @@ struct ks_token {
     uint64_t epoch; /* 0: down. Key handles of another epoch are dead. */
     uint64_t age;   /* sessions of another age are dead */
     unsigned generation;
-    CK_SESSION_HANDLE *idle; /* stack, room for KS_SESSIONS_MAX or the limit */
+    atomic_uint random_chunk; /* what the token took; 0: not tried yet */
+    CK_SESSION_HANDLE *idle;  /* stack, room for KS_SESSIONS_MAX or the limit */
     unsigned idle_count, open_count, limit;
     _Atomic(char *) label; /* escaped, for errors; set at the first connect, then constant */
 };
@@ -223,7 +224,8 @@ struct ks_mech_storage {
  * mech->label. */
 ks_status ks_mech_build(const struct ks_mech *mech, struct ks_mech_storage *out,
                         struct ks_error *err);
-CK_MECHANISM_TYPE ks_mech_type(enum ks_mech_kind kind);
+/* Purpose: the number; 0 when PKCS#11 has none for this digest. */
+CK_MECHANISM_TYPE ks_mech_type(enum ks_mech_kind kind, enum ks_digest digest);
 /* Purpose: a number that is the same for the same parameters: for ks_key_refused(). */
 uint32_t ks_mech_hash(const struct ks_mech *mech);
 
@@ -251,6 +253,7 @@ struct ks_op {
     /* set by the step */
     const char *function;
     CK_RV rv;
+    bool close_session; /* something was left in it */
     /* set by ks_op_run: what the step's success was obtained with */
     uint64_t epoch;
 };
@@ -282,6 +285,9 @@ const char *ks_object_name(const struct ks_object *object, char *out, size_t siz
 
 #define KS_REFUSED_MAX 4
 
+/* How the token wants what PKCS#11 leaves open; found out by trying, 0 first. */
+enum ks_spelling { KS_SPELLING_UNKNOWN, KS_SPELLING_FIRST, KS_SPELLING_SECOND };
+
 struct ks_key {
     atomic_uint refs;
     struct ks_token *token;
@@ -293,6 +299,7 @@ struct ks_key {
     /* the epoch in which the public half was proved; 0: not */
     _Atomic uint64_t proved;
     _Atomic uint32_t refused[KS_REFUSED_MAX];
+    _Atomic int spelling; /* enum ks_spelling, of EdDSA's parameters or ECDH's peer point */
 };
 
 /* Purpose: find the key again in this epoch and check that it is still the same one; inside the
@@ -302,6 +309,9 @@ ks_status ks_key_locate(struct ks_op *op, CK_FUNCTION_LIST *fn, const struct ks_
 /* Purpose: wrap a snapshot and a fresh handle; takes over `object`. */
 ks_status ks_key_make(struct ks_token *token, struct ks_object *object, CK_OBJECT_HANDLE handle,
                       uint64_t epoch, struct ks_key **out, struct ks_error *err);
+/* Purpose: refuse a use that the key's attributes do not permit: tokens do not all enforce them. */
+ks_status ks_key_check_use(const struct ks_key *key, bool allowed, const char *attribute,
+                           struct ks_error *err);
 /* Purpose: the handle is stale. */
 void ks_key_forget(struct ks_key *key, uint64_t epoch);
 

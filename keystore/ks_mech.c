@@ -7,53 +7,93 @@
 
 #include "ks_internal.h"
 
-/* p11-kit's header stops at PKCS#11 2.40. */
-#define CKM_SHA3_256_      0x000002B0UL
-#define CKM_SHA3_224_      0x000002B5UL
-#define CKM_SHA3_384_      0x000002C0UL
-#define CKM_SHA3_512_      0x000002D0UL
-#define CKM_SHA512_224_    0x00000048UL
-#define CKM_SHA512_256_    0x0000004CUL
-#define CKG_MGF1_SHA3_224_ 0x00000006UL
-#define CKG_MGF1_SHA3_256_ 0x00000007UL
-#define CKG_MGF1_SHA3_384_ 0x00000008UL
-#define CKG_MGF1_SHA3_512_ 0x00000009UL
+/* Numbers that p11-kit's header lacks (PKCS#11 2.40 and 3.0). */
+#define CKM_SHA512_224_              0x00000048UL
+#define CKM_SHA512_256_              0x0000004cUL
+#define CKM_SHA3_256_                0x000002b0UL
+#define CKM_SHA3_224_                0x000002b5UL
+#define CKM_SHA3_384_                0x000002c0UL
+#define CKM_SHA3_512_                0x000002d0UL
+#define CKG_MGF1_SHA3_224_           0x00000006UL
+#define CKG_MGF1_SHA3_256_           0x00000007UL
+#define CKG_MGF1_SHA3_384_           0x00000008UL
+#define CKG_MGF1_SHA3_512_           0x00000009UL
+#define CKM_EC_EDWARDS_KEY_PAIR_GEN_ 0x00001055UL
+#define CKM_EDDSA_                   0x00001057UL
+#define CKM_SHA3_256_RSA_PKCS_       0x00000060UL
+#define CKM_SHA3_384_RSA_PKCS_       0x00000061UL
+#define CKM_SHA3_512_RSA_PKCS_       0x00000062UL
+#define CKM_SHA3_256_RSA_PKCS_PSS_   0x00000063UL
+#define CKM_SHA3_384_RSA_PKCS_PSS_   0x00000064UL
+#define CKM_SHA3_512_RSA_PKCS_PSS_   0x00000065UL
+#define CKM_SHA3_224_RSA_PKCS_       0x00000066UL
+#define CKM_SHA3_224_RSA_PKCS_PSS_   0x00000067UL
+#define CKM_ECDSA_SHA3_224_          0x00001047UL
+#define CKM_ECDSA_SHA3_256_          0x00001048UL
+#define CKM_ECDSA_SHA3_384_          0x00001049UL
+#define CKM_ECDSA_SHA3_512_          0x0000104aUL
 
 static const struct {
-    CK_MECHANISM_TYPE type;
+    CK_MECHANISM_TYPE type; /* 0: depends on the digest */
     const char *name;
-} kinds[] = {
+} kinds[KS_MECH_KINDS] = {
     [KS_MECH_RSA_PKCS1] = {CKM_RSA_PKCS, "CKM_RSA_PKCS"},
     [KS_MECH_RSA_PSS] = {CKM_RSA_PKCS_PSS, "CKM_RSA_PKCS_PSS"},
     [KS_MECH_RSA_OAEP] = {CKM_RSA_PKCS_OAEP, "CKM_RSA_PKCS_OAEP"},
     [KS_MECH_RSA_RAW] = {CKM_RSA_X_509, "CKM_RSA_X_509"},
     [KS_MECH_ECDSA] = {CKM_ECDSA, "CKM_ECDSA"},
+    [KS_MECH_EDDSA] = {CKM_EDDSA_, "CKM_EDDSA"},
+    [KS_MECH_ECDH] = {CKM_ECDH1_DERIVE, "CKM_ECDH1_DERIVE"},
+    [KS_MECH_ECDH_COFACTOR] = {CKM_ECDH1_COFACTOR_DERIVE, "CKM_ECDH1_COFACTOR_DERIVE"},
     [KS_MECH_RSA_KEYGEN] = {CKM_RSA_PKCS_KEY_PAIR_GEN, "CKM_RSA_PKCS_KEY_PAIR_GEN"},
     [KS_MECH_EC_KEYGEN] = {CKM_EC_KEY_PAIR_GEN, "CKM_EC_KEY_PAIR_GEN"},
+    [KS_MECH_EDWARDS_KEYGEN] = {CKM_EC_EDWARDS_KEY_PAIR_GEN_, "CKM_EC_EDWARDS_KEY_PAIR_GEN"},
+    [KS_MECH_RSA_PKCS1_HASH] = {0, "CKM_SHA256_RSA_PKCS and its kind"},
+    [KS_MECH_RSA_PSS_HASH] = {0, "CKM_SHA256_RSA_PKCS_PSS and its kind"},
+    [KS_MECH_ECDSA_HASH] = {0, "CKM_ECDSA_SHA256 and its kind"},
 };
 
-/* PKCS#11 defines no MGF1 for the truncated SHA-512s: 0. */
+/* 0: PKCS#11 has no number for it. */
 static const struct {
     CK_MECHANISM_TYPE hash;
     CK_ULONG mgf1;
+    CK_MECHANISM_TYPE pkcs1_hash, pss_hash, ecdsa_hash;
 } digests[] = {
-    [KS_DIGEST_NONE] = {0, 0},
-    [KS_DIGEST_SHA1] = {CKM_SHA_1, CKG_MGF1_SHA1},
-    [KS_DIGEST_SHA224] = {CKM_SHA224, CKG_MGF1_SHA224},
-    [KS_DIGEST_SHA256] = {CKM_SHA256, CKG_MGF1_SHA256},
-    [KS_DIGEST_SHA384] = {CKM_SHA384, CKG_MGF1_SHA384},
-    [KS_DIGEST_SHA512] = {CKM_SHA512, CKG_MGF1_SHA512},
-    [KS_DIGEST_SHA512_224] = {CKM_SHA512_224_, 0},
-    [KS_DIGEST_SHA512_256] = {CKM_SHA512_256_, 0},
-    [KS_DIGEST_SHA3_224] = {CKM_SHA3_224_, CKG_MGF1_SHA3_224_},
-    [KS_DIGEST_SHA3_256] = {CKM_SHA3_256_, CKG_MGF1_SHA3_256_},
-    [KS_DIGEST_SHA3_384] = {CKM_SHA3_384_, CKG_MGF1_SHA3_384_},
-    [KS_DIGEST_SHA3_512] = {CKM_SHA3_512_, CKG_MGF1_SHA3_512_},
+    [KS_DIGEST_NONE] = {0, 0, 0, 0, 0},
+    [KS_DIGEST_SHA1] = {CKM_SHA_1, CKG_MGF1_SHA1, CKM_SHA1_RSA_PKCS, CKM_SHA1_RSA_PKCS_PSS,
+                        CKM_ECDSA_SHA1},
+    [KS_DIGEST_SHA224] = {CKM_SHA224, CKG_MGF1_SHA224, CKM_SHA224_RSA_PKCS, CKM_SHA224_RSA_PKCS_PSS,
+                          CKM_ECDSA_SHA224},
+    [KS_DIGEST_SHA256] = {CKM_SHA256, CKG_MGF1_SHA256, CKM_SHA256_RSA_PKCS, CKM_SHA256_RSA_PKCS_PSS,
+                          CKM_ECDSA_SHA256},
+    [KS_DIGEST_SHA384] = {CKM_SHA384, CKG_MGF1_SHA384, CKM_SHA384_RSA_PKCS, CKM_SHA384_RSA_PKCS_PSS,
+                          CKM_ECDSA_SHA384},
+    [KS_DIGEST_SHA512] = {CKM_SHA512, CKG_MGF1_SHA512, CKM_SHA512_RSA_PKCS, CKM_SHA512_RSA_PKCS_PSS,
+                          CKM_ECDSA_SHA512},
+    [KS_DIGEST_SHA512_224] = {CKM_SHA512_224_, 0, 0, 0, 0},
+    [KS_DIGEST_SHA512_256] = {CKM_SHA512_256_, 0, 0, 0, 0},
+    [KS_DIGEST_SHA3_224] = {CKM_SHA3_224_, CKG_MGF1_SHA3_224_, CKM_SHA3_224_RSA_PKCS_,
+                            CKM_SHA3_224_RSA_PKCS_PSS_, CKM_ECDSA_SHA3_224_},
+    [KS_DIGEST_SHA3_256] = {CKM_SHA3_256_, CKG_MGF1_SHA3_256_, CKM_SHA3_256_RSA_PKCS_,
+                            CKM_SHA3_256_RSA_PKCS_PSS_, CKM_ECDSA_SHA3_256_},
+    [KS_DIGEST_SHA3_384] = {CKM_SHA3_384_, CKG_MGF1_SHA3_384_, CKM_SHA3_384_RSA_PKCS_,
+                            CKM_SHA3_384_RSA_PKCS_PSS_, CKM_ECDSA_SHA3_384_},
+    [KS_DIGEST_SHA3_512] = {CKM_SHA3_512_, CKG_MGF1_SHA3_512_, CKM_SHA3_512_RSA_PKCS_,
+                            CKM_SHA3_512_RSA_PKCS_PSS_, CKM_ECDSA_SHA3_512_},
 };
 
-CK_MECHANISM_TYPE ks_mech_type(enum ks_mech_kind kind)
+CK_MECHANISM_TYPE ks_mech_type(enum ks_mech_kind kind, enum ks_digest digest)
 {
-    return kinds[kind].type;
+    switch (kind) {
+    case KS_MECH_RSA_PKCS1_HASH:
+        return digests[digest].pkcs1_hash;
+    case KS_MECH_RSA_PSS_HASH:
+        return digests[digest].pss_hash;
+    case KS_MECH_ECDSA_HASH:
+        return digests[digest].ecdsa_hash;
+    default:
+        return kinds[kind].type;
+    }
 }
 
 const char *ks_mech_name(enum ks_mech_kind kind)
@@ -64,14 +104,19 @@ const char *ks_mech_name(enum ks_mech_kind kind)
 ks_status ks_mech_build(const struct ks_mech *mech, struct ks_mech_storage *out,
                         struct ks_error *err)
 {
+    bool pss = mech->kind == KS_MECH_RSA_PSS || mech->kind == KS_MECH_RSA_PSS_HASH;
+
     memset(out, 0, sizeof(*out));
-    out->mechanism.mechanism = kinds[mech->kind].type;
-    if (mech->kind != KS_MECH_RSA_PSS && mech->kind != KS_MECH_RSA_OAEP)
+    out->mechanism.mechanism = ks_mech_type(mech->kind, mech->digest);
+    if (out->mechanism.mechanism == 0)
+        return ks_fail(err, KS_MECHANISM, "%s: PKCS#11 has no such mechanism for this digest",
+                       kinds[mech->kind].name);
+    if (!pss && mech->kind != KS_MECH_RSA_OAEP)
         return KS_SUCCESS;
     if (digests[mech->digest].hash == 0 || digests[mech->mgf1].mgf1 == 0)
         return ks_fail(err, KS_MECHANISM, "%s: PKCS#11 has no number for this digest or MGF1",
                        kinds[mech->kind].name);
-    if (mech->kind == KS_MECH_RSA_PSS) {
+    if (pss) {
         out->param.pss.hashAlg = digests[mech->digest].hash;
         out->param.pss.mgf = digests[mech->mgf1].mgf1;
         out->param.pss.sLen = mech->salt_len;
@@ -94,7 +139,9 @@ uint32_t ks_mech_hash(const struct ks_mech *mech)
 {
     /* Whether there is a label matters to tokens, not which. */
     uint32_t label = mech->kind == KS_MECH_RSA_OAEP && mech->label_len > 0;
-    uint32_t salt = mech->kind == KS_MECH_RSA_PSS ? (uint32_t)mech->salt_len & 0xffffU : 0;
+    uint32_t salt = mech->kind == KS_MECH_RSA_PSS || mech->kind == KS_MECH_RSA_PSS_HASH
+                        ? (uint32_t)mech->salt_len & 0xffffU
+                        : 0;
 
     return 1U << 31 | (uint32_t)mech->kind << 26 | label << 25 | (uint32_t)mech->digest << 20 |
            (uint32_t)mech->mgf1 << 16 | salt;
@@ -128,9 +175,19 @@ static ks_status read_list(struct ks_token *token, struct ks_error *err)
     return KS_SUCCESS;
 }
 
-ks_status ks_token_can(struct ks_token *token, const struct ks_how *how, enum ks_mech_kind kind,
-                       bool *can, struct ks_error *err)
+static bool listed(const struct ks_token *token, CK_MECHANISM_TYPE type)
 {
+    for (size_t i = 0; i < token->mechanism_count; i++)
+        if (token->mechanisms[i] == type)
+            return true;
+    return false;
+}
+
+ks_status ks_token_can_hash(struct ks_token *token, const struct ks_how *how,
+                            enum ks_mech_kind kind, enum ks_digest digest, bool *can,
+                            struct ks_error *err)
+{
+    CK_MECHANISM_TYPE type = ks_mech_type(kind, digest);
     ks_status st = ks_token_connect(token, how, err);
 
     if (!ks_ok(st))
@@ -138,10 +195,40 @@ ks_status ks_token_can(struct ks_token *token, const struct ks_how *how, enum ks
     pthread_mutex_lock(&token->up_lock);
     if (token->mechanisms == NULL)
         st = read_list(token, err);
-    *can = false;
-    for (size_t i = 0; ks_ok(st) && i < token->mechanism_count; i++)
-        if (token->mechanisms[i] == kinds[kind].type)
-            *can = true;
+    if (ks_ok(st))
+        *can = type != 0 && listed(token, type);
     pthread_mutex_unlock(&token->up_lock);
     return st;
+}
+
+ks_status ks_token_can(struct ks_token *token, const struct ks_how *how, enum ks_mech_kind kind,
+                       bool *can, struct ks_error *err)
+{
+    return ks_token_can_hash(token, how, kind, KS_DIGEST_NONE, can, err);
+}
+
+ks_status ks_token_key_sizes(struct ks_token *token, const struct ks_how *how,
+                             enum ks_mech_kind kind, unsigned long *min, unsigned long *max,
+                             struct ks_error *err)
+{
+    CK_MECHANISM_INFO info = {0};
+    struct ks_gate gate;
+    bool can = false;
+    ks_status st = ks_token_can(token, how, kind, &can, err);
+    CK_RV rv;
+
+    if (!ks_ok(st))
+        return st;
+    if (!can)
+        return ks_fail_token(err, token, KS_MECHANISM, "the token lacks %s", kinds[kind].name);
+    st = ks_gate_enter(&gate, token->module, err);
+    if (!ks_ok(st))
+        return st;
+    rv = token->module->fn->C_GetMechanismInfo(token->slot, kinds[kind].type, &info);
+    ks_gate_leave(&gate);
+    if (rv != CKR_OK)
+        return ks_fail_rv(err, token, "C_GetMechanismInfo", rv, NULL);
+    *min = info.ulMinKeySize;
+    *max = info.ulMaxKeySize;
+    return KS_SUCCESS;
 }

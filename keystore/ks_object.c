@@ -13,7 +13,8 @@
 /* p11-kit's header lacks it (PKCS#11 2.40). */
 #define CKA_PUBLIC_KEY_INFO_ 0x00000129UL
 
-#define ATTRIBUTE_ROOM 1024 /* enough for an RSA-8192 modulus; longer values are asked for again   \
+#define ATTRIBUTE_ROOM                                                                             \
+    1024 /* enough for an RSA-8192 modulus; longer values are asked for again   \
                              */
 #define ATTRIBUTES_MAX 12
 

@@ -40,17 +40,18 @@ static bool back_off(const struct ks_op *op, unsigned tries)
     return true;
 }
 
-/* A session is used again only when the failed operation has certainly ended in it: refused at
- * its init, or data that the token looked at and rejected. */
+/* A session is used again unless the failure may have left an operation open in it: after the
+ * init and before the end, for another reason than data that the token looked at. */
 static bool session_clean(const struct ks_op *op, enum ks_code code)
 {
-    size_t len = strlen(op->function);
+    static const char *const middle[] = {"C_Sign", "C_Decrypt", "C_Login"};
 
     if (op->rv == CKR_BUFFER_TOO_SMALL || op->rv == CKR_OPERATION_ACTIVE)
         return false;
-    if (len > 4 && strcmp(op->function + len - 4, "Init") == 0)
-        return true;
-    return code == KS_DATA || op->rv == CKR_OK;
+    for (size_t i = 0; i < sizeof(middle) / sizeof(middle[0]); i++)
+        if (strcmp(op->function, middle[i]) == 0)
+            return code == KS_DATA || op->rv == CKR_OK;
+    return true;
 }
 
 /* Where the token keeps nothing that proves the public half in this epoch, the first result
@@ -82,6 +83,7 @@ static ks_status attempt(struct ks_op *op, enum ks_rv_class *class)
     *class = KS_PERMANENT;
     op->rv = CKR_OK;
     op->function = "";
+    op->close_session = false;
     st = op->read_write ? ks_session_take_rw(op->token, op->how, &session, op->err)
                         : ks_session_take(op->token, op->how, op->key, &session, &handle, op->err);
     if (!ks_ok(st))
@@ -113,7 +115,9 @@ static ks_status attempt(struct ks_op *op, enum ks_rv_class *class)
             fate = KS_SESSION_CLOSE;
         }
     }
-    ks_session_give(op->token, &session, op->read_write ? KS_SESSION_CLOSE : fate);
+    if (op->read_write || op->close_session)
+        fate = KS_SESSION_CLOSE;
+    ks_session_give(op->token, &session, fate);
     return st;
 }
 

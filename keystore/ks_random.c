@@ -6,8 +6,9 @@
 
 #include "ks_internal.h"
 
-/* Every token takes this much at once; a TPM's limit is lower and reported by its module. */
-#define CHUNK 256
+/* Tokens limit what they give at once, and do not say how much that is. */
+#define CHUNK_FIRST 1024U
+#define CHUNK_LEAST 16U
 
 struct random_request {
     uint8_t *out;
@@ -18,13 +19,24 @@ static ks_status random_step(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION_
                              CK_OBJECT_HANDLE key)
 {
     struct random_request *r = op->arg;
+    unsigned chunk = atomic_load(&op->token->random_chunk);
     ks_status st = KS_SUCCESS;
 
     (void)key;
-    for (size_t done = 0; ks_ok(st) && done < r->len;) {
-        size_t n = r->len - done < CHUNK ? r->len - done : CHUNK;
+    if (chunk == 0)
+        chunk = CHUNK_FIRST;
+    for (size_t done = 0; done < r->len;) {
+        size_t n = r->len - done < chunk ? r->len - done : chunk;
+        CK_RV rv = fn->C_GenerateRandom(session, r->out + done, n);
 
-        st = ks_op_rv(op, "C_GenerateRandom", fn->C_GenerateRandom(session, r->out + done, n));
+        if ((rv == CKR_ARGUMENTS_BAD || rv == CKR_DATA_LEN_RANGE) && n > CHUNK_LEAST) {
+            chunk = (unsigned)n / 2;
+            atomic_store(&op->token->random_chunk, chunk);
+            continue;
+        }
+        st = ks_op_rv(op, "C_GenerateRandom", rv);
+        if (!ks_ok(st))
+            break;
         done += n;
     }
     return st;

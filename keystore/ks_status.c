@@ -94,11 +94,16 @@ void ks_classify(const char *function, CK_RV rv, enum ks_code *code, enum ks_rv_
     *class = row != NULL ? row->class : KS_AMBIGUOUS;
 }
 
+static bool is_plain(unsigned char c)
+{
+    return c >= 0x20 && c < 0x7f && c != '\\';
+}
+
 const char *ks_escape(char *out, size_t size, const void *in, size_t len)
 {
     static const char hex[] = "0123456789abcdef";
     const unsigned char *p = in;
-    size_t used = 0;
+    size_t used = 0, total = 1;
 
     if (size == 0)
         return out;
@@ -106,11 +111,12 @@ const char *ks_escape(char *out, size_t size, const void *in, size_t len)
         len = 0;
     else if (len == SIZE_MAX)
         len = strlen(in);
+    for (size_t i = 0; i < len && total <= size; i++)
+        total += is_plain(p[i]) ? 1 : 4;
     for (size_t i = 0; i < len; i++) {
-        bool plain = p[i] >= 0x20 && p[i] < 0x7f && p[i] != '\\';
+        bool plain = is_plain(p[i]);
         size_t need = plain ? 1 : 4;
-        /* keep room for "..." as long as this is not the last character */
-        size_t reserve = i + 1 < len ? 4 : 1;
+        size_t reserve = total > size ? 4 : 1; /* for "..." and the NUL */
 
         if (used + need + reserve > size) {
             for (int dots = 0; dots < 3 && used + 1 < size; dots++)

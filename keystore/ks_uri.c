@@ -258,15 +258,17 @@ ks_status ks_object_uri(const struct ks_object *object, const struct ks_token_fa
         [KS_CLASS_CERTIFICATE] = CKO_CERTIFICATE,
     };
     CK_OBJECT_CLASS ck = classes[object->klass];
-    CK_ATTRIBUTE attributes[3] = {{CKA_CLASS, &ck, sizeof(ck)}};
     P11KitUri *uri = p11_kit_uri_new();
-    CK_ULONG count = 1;
+    CK_ATTRIBUTE attributes[3];
+    CK_ULONG count = 0;
     CK_TOKEN_INFO *info;
     char *text = NULL;
     ks_status st = KS_SUCCESS;
 
     if (uri == NULL)
         return ks_no_memory(err);
+    if (object->klass != KS_CLASS_ANY)
+        attributes[count++] = (CK_ATTRIBUTE){CKA_CLASS, &ck, sizeof(ck)};
     if (object->id.len > 0)
         attributes[count++] = (CK_ATTRIBUTE){CKA_ID, object->id.data, object->id.len};
     if (object->label_len > 0)

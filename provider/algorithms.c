@@ -3,6 +3,7 @@
  * algorithms.c - what we offer, one row each.
  */
 #include "prov_local.h"
+#include "signature_common.h"
 
 #define ROW(names, extra, table, description)                                                      \
     {                                                                                              \
@@ -23,6 +24,49 @@ static const OSSL_ALGORITHM keymgmt[] = {
 static const OSSL_ALGORITHM signature[] = {
     ROW("RSA:rsaEncryption:1.2.840.113549.1.1.1", "", prov_signature_rsa, "RSA by an HSM"),
     ROW("ECDSA", "", prov_signature_ecdsa, "ECDSA by an HSM"),
+#ifdef OSSL_FUNC_SIGNATURE_SIGN_MESSAGE_INIT
+    /* names as in the default provider of OpenSSL 3.4 and later */
+    ROW("RSA-SHA1:RSA-SHA-1:sha1WithRSAEncryption:1.2.840.113549.1.1.5", "", prov_sigalg_rsa_sha1,
+        "RSA by an HSM"),
+    ROW("RSA-SHA2-224:RSA-SHA224:sha224WithRSAEncryption:1.2.840.113549.1.1.14", "",
+        prov_sigalg_rsa_sha224, "RSA by an HSM"),
+    ROW("RSA-SHA2-256:RSA-SHA256:sha256WithRSAEncryption:1.2.840.113549.1.1.11", "",
+        prov_sigalg_rsa_sha256, "RSA by an HSM"),
+    ROW("RSA-SHA2-384:RSA-SHA384:sha384WithRSAEncryption:1.2.840.113549.1.1.12", "",
+        prov_sigalg_rsa_sha384, "RSA by an HSM"),
+    ROW("RSA-SHA2-512:RSA-SHA512:sha512WithRSAEncryption:1.2.840.113549.1.1.13", "",
+        prov_sigalg_rsa_sha512, "RSA by an HSM"),
+    ROW("RSA-SHA2-512/224:RSA-SHA512-224:sha512-224WithRSAEncryption:1.2.840.113549.1.1.15", "",
+        prov_sigalg_rsa_sha512_224, "RSA by an HSM"),
+    ROW("RSA-SHA2-512/256:RSA-SHA512-256:sha512-256WithRSAEncryption:1.2.840.113549.1.1.16", "",
+        prov_sigalg_rsa_sha512_256, "RSA by an HSM"),
+    ROW("RSA-SHA3-224:id-rsassa-pkcs1-v1_5-with-sha3-224:2.16.840.1.101.3.4.3.13", "",
+        prov_sigalg_rsa_sha3_224, "RSA by an HSM"),
+    ROW("RSA-SHA3-256:id-rsassa-pkcs1-v1_5-with-sha3-256:2.16.840.1.101.3.4.3.14", "",
+        prov_sigalg_rsa_sha3_256, "RSA by an HSM"),
+    ROW("RSA-SHA3-384:id-rsassa-pkcs1-v1_5-with-sha3-384:2.16.840.1.101.3.4.3.15", "",
+        prov_sigalg_rsa_sha3_384, "RSA by an HSM"),
+    ROW("RSA-SHA3-512:id-rsassa-pkcs1-v1_5-with-sha3-512:2.16.840.1.101.3.4.3.16", "",
+        prov_sigalg_rsa_sha3_512, "RSA by an HSM"),
+    ROW("ECDSA-SHA1:ECDSA-SHA-1:ecdsa-with-SHA1:1.2.840.10045.4.1", "", prov_sigalg_ecdsa_sha1,
+        "ECDSA by an HSM"),
+    ROW("ECDSA-SHA2-224:ECDSA-SHA224:ecdsa-with-SHA224:1.2.840.10045.4.3.1", "",
+        prov_sigalg_ecdsa_sha224, "ECDSA by an HSM"),
+    ROW("ECDSA-SHA2-256:ECDSA-SHA256:ecdsa-with-SHA256:1.2.840.10045.4.3.2", "",
+        prov_sigalg_ecdsa_sha256, "ECDSA by an HSM"),
+    ROW("ECDSA-SHA2-384:ECDSA-SHA384:ecdsa-with-SHA384:1.2.840.10045.4.3.3", "",
+        prov_sigalg_ecdsa_sha384, "ECDSA by an HSM"),
+    ROW("ECDSA-SHA2-512:ECDSA-SHA512:ecdsa-with-SHA512:1.2.840.10045.4.3.4", "",
+        prov_sigalg_ecdsa_sha512, "ECDSA by an HSM"),
+    ROW("ECDSA-SHA3-224:ecdsa_with_SHA3-224:id-ecdsa-with-sha3-224:2.16.840.1.101.3.4.3.9", "",
+        prov_sigalg_ecdsa_sha3_224, "ECDSA by an HSM"),
+    ROW("ECDSA-SHA3-256:ecdsa_with_SHA3-256:id-ecdsa-with-sha3-256:2.16.840.1.101.3.4.3.10", "",
+        prov_sigalg_ecdsa_sha3_256, "ECDSA by an HSM"),
+    ROW("ECDSA-SHA3-384:ecdsa_with_SHA3-384:id-ecdsa-with-sha3-384:2.16.840.1.101.3.4.3.11", "",
+        prov_sigalg_ecdsa_sha3_384, "ECDSA by an HSM"),
+    ROW("ECDSA-SHA3-512:ecdsa_with_SHA3-512:id-ecdsa-with-sha3-512:2.16.840.1.101.3.4.3.12", "",
+        prov_sigalg_ecdsa_sha3_512, "ECDSA by an HSM"),
+#endif
     LAST_ROW,
 };
 
@@ -38,31 +82,39 @@ static const OSSL_ALGORITHM store[] = {
 
 #define DER_PKI ",input=der,structure=PrivateKeyInfo"
 
+#define DER_REF ",input=der,structure=hsm-reference"
+
 static const OSSL_ALGORITHM decoder[] = {
     ROW(PROV_NAMES_RSA, DER_PKI, prov_decoder_der_rsa, "RSA key reference"),
     ROW(PROV_NAMES_RSA_PSS, DER_PKI, prov_decoder_der_rsa_pss, "RSA-PSS key reference"),
     ROW(PROV_NAMES_EC, DER_PKI, prov_decoder_der_ec, "EC key reference"),
+    ROW(PROV_NAMES_RSA, DER_REF, prov_decoder_der_rsa, "RSA key reference"),
+    ROW(PROV_NAMES_RSA_PSS, DER_REF, prov_decoder_der_rsa_pss, "RSA-PSS key reference"),
+    ROW(PROV_NAMES_EC, DER_REF, prov_decoder_der_ec, "EC key reference"),
     ROW("DER", ",input=pem", prov_decoder_pem, "PEM labels of key references"),
     LAST_ROW,
 };
 
-/* The encoders of one key type; type-specific and EncryptedPrivateKeyInfo refuse. */
+#define DER(structure) ",output=der,structure=" structure
+#define PEM(structure) ",output=pem,structure=" structure
+
+/* The encoders of one key type. */
 #define ENCODERS(names)                                                                            \
-    ROW(names, ",output=der,structure=PrivateKeyInfo", prov_encoder_pki_der, "key reference"),     \
-        ROW(names, ",output=pem,structure=PrivateKeyInfo", prov_encoder_pki_pem, "key reference"), \
-        ROW(names, ",output=der,structure=EncryptedPrivateKeyInfo", prov_encoder_pki_der,          \
-            "refuses"),                                                                            \
-        ROW(names, ",output=pem,structure=EncryptedPrivateKeyInfo", prov_encoder_pki_pem,          \
-            "refuses"),                                                                            \
-        ROW(names, ",output=der,structure=type-specific", prov_encoder_pki_der, "refuses"),        \
-        ROW(names, ",output=pem,structure=type-specific", prov_encoder_pki_pem, "refuses"),        \
-        ROW(names, ",output=der,structure=SubjectPublicKeyInfo", prov_encoder_spki_der,            \
-            "public key"),                                                                         \
-        ROW(names, ",output=pem,structure=SubjectPublicKeyInfo", prov_encoder_spki_pem,            \
-            "public key"),                                                                         \
+    ROW(names, DER("type-specific"), prov_encoder_traditional, "refuses"),                         \
+        ROW(names, PEM("type-specific"), prov_encoder_traditional, "refuses"),                     \
+        ROW(names, DER("EncryptedPrivateKeyInfo"), prov_encoder_encrypted, "refuses"),             \
+        ROW(names, PEM("EncryptedPrivateKeyInfo"), prov_encoder_encrypted, "refuses"),             \
+        ROW(names, DER("SubjectPublicKeyInfo"), prov_encoder_spki_der, "public key"),              \
+        ROW(names, PEM("SubjectPublicKeyInfo"), prov_encoder_spki_pem, "public key"),              \
+        ROW(names, DER("PrivateKeyInfo"), prov_encoder_pki_der, "key reference"),                  \
+        ROW(names, PEM("PrivateKeyInfo"), prov_encoder_pki_pem, "key reference"),                  \
         ROW(names, ",output=text", prov_encoder_text, "key in words")
 
 static const OSSL_ALGORITHM encoder[] = {
+    ROW(PROV_NAMES_RSA, DER("pkcs1"), prov_encoder_traditional, "refuses"),
+    ROW(PROV_NAMES_RSA, PEM("pkcs1"), prov_encoder_traditional, "refuses"),
+    ROW(PROV_NAMES_EC, DER("X9.62"), prov_encoder_traditional, "refuses"),
+    ROW(PROV_NAMES_EC, PEM("X9.62"), prov_encoder_traditional, "refuses"),
     ENCODERS(PROV_NAMES_RSA),
     ENCODERS(PROV_NAMES_RSA_PSS),
     ENCODERS(PROV_NAMES_EC),

@@ -28,12 +28,9 @@
 
 #include "prov_local.h"
 
-#define STRUCTURE       "hsm-reference"
-#define LABEL_REFERENCE "HSM KEY REFERENCE"
-#define LABEL_FOREIGN   "PKCS#11 PROVIDER URI"
+#define STRUCTURE "hsm-reference"
 
-/* --- shared --------------------------------------------------------------------------------------
- */
+/* --- shared ----------------------------------------------------------------------------------- */
 
 /* A decoder has no state, its context is the provider's. libcrypto demands both functions. */
 static void *decoder_newctx(void *provctx)
@@ -67,8 +64,7 @@ static int decoder_export_object(void *vctx, const void *reference, size_t size,
     return 0;
 }
 
-/* --- DER
- * -------------------------------------------------------------------------------------------- */
+/* --- DER -------------------------------------------------------------------------------------- */
 
 /* Read what the input holds if it claims to be a reference, up to one byte more than a reference
  * may have. NULL: not ours, or no memory. Only the head of other people's keys is looked at. */
@@ -120,12 +116,48 @@ static bool pin_is_asked_for(const struct prov_ctx *ctx)
     return ctx->config.pin != NULL && strcmp(ctx->config.pin, "prompt") == 0;
 }
 
-static void fail(struct prov_load *load, enum ks_code code, const char *text)
+/* Failures that have been raised: load() only fails then. */
+static void fail(struct prov_load *load)
 {
-    memset(&load->err, 0, sizeof(load->err));
     load->failed = true;
-    load->err.code = code;
-    snprintf(load->err.text, sizeof(load->err.text), "%s", text);
+    load->err.code = KS_OK;
+}
+
+/* OSSL_STORE drops what is raised while it loads a key (OpenSSL 3.0 always, later versions not
+ * if load() failed), and says "unsupported" instead. decode_pem() is further out: on 3.0, when the
+ * provider is loaded after the default one, it gets to raise the error again. */
+static _Thread_local struct {
+    bool set;
+    int reason;
+    char text[1024];
+} dropped;
+
+static void note_failure(void)
+{
+    const char *text = NULL;
+    int flags = 0;
+    unsigned long code = ERR_peek_last_error_data(&text, &flags);
+
+    /* OSSL_STORE tries once more, without the application's passphrase callback: the first
+     * failure is the true one */
+    if (dropped.set)
+        return;
+    dropped.set = code != 0;
+    dropped.reason = ERR_GET_REASON(code);
+    snprintf(dropped.text, sizeof(dropped.text), "%s",
+             text != NULL && (flags & ERR_TXT_STRING) != 0 ? text : "");
+}
+
+static void raise_dropped(const struct prov_ctx *ctx)
+{
+    const char *text = NULL;
+    int flags = 0;
+
+    /* still there, as when the application reads PEM itself */
+    if (ERR_peek_last_error_data(&text, &flags) != 0 && (flags & ERR_TXT_STRING) != 0 &&
+        strcmp(text, dropped.text) == 0)
+        return;
+    prov_raise(ctx, (enum prov_reason)dropped.reason, "%s", dropped.text);
 }
 
 /* A foreign file has only a URI: the token has to say what the key is. Returns false when it is
@@ -137,7 +169,7 @@ static bool find_foreign(struct prov_ctx *ctx, const struct prov_ref *ref, enum 
     struct ks_key *key = NULL;
     bool mine = true;
 
-    if (!ks_ok(ks_uri_parse(ref->uri, KS_URI_REFERENCE, &uri, &load->err)) ||
+    if (!ks_ok(ks_uri_parse(ref->uri, KS_URI_CALLER, &uri, &load->err)) ||
         !ks_ok(ks_key_find(ctx->token, how, uri, &key, &load->err))) {
         load->failed = true;
         goto out;
@@ -145,15 +177,18 @@ static bool find_foreign(struct prov_ctx *ctx, const struct prov_ref *ref, enum 
     if (ks_key_object(key)->type != prov_types[type].ks_type || type == PROV_RSA_PSS) {
         /* a type that nobody has is reported once, by the first of the decoders */
         mine = type == PROV_RSA && ks_key_object(key)->type != KS_KEY_EC;
-        if (mine)
-            fail(load, KS_KEY_USE, "the key reference is to a key that is neither RSA nor EC");
+        if (mine) {
+            prov_raise(ctx, PROV_R_UNSUPPORTED,
+                       "the key reference is to a key that is neither RSA nor EC");
+            fail(load);
+        }
         goto out;
     }
     load->key = prov_key_from_ks(ctx, key, NULL);
     if (load->key != NULL)
         key = NULL;
     else
-        fail(load, KS_KEY_USE, "the key that the reference names is not usable: see above");
+        fail(load);
 out:
     ks_key_free(key);
     ks_uri_free(uri);
@@ -169,7 +204,7 @@ static bool prepare(struct prov_ctx *ctx, struct prov_ref *ref, enum prov_key_ty
         return false;
     }
     if (!prov_usable(ctx)) {
-        fail(load, KS_CONFIG, "the key reference was not looked up: see above");
+        fail(load);
     } else if (pin_is_asked_for(ctx) &&
                !ks_ok(ks_token_connect(ctx->token, &prompt->how, &load->err))) {
         /* here and not in load(), which does not get the application's callback */
@@ -192,12 +227,12 @@ static int decode(void *vctx, enum prov_key_type type, OSSL_CORE_BIO *in, int se
                   void *pw_arg)
 {
     struct prov_ctx *ctx = vctx;
-    struct prov_load load = {0};
+    struct prov_load load = {.ctx = ctx};
     struct prov_prompt prompt;
     struct prov_ref *ref;
     unsigned char *der;
     size_t len = 0;
-    bool is_ours;
+    bool is_ours, mine = true;
     int ok = 1;
 
     if (!decoder_does_selection(ctx, selection))
@@ -208,12 +243,14 @@ static int decode(void *vctx, enum prov_key_type type, OSSL_CORE_BIO *in, int se
     prov_prompt_init(&prompt, pw_cb, pw_arg);
     ref = prov_ref_from_der(ctx, der, len, &is_ours);
     OPENSSL_free(der);
-    if (ref == NULL) {
-        fail(&load, KS_URI, "the key reference is not usable: see above");
+    if (ref == NULL)
+        fail(&load);
+    else
+        mine = prepare(ctx, ref, type, &prompt, &load);
+    if (mine)
         ok = emit(type, &load, data_cb, data_arg);
-    } else if (prepare(ctx, ref, type, &prompt, &load)) {
-        ok = emit(type, &load, data_cb, data_arg);
-    }
+    if (!ok)
+        note_failure();
     prov_ref_free(load.ref);
     prov_key_free(load.key);
     return ok;
@@ -237,8 +274,19 @@ static int decode_ec(void *vctx, OSSL_CORE_BIO *in, int selection, OSSL_CALLBACK
     return decode(vctx, PROV_EC, in, selection, data_cb, data_arg, pw_cb, pw_arg);
 }
 
-/* --- PEM labels that libcrypto's own PEM decoder does not know
- * ---------------------------------------------- */
+/* --- PEM --------------------------------------------------------------------------------------- */
+
+/* The labels that references come under. libcrypto's own PEM decoder knows the first one too; it
+ * would do as well, but for the errors that OSSL_STORE drops. */
+static const struct pem_row {
+    const char *label;
+    const char *structure;
+    bool only_references;
+} pem_rows[] = {
+    {PEM_STRING_PKCS8INF, "PrivateKeyInfo", false},
+    {"HSM KEY REFERENCE", STRUCTURE, true},
+    {"PKCS#11 PROVIDER URI", STRUCTURE, true},
+};
 
 /* One PEM block, or nothing. It may be anybody's key: to be wiped. */
 static bool read_pem(const struct prov_ctx *ctx, OSSL_CORE_BIO *in, char **label, char **header,
@@ -254,40 +302,52 @@ static bool read_pem(const struct prov_ctx *ctx, OSSL_CORE_BIO *in, char **label
     return ok;
 }
 
+static int emit_der(const struct prov_ctx *ctx, const struct pem_row *row, unsigned char *der,
+                    size_t len, OSSL_CALLBACK *data_cb, void *data_arg)
+{
+    int object_type = OSSL_OBJECT_PKEY;
+    /* libcrypto only reads it */
+    char *structure = (char *)(uintptr_t)row->structure;
+    OSSL_PARAM params[] = {
+        OSSL_PARAM_construct_int(OSSL_OBJECT_PARAM_TYPE, &object_type),
+        OSSL_PARAM_construct_utf8_string(OSSL_OBJECT_PARAM_DATA_STRUCTURE, structure, 0),
+        OSSL_PARAM_construct_octet_string(OSSL_OBJECT_PARAM_DATA, der, len),
+        OSSL_PARAM_construct_end(),
+    };
+    int ok;
+
+    dropped.set = false;
+    ok = data_cb(params, data_arg);
+    if (!ok && dropped.set)
+        raise_dropped(ctx);
+    return ok;
+}
+
 static int decode_pem(void *vctx, OSSL_CORE_BIO *in, int selection, OSSL_CALLBACK *data_cb,
                       void *data_arg, OSSL_PASSPHRASE_CALLBACK *pw_cb, void *pw_arg)
 {
     struct prov_ctx *ctx = vctx;
-    char structure[] = STRUCTURE;
-    int object_type = OSSL_OBJECT_PKEY;
+    const struct pem_row *row = NULL;
     char *label = NULL, *header = NULL;
     unsigned char *der = NULL;
     long len = 0;
+    size_t i;
     int ok = 1;
 
     (void)pw_cb;
     (void)pw_arg;
     if (!decoder_does_selection(ctx, selection) || !read_pem(ctx, in, &label, &header, &der, &len))
         goto out;
-    if (strcmp(label, LABEL_REFERENCE) != 0 && strcmp(label, LABEL_FOREIGN) != 0)
+    for (i = 0; i < sizeof(pem_rows) / sizeof(pem_rows[0]) && row == NULL; i++)
+        row = strcmp(label, pem_rows[i].label) == 0 ? &pem_rows[i] : NULL;
+    if (row == NULL)
         goto out;
-    if (header[0] != '\0') {
-        prov_raise(ctx, PROV_R_ENCRYPTED,
-                   "PEM headers in a \"%s\" block: references are not encrypted", label);
-        ok = 0;
-    } else if (!prov_ref_claims(der, (size_t)len)) {
+    if (header[0] == '\0' && prov_ref_claims(der, (size_t)len)) {
+        ok = emit_der(ctx, row, der, (size_t)len, data_cb, data_arg);
+    } else if (row->only_references) {
         prov_raise(ctx, PROV_R_REFERENCE, "the \"%s\" block holds something else, or is damaged",
                    label);
         ok = 0;
-    } else {
-        OSSL_PARAM params[] = {
-            OSSL_PARAM_construct_int(OSSL_OBJECT_PARAM_TYPE, &object_type),
-            OSSL_PARAM_construct_utf8_string(OSSL_OBJECT_PARAM_DATA_STRUCTURE, structure, 0),
-            OSSL_PARAM_construct_octet_string(OSSL_OBJECT_PARAM_DATA, der, (size_t)len),
-            OSSL_PARAM_construct_end(),
-        };
-
-        ok = data_cb(params, data_arg);
     }
 out:
     OPENSSL_free(label);
@@ -296,9 +356,7 @@ out:
     return ok;
 }
 
-/* --- dispatch
- * -------------------------------------------------------------------------------------------------
- */
+/* --- dispatch --------------------------------------------------------------------------------- */
 
 const OSSL_DISPATCH prov_decoder_der_rsa[] = {
     {OSSL_FUNC_DECODER_NEWCTX, (void (*)(void))decoder_newctx},

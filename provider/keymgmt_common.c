@@ -29,7 +29,8 @@ void *prov_keymgmt_load(enum prov_key_type type, const void *reference, size_t s
     if (load == NULL)
         return NULL;
     if (load->failed) {
-        prov_raise_ks(load->ctx, &load->err);
+        if (load->err.code != KS_OK)
+            prov_raise_ks(load->ctx, &load->err);
         return NULL;
     }
     if (load->key == NULL && load->ref != NULL && load->ctx != NULL)

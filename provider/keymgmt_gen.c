@@ -81,8 +81,7 @@ int prov_gen_set_template(void *genctx, void *templ)
     return 1;
 }
 
-/* --- parameters
- * ------------------------------------------------------------------------------------ */
+/* --- parameters ------------------------------------------------------------------------------- */
 
 /* One parameter that the caller may set. */
 typedef int take_fn(struct prov_gen *gen, const OSSL_PARAM *p);
@@ -309,8 +308,7 @@ int prov_gen_set_params(void *genctx, const OSSL_PARAM params[])
     return 1;
 }
 
-/* --- the public half of an RSA-PSS key
- * ---------------------------------------------------------------- */
+/* --- the public half of an RSA-PSS key -------------------------------------------------------- */
 
 /* The numbers of `pub`, and the restrictions that were asked for. */
 static EVP_PKEY *restricted_public(const struct prov_gen *gen, EVP_PKEY *pub)
@@ -346,8 +344,7 @@ out:
     return restricted;
 }
 
-/* --- does the new key sign?
- * ----------------------------------------------------------------------------- */
+/* --- does the new key sign? ------------------------------------------------------------------- */
 
 /* A DigestInfo of SHA-256 around a digest that is nobody's. */
 static const unsigned char test_info[51] =
@@ -398,7 +395,7 @@ static int test_rsa(const struct prov_ctx *ctx, struct ks_key *priv, EVP_PKEY *p
     return verify_rsa(ctx, pub, padding, sig, sig_len);
 }
 
-static int test_ec(const struct prov_key *key, struct ks_key *priv)
+static int test_ec(struct prov_key *key, struct ks_key *priv)
 {
     const struct ks_mech mech = {.kind = KS_MECH_ECDSA};
     uint8_t sig[2 * 66];
@@ -409,11 +406,10 @@ static int test_ec(const struct prov_key *key, struct ks_key *priv)
         prov_raise_ks(key->ctx, &err);
         return 0;
     }
-    return prov_ecdsa_verify_raw(key->ctx, key->pub, test_digest, TEST_DIGEST_LEN, sig, sig_len);
+    return prov_ecdsa_verify_raw(key, test_digest, TEST_DIGEST_LEN, sig, sig_len);
 }
 
-/* --- generation
- * ------------------------------------------------------------------------------------------- */
+/* --- generation ------------------------------------------------------------------------------- */
 
 static void no_label(const struct prov_gen *gen)
 {

@@ -22,8 +22,7 @@ const struct prov_type_info prov_types[PROV_KEY_TYPES] = {
     [PROV_EC] = {"EC", PROV_OID_EC, KS_KEY_EC},
 };
 
-/* --- curves --------------------------------------------------------------------------------------
- */
+/* --- curves ----------------------------------------------------------------------------------- */
 
 static const unsigned char oid_p256[] = {0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 7};
 static const unsigned char oid_p384[] = {0x06, 0x05, 0x2b, 0x81, 0x04, 0x00, 0x22};
@@ -76,8 +75,7 @@ const struct prov_curve *prov_curve_of(EVP_PKEY *pub)
     return curve;
 }
 
-/* --- public halves
- * --------------------------------------------------------------------------------- */
+/* --- public halves ---------------------------------------------------------------------------- */
 
 EVP_PKEY *prov_public_params(const struct prov_ctx *ctx, enum prov_key_type type, int selection,
                              const OSSL_PARAM params[])
@@ -196,8 +194,7 @@ out:
     return out;
 }
 
-/* --- the public half of an EC key on a token
- * ------------------------------------------------------- */
+/* --- the public half of an EC key on a token -------------------------------------------------- */
 
 static EVP_PKEY *public_from_point(const struct prov_ctx *ctx, const struct ks_object *object)
 {
@@ -285,8 +282,7 @@ static EVP_PKEY *public_from_token(const struct prov_ctx *ctx, struct ks_key *pr
     return pub;
 }
 
-/* --- the key itself
- * --------------------------------------------------------------------------------- */
+/* --- the key itself --------------------------------------------------------------------------- */
 
 struct prov_key *prov_key_new(struct prov_ctx *ctx, enum prov_key_type type)
 {
@@ -322,16 +318,6 @@ void prov_key_free(struct prov_key *key)
     OPENSSL_free(key->uri);
     CRYPTO_THREAD_lock_free(key->lock);
     OPENSSL_free(key);
-}
-
-/* The keystore asks this about the first signature of an epoch when the token itself has nothing
- * to compare with. `arg` is the key, which outlives its private half. */
-static bool verify_first(void *arg, const uint8_t *digest, size_t digest_len,
-                         const uint8_t *signature, size_t signature_len)
-{
-    const struct prov_key *key = arg;
-
-    return prov_ecdsa_verify_raw(key->ctx, key->pub, digest, digest_len, signature, signature_len);
 }
 
 static int raise_mismatch(const struct prov_key *key, const char *what)
@@ -377,7 +363,7 @@ out:
 /* Holds the token's key against key->pub, now and in later epochs. */
 static int expect_public(struct prov_key *key, struct ks_key *priv)
 {
-    struct ks_expect expect = {.arg = key};
+    struct ks_expect expect = {.arg = key}; /* outlives its private half */
     const struct ks_object *object = ks_key_object(priv);
     unsigned char *part = NULL;
     struct ks_error err;
@@ -391,7 +377,7 @@ static int expect_public(struct prov_key *key, struct ks_key *priv)
         return 0;
     }
     expect.public_part = part;
-    expect.verify = key->type == PROV_EC ? verify_first : NULL;
+    expect.verify = key->type == PROV_EC ? prov_ecdsa_verify_raw : NULL;
     if (!ks_ok(ks_key_expect(priv, &expect, &err))) {
         prov_raise_ks(key->ctx, &err);
         goto out;
@@ -513,8 +499,7 @@ err:
     return NULL;
 }
 
-/* --- references
- * --------------------------------------------------------------------------------------- */
+/* --- references ------------------------------------------------------------------------------- */
 
 static struct ks_key *find_reference(struct prov_ctx *ctx, const struct prov_ref *ref,
                                      const struct ks_how *how)

@@ -6,6 +6,7 @@
  * in silence. It poisons: every use raises what is wrong.
  */
 #include <openssl/crypto.h>
+#include <openssl/err.h>
 #include <openssl/provider.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -15,12 +16,12 @@
 
 #define PROV_FULL_NAME "OpenSSL HSM provider (PKCS#11)"
 
-/* --- hooks around calls into PKCS#11 modules ----------------------------------------------------
- */
+/* --- hooks around calls into PKCS#11 modules -------------------------------------------------- */
 
 /* A module may be built on the same libcrypto. While it runs, the thread's default library
- * context is one of its own, so that nothing it fetches can come back to us. Never freed: the
- * module may use it until the process ends. */
+ * context is one of its own, so that nothing it fetches can come back to us; and what it leaves in
+ * the thread's error queue is taken away again, or it would look like our caller's failure. The
+ * context is never freed: the module may use it until the process ends. */
 static OSSL_LIB_CTX *module_libctx;
 static pthread_once_t module_libctx_once = PTHREAD_ONCE_INIT;
 
@@ -38,6 +39,9 @@ static void make_module_libctx(void)
 static void *hook_enter(void)
 {
     (void)pthread_once(&module_libctx_once, make_module_libctx);
+    /* What a module on libcrypto leaves in the error queue is not the application's: "padding
+     * check failed" in there would be an oracle, and any left-over fails libssl's next call. */
+    (void)ERR_set_mark();
     return module_libctx != NULL ? OSSL_LIB_CTX_set0_default(module_libctx) : NULL;
 }
 
@@ -45,6 +49,7 @@ static void hook_leave(void *cookie)
 {
     if (cookie != NULL)
         (void)OSSL_LIB_CTX_set0_default(cookie);
+    (void)ERR_pop_to_mark(); /* an empty queue takes no mark, and is empty again then */
 }
 
 static const struct ks_hooks hooks = {hook_enter, hook_leave};
@@ -58,8 +63,7 @@ static void once_per_process(void)
 #endif
 }
 
-/* --- configuration -------------------------------------------------------------------------------
- */
+/* --- configuration ---------------------------------------------------------------------------- */
 
 struct core_values {
     const OSSL_CORE_HANDLE *core;
@@ -114,8 +118,7 @@ broken:
     return ctx->broken != NULL;
 }
 
-/* --- what the core asks of us
- * --------------------------------------------------------------------- */
+/* --- what the core asks of us ----------------------------------------------------------------- */
 
 static const OSSL_PARAM *gettable_params(void *provctx)
 {

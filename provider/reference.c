@@ -29,8 +29,7 @@
 
 #define REF_URI_MAX 4096
 
-/* --- ASN.1 ---------------------------------------------------------------------------------------
- */
+/* --- ASN.1 ------------------------------------------------------------------------------------ */
 
 /* X509_PUBKEY is not used: it decodes the key while it is parsed, by whatever provider comes
  * first, before anything could have been checked. */
@@ -112,8 +111,7 @@ static void *decode_strict(const unsigned char *der, size_t len, const ASN1_ITEM
     return value;
 }
 
-/* --- URI attributes
- * ---------------------------------------------------------------------------------- */
+/* --- URI attributes --------------------------------------------------------------------------- */
 
 static int hex_digit(char c)
 {
@@ -186,8 +184,7 @@ int prov_uri_attribute(const char *uri, const char *name, unsigned char *out, si
     return found;
 }
 
-/* --- checks that reading and writing share
- * ------------------------------------------------------------ */
+/* --- checks that reading and writing share ---------------------------------------------------- */
 
 /* Attributes that other software puts into such files, and where they belong here. */
 static const struct {
@@ -231,7 +228,8 @@ static char *uri_from_asn1(const struct prov_ctx *ctx, const ASN1_STRING *text)
     return uri;
 }
 
-static int check_uri(const struct prov_ctx *ctx, const char *text)
+/* `use` is KS_URI_CALLER for foreign files: theirs name manufacturer and model as well. */
+static int check_uri(const struct prov_ctx *ctx, const char *text, enum ks_uri_use use)
 {
     unsigned char value[REF_URI_MAX];
     struct ks_uri *uri = NULL;
@@ -252,7 +250,7 @@ static int check_uri(const struct prov_ctx *ctx, const char *text)
         }
     }
     ks_escape(shown, sizeof(shown), text, SIZE_MAX);
-    if (!ks_ok(ks_uri_parse(text, KS_URI_REFERENCE, &uri, &err))) {
+    if (!ks_ok(ks_uri_parse(text, use, &uri, &err))) {
         prov_raise(ctx, PROV_R_REFERENCE, "the key reference's URI is not usable: %s", err.text);
         goto out;
     }
@@ -323,9 +321,10 @@ static bool spki_type(const REF_SPKI *spki, enum prov_key_type *type)
 static EVP_PKEY *spki_decode(const struct prov_ctx *ctx, const REF_SPKI *spki,
                              enum prov_key_type type)
 {
-    unsigned char *der = NULL;
+    unsigned char *der = NULL, *again = NULL;
     const unsigned char *p;
     EVP_PKEY *pub = NULL;
+    bool good = false;
     int len;
 
     ERR_set_mark();
@@ -333,21 +332,22 @@ static EVP_PKEY *spki_decode(const struct prov_ctx *ctx, const REF_SPKI *spki,
     p = der;
     if (len > 0)
         pub = d2i_PUBKEY_ex(NULL, &p, len, ctx->libctx, PROV_NOT_US);
-    if (pub != NULL && (p != der + len || !EVP_PKEY_is_a(pub, prov_types[type].name) ||
-                        EVP_PKEY_get_bits(pub) <= 0)) {
-        EVP_PKEY_free(pub);
-        pub = NULL;
-    }
+    /* libcrypto overlooks things, like leading zeros and bytes that follow: compare */
+    if (pub != NULL && EVP_PKEY_is_a(pub, prov_types[type].name) && EVP_PKEY_get_bits(pub) > 0)
+        good = i2d_PUBKEY(pub, &again) == len && memcmp(again, der, (size_t)len) == 0;
     ERR_pop_to_mark();
     OPENSSL_free(der);
-    if (pub == NULL)
+    OPENSSL_free(again);
+    if (!good) {
+        EVP_PKEY_free(pub);
+        pub = NULL;
         prov_raise(ctx, PROV_R_REFERENCE, "the key reference's public key is not a valid %s key",
                    prov_types[type].name);
+    }
     return pub;
 }
 
-/* --- reading
- * --------------------------------------------------------------------------------------------- */
+/* --- reading ---------------------------------------------------------------------------------- */
 
 void prov_ref_free(struct prov_ref *ref)
 {
@@ -383,7 +383,7 @@ static struct prov_ref *parse_foreign(const struct prov_ctx *ctx, const unsigned
     if (ref == NULL)
         goto out;
     ref->uri = uri_from_asn1(ctx, foreign->uri);
-    ok = ref->uri != NULL && check_uri(ctx, ref->uri);
+    ok = ref->uri != NULL && check_uri(ctx, ref->uri, KS_URI_CALLER);
 out:
     ASN1_item_free((ASN1_VALUE *)foreign, ASN1_ITEM_rptr(REF_FOREIGN));
     if (!ok) {
@@ -411,7 +411,7 @@ static int fill_ref(const struct prov_ctx *ctx, const REF_INNER *inner, struct p
         return 0;
     }
     ref->uri = uri_from_asn1(ctx, inner->uri);
-    if (ref->uri == NULL || !check_uri(ctx, ref->uri) ||
+    if (ref->uri == NULL || !check_uri(ctx, ref->uri, KS_URI_REFERENCE) ||
         !check_id(ctx, ref->uri, ASN1_STRING_get0_data(inner->id), (size_t)id_len))
         return 0;
     if (id_len > 0) {
@@ -505,8 +505,7 @@ out:
     return ref;
 }
 
-/* --- what is it?
- * ------------------------------------------------------------------------------------------- */
+/* --- what is it? ------------------------------------------------------------------------------ */
 
 struct cursor {
     const unsigned char *p;
@@ -593,9 +592,7 @@ struct prov_ref *prov_ref_from_der(const struct prov_ctx *ctx, const unsigned ch
     return parse(ctx, der, len);
 }
 
-/* --- writing
- * ------------------------------------------------------------------------------------------------
- */
+/* --- writing ---------------------------------------------------------------------------------- */
 
 /* The id that goes beside the URI: the URI's own, so that both always agree. */
 static int set_id(REF_INNER *inner, const char *uri)

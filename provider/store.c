@@ -7,9 +7,9 @@
  *
  * open() checks the URI only. The first load() asks the token once and remembers what there is;
  * every load() then hands out one thing. Private keys come first: programs take the first key
- * that they get. A URI that names one key must not depend on the order of a search: where two
- * private keys match it, that is an error, which names both. Only a URI that names a whole token
- * lists all keys.
+ * that they get. Which one that is must not depend on the order of a search: where a URI names
+ * an object, or asks for type=private, and two private keys match it, that is an error, which
+ * names both. Only a URI that names a whole token lists all keys.
  */
 #include <openssl/core_object.h>
 #include <openssl/crypto.h>
@@ -67,8 +67,7 @@ static struct entry *add_entry(struct store_ctx *sctx, enum ks_class klass)
     return entry;
 }
 
-/* --- open and close ------------------------------------------------------------------------------
- */
+/* --- open and close --------------------------------------------------------------------------- */
 
 static int store_close(void *vsctx)
 {
@@ -146,8 +145,7 @@ static int store_set_ctx_params(void *vsctx, const OSSL_PARAM params[])
     return p == NULL || OSSL_PARAM_get_int(p, &sctx->expect);
 }
 
-/* --- listing
- * ------------------------------------------------------------------------------------------- */
+/* --- listing ---------------------------------------------------------------------------------- */
 
 /* Whether the URI and what the caller expects leave room for a class. */
 static bool wanted(const struct store_ctx *sctx, enum ks_class klass)
@@ -163,9 +161,10 @@ static bool wanted(const struct store_ctx *sctx, enum ks_class klass)
            (sctx->expect == 0 || sctx->expect == info_types[klass]);
 }
 
-static bool one_private_key(const struct store_ctx *sctx)
+/* Whether private keys are looked for by name, of which there must be one, and not listed. */
+static bool find_one(const struct store_ctx *sctx)
 {
-    return ks_uri_names_object(sctx->uri) || ks_uri_class(sctx->uri) == KS_CLASS_PRIVATE;
+    return ks_uri_names_object(sctx->uri);
 }
 
 struct listing {
@@ -235,7 +234,7 @@ static bool visit(void *arg, const struct ks_object *object)
     if (!wanted(sctx, object->klass))
         return true;
     if (object->klass == KS_CLASS_PRIVATE)
-        ok = one_private_key(sctx) || note_private(sctx, object);
+        ok = find_one(sctx) || note_private(sctx, object);
     else if (object->klass == KS_CLASS_PUBLIC)
         ok = note_public(sctx, object);
     else
@@ -277,35 +276,45 @@ static int find_named(struct store_ctx *sctx, const struct ks_how *how)
     return 1;
 }
 
-/* Nothing matches: raise why. Of a token that is not there ks_key_find() says so. */
-static void explain_nothing(struct store_ctx *sctx, const struct ks_how *how)
+/* "type=private" alone: as good as a name while the token holds one private key only. */
+static int check_only_one(struct store_ctx *sctx)
 {
-    struct ks_key *priv = NULL;
-    struct ks_error err;
-    ks_status status = ks_key_find(sctx->ctx->token, how, sctx->uri, &priv, &err);
+    struct ks_error err = {.code = KS_KEY_AMBIGUOUS};
+    char first[300], second[300];
 
-    ks_key_free(priv);
-    if (ks_ok(status) || status.code == KS_KEY_NOT_FOUND || status.code == KS_KEY_AMBIGUOUS) {
-        memset(&err, 0, sizeof(err));
-        err.code = KS_KEY_NOT_FOUND;
-        snprintf(err.text, sizeof(err.text), "%s",
-                 ks_uri_names_object(sctx->uri)
-                     ? "no object of the kind that was asked for matches the URI"
-                     : "the token holds no RSA or EC key and no certificate of the kind that was "
-                       "asked for");
-    }
+    if (sctx->count < 2)
+        return 1;
+    snprintf(err.text, sizeof(err.text),
+             "%zu private keys match the URI, %s and %s among them: add object= or id=, or leave "
+             "type=private out to list the token",
+             sctx->count, ks_escape(first, sizeof(first), sctx->entries[0].uri, SIZE_MAX),
+             ks_escape(second, sizeof(second), sctx->entries[1].uri, SIZE_MAX));
+    prov_raise_ks(sctx->ctx, &err);
+    return 0;
+}
+
+static void explain_nothing(const struct store_ctx *sctx)
+{
+    struct ks_error err = {.code = KS_KEY_NOT_FOUND};
+
+    snprintf(err.text, sizeof(err.text), "%s",
+             ks_uri_names_object(sctx->uri)
+                 ? "no object of the kind that was asked for matches the URI; 'hsmkey list' shows "
+                   "what is there"
+                 : "the token holds no RSA or EC key and no certificate of the kind that was asked "
+                   "for");
     prov_raise_ks(sctx->ctx, &err);
 }
 
+/* Fill `entries`. Returns 0 when there is nothing to hand out, and has raised why. */
 static int list(struct store_ctx *sctx, const struct ks_how *how)
 {
     struct listing listing = {.sctx = sctx};
     struct ks_error err;
 
-    if (wanted(sctx, KS_CLASS_PRIVATE) && one_private_key(sctx) && !find_named(sctx, how))
+    if (find_one(sctx) && wanted(sctx, KS_CLASS_PRIVATE) && !find_named(sctx, how))
         return 0;
-    if (wanted(sctx, KS_CLASS_PUBLIC) || wanted(sctx, KS_CLASS_CERTIFICATE) ||
-        !one_private_key(sctx)) {
+    if (!find_one(sctx) || wanted(sctx, KS_CLASS_PUBLIC) || wanted(sctx, KS_CLASS_CERTIFICATE)) {
         if (!ks_ok(ks_token_objects(sctx->ctx->token, how, sctx->uri, visit, &listing, &err))) {
             prov_raise_ks(sctx->ctx, &err);
             return 0;
@@ -314,20 +323,21 @@ static int list(struct store_ctx *sctx, const struct ks_how *how)
             return 0;
     }
     if (sctx->count == 0) {
-        explain_nothing(sctx, how);
+        explain_nothing(sctx);
         return 0;
     }
+    if (ks_uri_class(sctx->uri) == KS_CLASS_PRIVATE && !check_only_one(sctx))
+        return 0;
     qsort(sctx->entries, sctx->count, sizeof(*sctx->entries), by_class);
     return 1;
 }
 
-/* --- handing out
- * ---------------------------------------------------------------------------------------- */
+/* --- handing out ------------------------------------------------------------------------------ */
 
 static int hand_out_key(struct store_ctx *sctx, struct prov_key *key, OSSL_CALLBACK *object_cb,
                         void *object_arg)
 {
-    struct prov_load load = {.key = key};
+    struct prov_load load = {.ctx = sctx->ctx, .key = key};
     struct prov_load *reference = &load;
     int object_type = OSSL_OBJECT_PKEY;
     /* libcrypto only reads it */
@@ -341,7 +351,6 @@ static int hand_out_key(struct store_ctx *sctx, struct prov_key *key, OSSL_CALLB
     };
     int ok = object_cb(params, object_arg);
 
-    (void)sctx;
     prov_key_free(load.key);
     return ok;
 }

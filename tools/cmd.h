@@ -127,6 +127,7 @@ struct cmd_env {
     struct prov_ctx *prov; /* of the built-in provider */
     struct ks_prompt prompt;
     struct ks_how how;
+    bool asked; /* somebody at the terminal, for a PIN */
 };
 
 /* Purpose: getopt_long() with the common options taken care of. `own` ends with a zero row, and
@@ -139,6 +140,9 @@ int cmd_getopt(struct cmd_env *env, int argc, char **argv, const struct option *
 /* Purpose: the effective value of a configuration key: option, else section, else what the tool
  * itself supplies (NULL: unset). */
 const char *cmd_setting(const struct cmd_env *env, const char *key);
+
+/* Purpose: tell whether an option or the configuration says where the PIN comes from. */
+bool cmd_has_pin(const struct cmd_env *env);
 
 /* Purpose: read the configuration, without looking at its values. Prints what is wrong. */
 bool cmd_read(struct cmd_env *env);
@@ -154,6 +158,8 @@ void cmd_close(struct cmd_env *env);
 
 /* Purpose: log in. Prints what is wrong. */
 bool cmd_connect(struct cmd_env *env);
+/* Purpose: what is wrong when ks_token_connect() fails, in this program's words. */
+const char *cmd_login_text(const struct cmd_env *env, const struct ks_error *err);
 
 /* --- small things (cmd_text.c) -------------------------------------------------------------------
  */

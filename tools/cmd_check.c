@@ -94,17 +94,16 @@ static bool check_login(struct cmd_checks *checks, const struct ks_token_facts *
 {
     struct cmd_env *env = checks->env;
     const char *pin = cmd_setting(env, "pin");
-    bool configured = env->pin != NULL || cmd_config_get(&env->config, "pin") != NULL;
     struct ks_error err;
     char shown[512];
 
-    if (facts->login_required && !configured && !facts->protected_path) {
+    if (facts->login_required && !cmd_has_pin(env) && !facts->protected_path) {
         cmd_check(checks, CMD_CHECK_FAIL, "pin",
                   "the token wants a login, and no pin is configured; add: pin = file:/PATH");
         return false;
     }
     if (!ks_ok(ks_token_connect(env->prov->token, &env->how, &err))) {
-        cmd_check(checks, CMD_CHECK_FAIL, "pin", "%s%s", err.text,
+        cmd_check(checks, CMD_CHECK_FAIL, "pin", "%s%s", cmd_login_text(env, &err),
                   err.code == KS_PIN_REFUSED ? " (tried once; nothing else was tried)" : "");
         return false;
     }
@@ -115,6 +114,42 @@ static bool check_login(struct cmd_checks *checks, const struct ks_token_facts *
     ks_escape(shown, sizeof(shown), facts->protected_path ? "the token's own PIN pad" : pin,
               SIZE_MAX);
     cmd_check(checks, CMD_CHECK_OK, "pin", "accepted (one login, PIN from %s)", shown);
+    return true;
+}
+
+/* A FILE without a PEM block is an openssl.cnf. What cannot be read is not: the check of it as a
+ * reference will say so. */
+static bool is_configuration(const char *path)
+{
+    FILE *file = fopen(path, "re");
+    char line[256];
+    bool pem = false, any = false;
+
+    while (file != NULL && !pem && fgets(line, sizeof(line), file) != NULL) {
+        any = true;
+        pem = strncmp(line, "-----BEGIN ", 11) == 0;
+    }
+    if (file != NULL) {
+        fclose(file);
+    }
+    return any && !pem;
+}
+
+/* Take the configuration out of the arguments. */
+static bool choose_config(struct cmd_env *env, int *files, char **paths)
+{
+    int i, kept = 0;
+
+    for (i = 0; i < *files; i++) {
+        if (!is_configuration(paths[i])) {
+            paths[kept++] = paths[i];
+        } else if (env->config_file != NULL && strcmp(env->config_file, paths[i]) != 0) {
+            return false;
+        } else {
+            env->config_file = paths[i];
+        }
+    }
+    *files = kept;
     return true;
 }
 
@@ -153,16 +188,20 @@ static int check_run(struct cmd_env *env, int argc, char **argv)
 {
     static const struct option own[] = {{0}};
     struct cmd_checks checks = {.env = env};
-    int status;
+    int status, files;
 
     if (cmd_getopt(env, argc, argv, own, &status) == CMD_STOP) {
         return status;
+    }
+    files = argc - optind;
+    if (!choose_config(env, &files, argv + optind)) {
+        return cmd_usage(env, "takes one configuration: --config, or one FILE without PEM in it");
     }
     if (env->json) {
         cmd_json_open(&env->doc, NULL, '{');
         cmd_json_open(&env->doc, "checks", '[');
     }
-    run_checks(&checks, argc - optind, argv + optind);
+    run_checks(&checks, files, argv + optind);
     if (env->json) {
         cmd_json_close(&env->doc, '[');
         cmd_json_bool(&env->doc, "ok", checks.failed == 0);
@@ -177,10 +216,10 @@ const struct cmd cmd_check_verb = {
     "check",
     "[FILE...]",
     "Check the configuration, the token, the PIN (one try) and key references",
-    "FILE is a key reference, or any PEM file with one in it. For each: it can be read, its key "
-    "is\n"
-    "on the token, the public halves match, and a trial signature (for keys that do not sign: a\n"
-    "trial decryption) by the token verifies in software.\n"
+    "FILE is a key reference, or any PEM file with one in it; a file without PEM is taken as the\n"
+    "configuration, as with --config. For each reference: it can be read, its key is on the\n"
+    "token, the public halves match, and a trial signature (for keys that do not sign: a trial\n"
+    "decryption) by the token verifies in software.\n"
     "Exit status: 0 if nothing failed (warnings do not count), 1 otherwise.\n",
     check_run,
 };

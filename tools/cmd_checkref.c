@@ -5,6 +5,7 @@
  * Twice: once with the codec itself, whose errors are exact, and once through libcrypto's PEM
  * functions, as the program that gets the file will do it.
  */
+#include <errno.h>
 #include <openssl/crypto.h>
 #include <openssl/err.h>
 #include <openssl/evp.h>
@@ -57,14 +58,18 @@ static bool ends_with(const char *text, const char *end)
 /* Find the first reference among the PEM blocks (there may be certificates before it). */
 static bool find_reference(struct file *file)
 {
-    BIO *bio = BIO_new_file(file->path, "r");
+    FILE *stream = fopen(file->path, "re");
+    BIO *bio = stream != NULL ? BIO_new_fp(stream, BIO_CLOSE) : NULL;
     unsigned char *data = NULL;
     char *name = NULL, *header = NULL;
     bool ours = false, software = false, done = false;
     long len;
 
     if (bio == NULL) {
-        fail_openssl(file, "cannot be read");
+        fail(file, "cannot be read: %s", strerror(errno));
+        if (stream != NULL) {
+            fclose(stream);
+        }
         return false;
     }
     while (!done && PEM_read_bio(bio, &name, &header, &data, &len) == 1) {

@@ -3,6 +3,7 @@
  * cmd_config.c - finds the provider's section in openssl.cnf, the way that libcrypto does
  * (crypto/conf/conf_mod.c and crypto/provider_conf.c), without carrying out what the file says.
  */
+#include <errno.h>
 #include <openssl/err.h>
 #include <stdlib.h>
 #include <string.h>
@@ -104,6 +105,12 @@ bool cmd_config_load(struct cmd_config *config, const char *path, char *why, siz
         snprintf(why, why_size, "out of memory");
         return false;
     }
+    if (access(config->path, R_OK) != 0) {
+        snprintf(why, why_size, "%s: the configuration cannot be read: %s", shown, strerror(errno));
+        NCONF_free(config->conf);
+        config->conf = NULL;
+        return false;
+    }
     ERR_clear_error();
     if (NCONF_load(config->conf, config->path, &line) <= 0) {
         NCONF_free(config->conf);
@@ -113,7 +120,7 @@ bool cmd_config_load(struct cmd_config *config, const char *path, char *why, siz
             snprintf(why, why_size, "%s: line %ld: %s; libcrypto ignores the whole file then",
                      shown, line, reason);
         } else {
-            snprintf(why, why_size, "%s: cannot read the configuration: %s", shown, reason);
+            snprintf(why, why_size, "%s: the configuration cannot be read: %s", shown, reason);
         }
         return false;
     }

@@ -113,8 +113,9 @@ static bool visit_object(void *arg, const struct ks_object *object)
     }
     if (object->klass == KS_CLASS_PRIVATE) {
         entry->sign = object->can_sign;
-        entry->decrypt = object->can_decrypt;
-        entry->derive = object->can_derive;
+        /* Some tokens set all flags by default, also those that make no sense. */
+        entry->decrypt = object->can_decrypt && object->type == KS_KEY_RSA;
+        entry->derive = object->can_derive && object->type != KS_KEY_RSA;
         entry->sensitive = object->sensitive;
         entry->extractable = object->extractable;
         entry->always_authenticate = object->always_authenticate;

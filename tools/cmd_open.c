@@ -11,6 +11,7 @@
 #include <openssl/err.h>
 #include <openssl/evp.h>
 #include <string.h>
+#include <termios.h>
 #include <unistd.h>
 
 #include "cmd.h"
@@ -19,42 +20,50 @@
  * --------------------------------------------------------------------------- */
 
 /* There is somebody to ask if the process has a terminal and is in its foreground: a read in the
- * background would stop it. */
-static bool have_terminal(void)
+ * background would stop it, and OpenSSL's prompt would read standard input without one. */
+static int open_terminal(void)
 {
     int fd = open("/dev/tty", O_RDWR | O_CLOEXEC | O_NOCTTY);
-    bool foreground;
 
-    if (fd < 0) {
-        return false;
+    if (fd >= 0 && tcgetpgrp(fd) != getpgrp()) {
+        close(fd);
+        fd = -1;
     }
-    foreground = tcgetpgrp(fd) == getpgrp();
-    close(fd);
-    return foreground;
+    return fd;
 }
 
 static bool ask_pin(void *arg, const char *what, char *pin, size_t size, size_t *len)
 {
+    struct cmd_env *env = arg;
     char buffer[256] = "", prompt[512];
+    struct termios before, quiet;
+    int fd = open_terminal();
     bool ok = false;
 
-    (void)arg;
-    if (!have_terminal()) {
-        return false;
+    if (fd < 0 || tcgetattr(fd, &before) != 0) {
+        goto out;
     }
+    env->asked = true;
+    /* OpenSSL shows its prompt first and turns the echo off then: too late for fast fingers. It
+     * catches signals, so that the terminal is put right below in any case. */
+    quiet = before;
+    quiet.c_lflag &= ~(tcflag_t)ECHO;
+    (void)tcsetattr(fd, TCSAFLUSH, &quiet);
     snprintf(prompt, sizeof(prompt), "%s: ", what);
-    if (EVP_read_pw_string_min(buffer, 0, (int)sizeof(buffer) - 1, prompt, 0) != 0) {
-        ERR_clear_error();
-        goto out;
+    if (EVP_read_pw_string_min(buffer, 0, (int)sizeof(buffer) - 1, prompt, 0) == 0) {
+        *len = strlen(buffer);
+        ok = *len > 0 && *len <= size;
     }
-    *len = strlen(buffer);
-    if (*len == 0 || *len > size) {
-        goto out;
+    (void)tcsetattr(fd, TCSAFLUSH, &before);
+    if (ok) {
+        memcpy(pin, buffer, *len);
     }
-    memcpy(pin, buffer, *len);
-    ok = true;
+    ERR_clear_error();
 out:
     OPENSSL_cleanse(buffer, sizeof(buffer));
+    if (fd >= 0) {
+        close(fd);
+    }
     return ok;
 }
 
@@ -99,6 +108,11 @@ const char *cmd_setting(const struct cmd_env *env, const char *key)
     return cmd_config_get(&env->config, key);
 }
 
+bool cmd_has_pin(const struct cmd_env *env)
+{
+    return env->pin != NULL || (!elsewhere(env) && cmd_config_get(&env->config, "pin") != NULL);
+}
+
 static const char *get_setting(void *arg, const char *key)
 {
     return cmd_setting(arg, key);
@@ -115,25 +129,17 @@ bool cmd_valid(const struct cmd_env *env, char *why, size_t why_size)
     return ok;
 }
 
-static bool options_valid(struct cmd_env *env)
+/* Unknown keys, and values that libcrypto takes for sections: the provider does not see them. */
+static bool section_valid(const struct cmd_env *env, char *why, size_t why_size)
 {
-    /* Not quoted: people write the PIN itself here. */
-    if (env->pin != NULL && strncmp(env->pin, "file:", 5) != 0 &&
-        strncmp(env->pin, "env:", 4) != 0 && strcmp(env->pin, "prompt") != 0) {
-        cmd_error(env, "--pin takes file:/PATH, env:NAME or prompt; a PIN itself does not belong "
-                       "on a command line, where every user of this machine can read it");
-        return false;
-    }
-    return true;
+    return env->config.section == NULL ||
+           prov_config_check_file(env->config.path, PROV_NAME, why, why_size) == 1;
 }
 
 bool cmd_read(struct cmd_env *env)
 {
     char why[2048], shown[512] = "(none)";
 
-    if (!options_valid(env)) {
-        return false;
-    }
     if (!cmd_config_load(&env->config, env->config_file, why, sizeof(why))) {
         cmd_error(env, "%s", why);
         return false;
@@ -162,6 +168,7 @@ bool cmd_load(struct cmd_env *env, const char *offload, const char *check_at_loa
     const char *value;
 
     env->prompt.ask = ask_pin;
+    env->prompt.arg = env;
     env->how.prompt = &env->prompt;
     for (key = prov_config_keys; key->name != NULL; key++) {
         value = cmd_setting(env, key->name);
@@ -192,7 +199,7 @@ bool cmd_open(struct cmd_env *env, const char *offload, const char *check_at_loa
     if (!cmd_read(env)) {
         return false;
     }
-    if (!cmd_valid(env, why, sizeof(why))) {
+    if (!cmd_valid(env, why, sizeof(why)) || !section_valid(env, why, sizeof(why))) {
         cmd_error(env, "%s; hsmkey check shows all of the configuration", why);
         return false;
     }
@@ -206,15 +213,31 @@ bool cmd_open(struct cmd_env *env, const char *offload, const char *check_at_loa
     return true;
 }
 
+const char *cmd_login_text(const struct cmd_env *env, const struct ks_error *err)
+{
+    const char *pin = cmd_setting(env, "pin");
+
+    if (err->code != KS_PIN_SOURCE || pin == NULL || strcmp(pin, "prompt") != 0) {
+        return err->text;
+    }
+    if (env->asked) {
+        return "no PIN was given, so no login was tried";
+    }
+    return cmd_has_pin(env)
+               ? "pin = prompt, but there is no terminal to ask on; give --pin file:/PATH"
+               : "the token wants a PIN, none is configured, and there is no terminal to ask on: "
+                 "set pin in the provider's section, or give --pin file:/PATH";
+}
+
 bool cmd_connect(struct cmd_env *env)
 {
     struct ks_error err;
 
-    if (!ks_ok(ks_token_connect(env->prov->token, &env->how, &err))) {
-        cmd_error_ks(env, NULL, &err);
-        return false;
+    if (ks_ok(ks_token_connect(env->prov->token, &env->how, &err))) {
+        return true;
     }
-    return true;
+    cmd_error(env, "%s", cmd_login_text(env, &err));
+    return false;
 }
 
 void cmd_close(struct cmd_env *env)

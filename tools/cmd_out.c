@@ -278,6 +278,9 @@ void cmd_queue_text(char *out, size_t size)
     while ((code = ERR_get_error_all(NULL, NULL, NULL, &data, &flags)) != 0) {
         library = ERR_lib_error_string(code);
         reason = ERR_reason_error_string(code);
+        if (ERR_SYSTEM_ERROR(code)) {
+            reason = strerror((int)ERR_GET_REASON(code));
+        }
         if ((flags & ERR_TXT_STRING) == 0) {
             data = "";
         }

@@ -58,9 +58,22 @@ static void print_help(const struct cmd *cmd)
            common_help);
 }
 
-/* Returns true if `opt` was one of ours; `*stop` tells that the program is done. */
-static bool common_option(struct cmd_env *env, int opt, bool *stop)
+/* The value is not quoted: people write the PIN itself here. */
+static int check_pin(struct cmd_env *env)
 {
+    if (strncmp(env->pin, "file:", 5) == 0 || strncmp(env->pin, "env:", 4) == 0 ||
+        strcmp(env->pin, "prompt") == 0) {
+        return CMD_OK;
+    }
+    return cmd_usage(env,
+                     "--pin takes file:/PATH, env:NAME or prompt; a PIN itself does not belong "
+                     "on a command line, where every user of this machine can read it");
+}
+
+/* Returns true if `opt` was one of ours; `*stop` tells that the program is done, with *status. */
+static bool common_option(struct cmd_env *env, int opt, bool *stop, int *status)
+{
+    *status = CMD_OK;
     switch (opt) {
     case OPT_CONFIG:
         env->config_file = optarg;
@@ -73,6 +86,8 @@ static bool common_option(struct cmd_env *env, int opt, bool *stop)
         return true;
     case OPT_PIN:
         env->pin = optarg;
+        *status = check_pin(env);
+        *stop = *status != CMD_OK;
         return true;
     case OPT_JSON:
         env->json = true;
@@ -131,7 +146,7 @@ int cmd_getopt(struct cmd_env *env, int argc, char **argv, const struct option *
             *status = bad_option(env, opt, argv);
             return CMD_STOP;
         }
-        if (!common_option(env, opt == 'h' ? OPT_HELP : opt, &stop)) {
+        if (!common_option(env, opt == 'h' ? OPT_HELP : opt, &stop, status)) {
             for (i = 0; own[i].name != NULL; i++) {
                 if (own[i].val == opt) {
                     return opt;
@@ -142,7 +157,6 @@ int cmd_getopt(struct cmd_env *env, int argc, char **argv, const struct option *
             return CMD_STOP;
         }
         if (stop) {
-            *status = CMD_OK;
             return CMD_STOP;
         }
     }
@@ -165,17 +179,17 @@ static int run(struct cmd_env *env, int argc, char **argv)
     struct option options[COMMON + 1] = {{0}};
     char shown[128];
     bool stop = false;
-    int opt;
+    int opt, status;
 
     memcpy(options, common, sizeof(common));
     opterr = 0;
     /* "+": stop at the verb; what follows is the verb's. */
     while ((opt = getopt_long(argc, argv, "+:h", options, NULL)) != -1) {
-        if (!common_option(env, opt == 'h' ? OPT_HELP : opt, &stop)) {
+        if (!common_option(env, opt == 'h' ? OPT_HELP : opt, &stop, &status)) {
             return bad_option(env, opt, argv);
         }
         if (stop) {
-            return CMD_OK;
+            return status;
         }
     }
     if (optind >= argc) {
