@@ -25,7 +25,7 @@ same "logins tried by dgst" "$(calls C_Login)" 1
 must_fail "threads" 'CKR_PIN_INCORRECT' client threads rsa.pem 8 3
 same "logins tried by a program" "$(calls C_Login)" 1
 : >calls.log
-must_fail "s_server with two keys" 'CKR_PIN_INCORRECT' openssl s_server -accept 127.0.0.1:0 \
+must_fail "s_server with two keys" 'refused the PIN|PIN_INCORRECT' openssl s_server -accept 127.0.0.1:0 \
     -cert rsa.pub -key rsa.pem -dcert ec.pub -dkey ec.pem
 [ "$(calls C_Login)" -le 1 ] || failed "s_server tries at most once" "got: $(calls C_Login)"
 : >calls.log
