@@ -161,6 +161,10 @@ void ks_token_free(struct ks_token *token);
 KS_MUST_USE ks_status ks_token_connect(struct ks_token *token, const struct ks_how *how,
                                        struct ks_error *err);
 
+/* Purpose: tell whether the token's module has been initialised in this process, or before it was
+ * forked: from then on settings cannot change. */
+bool ks_token_started(const struct ks_token *token);
+
 /* Plain facts about a token; strings are raw (not escaped) and without PKCS#11's padding. */
 struct ks_token_facts {
     char label[33];

@@ -576,6 +576,11 @@ ks_status ks_token_connect(struct ks_token *token, const struct ks_how *how, str
     return is_up(token) ? KS_SUCCESS : ks_token_up(token, how, err);
 }
 
+bool ks_token_started(const struct ks_token *token)
+{
+    return atomic_load(&token->module->initialized) != 0;
+}
+
 ks_status ks_token_facts(struct ks_token *token, const struct ks_how *how,
                          struct ks_token_facts *out, struct ks_error *err)
 {

@@ -180,10 +180,22 @@ struct prov_ctx {
     struct prov_config config;
     char *broken;           /* why the configuration is unusable; NULL: it is fine */
     struct ks_token *token; /* NULL when broken */
+    struct prov_supplied *supplied; /* what the engine added; configure.c */
+    OSSL_FUNC_core_get_params_fn *core_get_params;
     OSSL_FUNC_core_new_error_fn *core_new_error;
     OSSL_FUNC_core_set_error_debug_fn *core_set_error_debug;
     OSSL_FUNC_core_vset_error_fn *core_vset_error;
 };
+
+/* Purpose: fill ctx->config and ctx->token, or ctx->broken; and empty them again (configure.c).
+ * Returns 0, with nothing raised, only when memory is out. */
+int prov_configure(struct prov_ctx *ctx);
+void prov_unconfigure(struct prov_ctx *ctx);
+void prov_supplied_free(struct prov_ctx *ctx);
+
+/* Purpose: the engine's ways in, see prov_configure.h. */
+int prov_configure_entry(void *provctx, const OSSL_PARAM params[]);
+int prov_slot(struct prov_ctx *ctx, OSSL_PARAM *p);
 
 /* The provider's entry, also linked into hsmkey as a built-in. */
 __attribute__((visibility("default"))) int OSSL_provider_init(const OSSL_CORE_HANDLE *handle,
