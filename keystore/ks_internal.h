@@ -143,8 +143,13 @@ ks_status ks_pin_get(struct ks_pin *pin, const struct ks_how *how, const char *w
 /* Purpose: the PIN that is in memory already; false when there is none, or it was refused. Needs
  * no lock once the token is up. */
 bool ks_pin_peek(const struct ks_pin *pin, const char **bytes, size_t *len);
-/* Purpose: note that the token refused the PIN: it is never sent again by this process. */
-void ks_pin_refused(struct ks_pin *pin);
+/* Purpose: note that the token (a hash of what it is) refused the PIN that `pin` holds: this
+ * process never sends it there again, by whatever handle. The source is looked at again. */
+void ks_pin_refused(struct ks_pin *pin, uint64_t token);
+/* Purpose: look at the source again at the next login. */
+void ks_pin_outdated(struct ks_pin *pin);
+bool ks_pin_was_refused(uint64_t token, const char *bytes, size_t len);
+void ks_pins_forked(void);
 /* Purpose: lock the page again in a forked child (mlock is not inherited). */
 void ks_pin_forked(struct ks_pin *pin);
 
@@ -253,7 +258,7 @@ struct ks_mech_storage {
  * KS_MECHANISM when there is no such mechanism. */
 ks_status ks_mech_build(const struct ks_mech *mech, const uint8_t *label, size_t label_len,
                         struct ks_mech_storage *out, struct ks_error *err);
-/* Purpose: the number; 0 when PKCS#11 has none for this digest. */
+/* Purpose: the number; ~0 when PKCS#11 has none for this digest. */
 CK_MECHANISM_TYPE ks_mech_type(enum ks_mech_kind kind, enum ks_digest digest);
 /* Purpose: a number that is the same for the same parameters: for ks_key_refused(). */
 uint32_t ks_mech_hash(const struct ks_mech *mech);

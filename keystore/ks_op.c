@@ -105,9 +105,14 @@ static ks_status attempt(struct ks_op *op, enum ks_rv_class *class)
         if (!session_clean(op, code) || *class == KS_AMBIGUOUS)
             fate = KS_SESSION_CLOSE;
         /* log in while the session is still ours */
-        if (*class == KS_LOGIN_LOST &&
-            !ks_ok(ks_token_relogin(op->token, op->how, &session, op->err)))
-            *class = KS_PERMANENT;
+        if (*class == KS_LOGIN_LOST) {
+            ks_status login = ks_token_relogin(op->token, op->how, &session, op->err);
+
+            if (!ks_ok(login)) {
+                st = login;
+                *class = KS_PERMANENT;
+            }
+        }
         if (*class == KS_STALE_HANDLE && op->key != NULL)
             ks_key_forget(op->key, session.epoch);
         if (*class == KS_SESSION_LOST || *class == KS_DEVICE_LOST) {
