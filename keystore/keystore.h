@@ -140,6 +140,8 @@ struct ks_token_config {
     const char *token;     /* "pkcs11:..."; NULL: the only initialised token there is */
     const char *pin;       /* "file:/path", "env:NAME", "prompt"; NULL: no login with a PIN */
     unsigned sessions;     /* most sessions to keep; 0: 64, or less if the token says so */
+    unsigned timeout_ms;   /* an operation ends within it, even if the module never returns;
+                            * 0: no limit. Generation and deletion are not limited. */
 };
 
 #define KS_SESSIONS_DEFAULT 64U
@@ -158,6 +160,10 @@ void ks_token_free(struct ks_token *token);
  * process, and never one when the token says that it is the final try. */
 KS_MUST_USE ks_status ks_token_connect(struct ks_token *token, const struct ks_how *how,
                                        struct ks_error *err);
+
+/* Purpose: tell whether the token's module has been initialised in this process, or before it was
+ * forked: from then on settings cannot change. */
+bool ks_token_started(const struct ks_token *token);
 
 /* Plain facts about a token; strings are raw (not escaped) and without PKCS#11's padding. */
 struct ks_token_facts {

@@ -11,35 +11,32 @@
 
 struct derivation {
     bool cofactor;
-    const uint8_t *peer;
-    size_t peer_len;
-    uint8_t *out;
     size_t field;
 };
 
 /* The peer's point is raw in PKCS#11 2.40, and a DER OCTET STRING for modules that follow the
  * older text. Returns the length of what is in `buffer`. */
-static size_t spell_point(const struct derivation *d, bool der, uint8_t *buffer)
+static size_t spell_point(const struct ks_op *op, bool der, uint8_t *buffer)
 {
     size_t head = 0;
 
     if (der) {
         buffer[head++] = 4;
-        if (d->peer_len >= 0x80)
+        if (op->in_len >= 0x80)
             buffer[head++] = 0x81;
-        buffer[head++] = (uint8_t)d->peer_len;
+        buffer[head++] = (uint8_t)op->in_len;
     }
-    memcpy(buffer + head, d->peer, d->peer_len);
-    return head + d->peer_len;
+    memcpy(buffer + head, op->in, op->in_len);
+    return head + op->in_len;
 }
 
-static CK_RV derive_once(const struct derivation *d, CK_FUNCTION_LIST *fn,
-                         CK_SESSION_HANDLE session, CK_OBJECT_HANDLE key, bool der, bool with_len,
-                         CK_OBJECT_HANDLE *secret)
+static CK_RV derive_once(const struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION_HANDLE session,
+                         CK_OBJECT_HANDLE key, bool der, bool with_len, CK_OBJECT_HANDLE *secret)
 {
     static CK_OBJECT_CLASS klass = CKO_SECRET_KEY;
     static CK_KEY_TYPE type = CKK_GENERIC_SECRET;
     static CK_BBOOL yes = CK_TRUE, no = CK_FALSE;
+    const struct derivation *d = op->arg;
     CK_ULONG field = d->field;
     CK_ATTRIBUTE template[] = {
         {CKA_CLASS, &klass, sizeof(klass)},   {CKA_KEY_TYPE, &type, sizeof(type)},
@@ -52,7 +49,7 @@ static CK_RV derive_once(const struct derivation *d, CK_FUNCTION_LIST *fn,
         ks_mech_type(d->cofactor ? KS_MECH_ECDH_COFACTOR : KS_MECH_ECDH, KS_DIGEST_NONE), &params,
         sizeof(params)};
 
-    params.ulPublicDataLen = spell_point(d, der, point);
+    params.ulPublicDataLen = spell_point(op, der, point);
     params.pPublicData = point;
     return fn->C_DeriveKey(session, &mechanism, key, template, with_len ? 6 : 5, secret);
 }
@@ -61,16 +58,15 @@ static CK_RV derive_once(const struct derivation *d, CK_FUNCTION_LIST *fn,
 static CK_RV derive_secret(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION_HANDLE session,
                            CK_OBJECT_HANDLE key, CK_OBJECT_HANDLE *secret)
 {
-    const struct derivation *d = op->arg;
     int known = atomic_load(&op->key->spelling);
     CK_RV rv;
 
     /* known - 1: bit 0 is DER, bit 1 is "no length" */
     if (known != KS_SPELLING_UNKNOWN)
-        return derive_once(d, fn, session, key, ((known - 1) & 1) != 0, ((known - 1) & 2) == 0,
+        return derive_once(op, fn, session, key, ((known - 1) & 1) != 0, ((known - 1) & 2) == 0,
                            secret);
     for (int how = 0; how < 4; how++) {
-        rv = derive_once(d, fn, session, key, (how & 1) != 0, (how & 2) == 0, secret);
+        rv = derive_once(op, fn, session, key, (how & 1) != 0, (how & 2) == 0, secret);
         if (rv == CKR_OK)
             atomic_store(&op->key->spelling, how + 1);
         if (rv != CKR_MECHANISM_PARAM_INVALID && rv != CKR_ARGUMENTS_BAD &&
@@ -96,8 +92,9 @@ static ks_status read_secret(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION_
                            "C_DeriveKey: the shared secret has %lu bytes and not %zu",
                            (unsigned long)a.ulValueLen, d->field);
     if (ks_ok(st)) {
-        memset(d->out, 0, d->field - a.ulValueLen);
-        memcpy(d->out + (d->field - a.ulValueLen), value, a.ulValueLen);
+        memset(op->out, 0, d->field - a.ulValueLen);
+        memcpy(op->out + (d->field - a.ulValueLen), value, a.ulValueLen);
+        op->out_len = d->field;
     }
     explicit_bzero(value, sizeof(value));
     return st;
@@ -128,23 +125,28 @@ ks_status ks_derive(struct ks_key *key, const struct ks_how *how, bool cofactor,
                     const uint8_t *peer, size_t peer_len, uint8_t *out, size_t *out_len,
                     struct ks_error *err)
 {
-    struct derivation d = {.cofactor = cofactor, .peer = peer, .peer_len = peer_len, .out = out};
-    struct ks_op op = {
-        .token = key->token, .key = key, .step = derive_step, .arg = &d, .how = how, .err = err};
+    struct derivation d = {.cofactor = cofactor, .field = peer_len / 2};
+    struct ks_op op = {.token = key->token,
+                       .key = key,
+                       .step = derive_step,
+                       .how = how,
+                       .err = err,
+                       .arg = &d,
+                       .arg_size = sizeof(d),
+                       .in = peer,
+                       .in_len = peer_len,
+                       .out = out,
+                       .room = *out_len};
     ks_status st;
 
     if (peer_len < 3 || peer_len > POINT_MAX || peer[0] != 4)
         return ks_fail(err, KS_DATA, "ECDH: the peer's point is not an uncompressed point");
-    d.field = peer_len / 2;
     if (*out_len < d.field)
         return ks_fail(err, KS_INTERNAL, "ECDH: the buffer is too small");
     st = ks_key_check_use(key, key->object->can_derive, "CKA_DERIVE", err);
-    if (!ks_ok(st))
-        return st;
-    st = ks_op_run(&op);
     if (ks_ok(st))
-        *out_len = d.field;
-    else
-        explicit_bzero(out, *out_len);
+        st = ks_op_run(&op);
+    if (ks_ok(st))
+        *out_len = op.out_len;
     return st;
 }

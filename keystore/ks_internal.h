@@ -71,8 +71,15 @@ struct ks_module {
     bool sends_sigpipe;
     pthread_mutex_t init_lock;
     atomic_uint initialized; /* fork generation + 1 in which we called C_Initialize; 0: never */
+    atomic_uint init_count;  /* handles from before the last C_Initialize are dead */
+    uint64_t reinit_ns;      /* init_lock: when it was last finalised and initialised again */
     atomic_uint in_flight;
-    atomic_bool closing;
+    _Atomic int gate; /* enum ks_gate_state */
+};
+
+enum ks_gate_state {
+    KS_GATE_OPEN,
+    KS_GATE_PAUSED, /* being finalised and initialised: wait */
 };
 
 /* A pass through the gate of a module; lives on the caller's stack. */
@@ -89,8 +96,14 @@ ks_status ks_module_get(const char *path, const char *init_args, struct ks_modul
 void ks_module_put(struct ks_module *module);
 /* Purpose: load the module and initialise it for this process, if that is still to be done. */
 ks_status ks_module_ready(struct ks_module *module, struct ks_error *err);
-/* Purpose: enter before C_ calls and leave after them. Short: no lock of ours is taken. Entering
- * fails with KS_SHUTDOWN when the module is being finalised. */
+/* Purpose: a module that has lost its device: finalise it and initialise it again, unless another
+ * thread did so since `seen` (an init_count), and at most once in `interval_ns`. Waits a bounded
+ * time for the calls in flight; fails with KS_DEVICE when it may not or cannot. */
+ks_status ks_module_reinit(struct ks_module *module, unsigned seen, uint64_t interval_ns,
+                           struct ks_error *err);
+/* Purpose: enter before C_ calls and leave after them. No lock is taken unless the module is
+ * being initialised again, which is waited for. Fails with KS_SHUTDOWN at the end of the
+ * process. Never nested. */
 ks_status ks_gate_enter(struct ks_gate *gate, struct ks_module *module, struct ks_error *err);
 void ks_gate_leave(struct ks_gate *gate);
 /* Purpose: counts forks: handles of another generation must not be used. */
@@ -102,10 +115,12 @@ void ks_registry_unlock(void);
 /* --- ks_uri.c --------------------------------------------------------------------------------- */
 
 struct ks_uri {
+    atomic_uint refs;
     P11KitUri *p11;
     char *text; /* as given */
 };
 
+struct ks_uri *ks_uri_ref(const struct ks_uri *uri);
 /* Purpose: object attributes (CKA_LABEL, CKA_ID) for a search template; NULL when absent. */
 const CK_ATTRIBUTE *ks_uri_attribute(const struct ks_uri *uri, CK_ATTRIBUTE_TYPE type);
 bool ks_uri_matches_token(const struct ks_uri *uri, const CK_TOKEN_INFO *info);
@@ -147,9 +162,10 @@ struct ks_token {
     unsigned refs; /* registry lock */
     struct ks_module *module;
     char *name;
-    struct ks_uri *uri; /* NULL: the only token */
-    struct ks_pin *pin; /* NULL: none configured */
-    unsigned sessions;  /* configured limit, 0: default */
+    struct ks_uri *uri;  /* NULL: the only token */
+    struct ks_pin *pin;  /* NULL: none configured */
+    unsigned sessions;   /* configured limit, 0: default */
+    uint64_t timeout_ns; /* an operation ends within it; 0: whenever the module returns */
 
     pthread_mutex_t up_lock;
     /* written under up_lock and lock, read under either */
@@ -160,12 +176,21 @@ struct ks_token {
 
     pthread_mutex_t lock;
     pthread_cond_t freed;
-    uint64_t epoch; /* 0: down. Key handles of another epoch are dead. */
-    uint64_t age;   /* sessions of another age are dead */
+    uint64_t epoch;      /* 0: down. Key handles of another epoch are dead. */
+    unsigned init_count; /* the module's, when this epoch began */
+    uint64_t age;        /* sessions of another age are dead */
     unsigned generation;
     atomic_uint random_chunk; /* what the token took; 0: not tried yet */
     CK_SESSION_HANDLE *idle;  /* stack, room for KS_SESSIONS_MAX or the limit */
     unsigned idle_count, open_count, limit;
+    /* calls that did not come back in time and are still out; while there are any the token is
+     * hung, unless a probe got through since */
+    atomic_uint stuck;
+    _Atomic uint64_t answered_ns; /* when a call last came back, or a probe did */
+    _Atomic uint64_t hung_ns;     /* when the last one was left behind */
+    _Atomic uint64_t probe_ns;    /* no probe before this */
+    atomic_uint probe_failures;
+    atomic_bool probing;
     _Atomic(char *) label; /* escaped, for errors; set at the first connect, then constant */
 };
 
@@ -180,6 +205,10 @@ ks_status ks_token_relogin(struct ks_token *token, const struct ks_how *how,
 /* Purpose: C_Login(CKU_CONTEXT_SPECIFIC) for an operation that was just initialised. The PIN is
  * in memory since the token's login. The caller is inside the gate. */
 CK_RV ks_token_context_login(struct ks_token *token, CK_SESSION_HANDLE session);
+/* A lost module is initialised anew at most this often. */
+#define KS_RECOVER_INTERVAL_NS 1000000000U
+/* Purpose: whether the present epoch is good; the caller holds token->lock. */
+bool ks_token_up_locked(const struct ks_token *token);
 uint64_t ks_epoch_new(void);
 struct ks_token *ks_token_ref(struct ks_token *token);
 /* Purpose: KS_TOKEN_NOT_FOUND when `uri` (may be NULL) names another token than this one. */
@@ -220,10 +249,10 @@ struct ks_mech_storage {
     } param;
 };
 
-/* Purpose: fill `out` for `mech`; KS_MECHANISM when there is no such mechanism. Borrows
- * mech->label. */
-ks_status ks_mech_build(const struct ks_mech *mech, struct ks_mech_storage *out,
-                        struct ks_error *err);
+/* Purpose: fill `out` for `mech` (its label is not looked at, but `label`, which is borrowed);
+ * KS_MECHANISM when there is no such mechanism. */
+ks_status ks_mech_build(const struct ks_mech *mech, const uint8_t *label, size_t label_len,
+                        struct ks_mech_storage *out, struct ks_error *err);
 /* Purpose: the number; 0 when PKCS#11 has none for this digest. */
 CK_MECHANISM_TYPE ks_mech_type(enum ks_mech_kind kind, enum ks_digest digest);
 /* Purpose: a number that is the same for the same parameters: for ks_key_refused(). */
@@ -241,14 +270,23 @@ struct ks_op {
     struct ks_token *token;
     struct ks_key *key; /* NULL: the step needs no key handle */
     ks_step step;
-    void *arg;
     const struct ks_how *how; /* the deadline covers all tries */
     struct ks_error *err;
-    void (*done)(struct ks_op *op, ks_status status); /* completion; may be NULL */
-    /* Checks what the step returned with the key's public half; called outside the gate, and
-     * only while the token has not proved the key in this epoch. NULL: nothing to check. */
+    /* Parameters and results of the step, plain bytes that may be moved; what they point to is
+     * owned by them and released by `release` (NULL: nothing). */
+    void *arg;
+    size_t arg_size;
+    void (*release)(void *arg);
+    const uint8_t *in, *aux; /* data, and OAEP's label */
+    size_t in_len, aux_len;
+    uint8_t *out; /* wiped on failure */
+    size_t room, out_len;
+    /* Checks what the step returned with the key's public half; called on the caller's thread,
+     * outside the gate, and only while the token has not proved the key in this epoch. NULL:
+     * nothing to check. */
     bool (*verify)(struct ks_op *op);
-    bool once;       /* not safe to run again: generation, deletion */
+    void (*done)(struct ks_op *op, ks_status status); /* completion; may be NULL */
+    bool once;       /* not safe to run again: generation, deletion. Runs inline. */
     bool read_write; /* needs a read-write session */
     /* set by the step */
     const char *function;
@@ -261,8 +299,24 @@ struct ks_op {
 /* Purpose: run the operation: session, key handle, step; classify a failure and act on it. The
  * one place where that is decided. */
 ks_status ks_op_run(struct ks_op *op);
+/* Purpose: the loop of tries of ks_op_run, on one token and on this thread. */
+ks_status ks_op_try(struct ks_op *op);
 /* Purpose: note the function and its code, for classification. Returns success for CKR_OK. */
 ks_status ks_op_rv(struct ks_op *op, const char *function, CK_RV rv);
+
+/* --- ks_worker.c ----------------------------------------------------------------------------- */
+
+/* Purpose: run ks_op_try(op) on a worker thread, and wait for it until `deadline_ns`. What the
+ * worker uses is its own copy: when it is not back in time it is left behind, the token is marked
+ * as hung, and the call ends with KS_TIMEOUT. */
+ks_status ks_worker_run(struct ks_op *op, uint64_t deadline_ns);
+/* Purpose: whether calls have not come back from the token, and none has since. */
+bool ks_token_hung(struct ks_token *token);
+/* Purpose: try in the background whether a token answers again; at most one such try at a time
+ * and token, with growing pauses. Returns at once. */
+void ks_worker_probe(struct ks_token *token);
+/* Purpose: forget all threads, in a forked child. */
+void ks_workers_forked(void);
 
 /* --- ks_object.c
  * -------------------------------------------------------------------------------------- */

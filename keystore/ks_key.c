@@ -236,10 +236,18 @@ ks_status ks_key_locate(struct ks_op *op, CK_FUNCTION_LIST *fn, const struct ks_
 }
 
 struct find {
-    const struct ks_uri *uri;
+    struct ks_uri *uri;
     struct ks_object *object;
     CK_OBJECT_HANDLE handle;
 };
+
+static void find_release(void *arg)
+{
+    struct find *f = arg;
+
+    ks_uri_free(f->uri);
+    ks_object_free(f->object);
+}
 
 static ks_status find_step(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION_HANDLE session,
                            CK_OBJECT_HANDLE key)
@@ -254,14 +262,22 @@ static ks_status find_step(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION_HA
                         ks_escape(wanted, sizeof(wanted), f->uri->text, SIZE_MAX), &f->handle);
     if (!ks_ok(st))
         return st;
+    ks_object_free(f->object); /* of an earlier try */
+    f->object = NULL;
     return ks_object_read(op, fn, session, f->handle, KS_CLASS_PRIVATE, true, &f->object);
 }
 
 ks_status ks_key_find(struct ks_token *token, const struct ks_how *how, const struct ks_uri *uri,
                       struct ks_key **out, struct ks_error *err)
 {
-    struct find f = {.uri = uri};
-    struct ks_op op = {.token = token, .step = find_step, .arg = &f, .how = how, .err = err};
+    struct find f = {.object = NULL};
+    struct ks_op op = {.token = token,
+                       .step = find_step,
+                       .how = how,
+                       .err = err,
+                       .arg = &f,
+                       .arg_size = sizeof(f),
+                       .release = find_release};
     enum ks_class klass = ks_uri_class(uri);
     ks_status st;
 
@@ -272,11 +288,12 @@ ks_status ks_key_find(struct ks_token *token, const struct ks_how *how, const st
     st = ks_token_matches(token, how, uri, err);
     if (!ks_ok(st))
         return st;
+    f.uri = ks_uri_ref(uri);
     st = ks_op_run(&op);
-    if (!ks_ok(st))
-        return st;
-    st = ks_key_make(token, f.object, f.handle, op.epoch, out, err);
-    if (!ks_ok(st))
-        ks_object_free(f.object);
+    if (ks_ok(st))
+        st = ks_key_make(token, f.object, f.handle, op.epoch, out, err);
+    if (ks_ok(st))
+        f.object = NULL; /* the key's now */
+    find_release(&f);
     return st;
 }

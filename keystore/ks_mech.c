@@ -101,8 +101,8 @@ const char *ks_mech_name(enum ks_mech_kind kind)
     return kinds[kind].name;
 }
 
-ks_status ks_mech_build(const struct ks_mech *mech, struct ks_mech_storage *out,
-                        struct ks_error *err)
+ks_status ks_mech_build(const struct ks_mech *mech, const uint8_t *label, size_t label_len,
+                        struct ks_mech_storage *out, struct ks_error *err)
 {
     bool pss = mech->kind == KS_MECH_RSA_PSS || mech->kind == KS_MECH_RSA_PSS_HASH;
 
@@ -127,8 +127,8 @@ ks_status ks_mech_build(const struct ks_mech *mech, struct ks_mech_storage *out,
         out->param.oaep.mgf = digests[mech->mgf1].mgf1;
         /* Some modules refuse "no source" and others an empty one with a pointer. */
         out->param.oaep.source = CKZ_DATA_SPECIFIED;
-        out->param.oaep.pSourceData = mech->label_len > 0 ? (void *)mech->label : NULL;
-        out->param.oaep.ulSourceDataLen = mech->label_len;
+        out->param.oaep.pSourceData = label_len > 0 ? (void *)label : NULL;
+        out->param.oaep.ulSourceDataLen = label_len;
         out->mechanism.pParameter = &out->param.oaep;
         out->mechanism.ulParameterLen = sizeof(out->param.oaep);
     }

@@ -12,8 +12,8 @@
 
 #include "ks_internal.h"
 
-/* How long the end of the process waits for calls in flight before it leaves them alone. */
-#define SHUTDOWN_WAIT_MS 1000
+/* How long finalising waits for calls in flight before it leaves the module alone. */
+#define DRAIN_WAIT_MS 1000
 
 static pthread_mutex_t registry_mutex = PTHREAD_MUTEX_INITIALIZER;
 static struct ks_module *modules; /* registry lock */
@@ -67,6 +67,7 @@ static void atfork_child(void)
     for (struct ks_module *m = modules; m != NULL; m = m->next) {
         pthread_mutex_init(&m->init_lock, NULL);
         atomic_store(&m->in_flight, inside > 0 ? 1U : 0U);
+        atomic_store(&m->gate, KS_GATE_OPEN);
     }
     ks_tokens_forked();
 }
@@ -171,122 +172,6 @@ static bool initialised_here(struct ks_module *m)
     return atomic_load_explicit(&m->initialized, memory_order_acquire) == ks_generation() + 1;
 }
 
-/* Finalise after the calls in flight are through; after a bounded time leave the module alone:
- * a thread that is still inside it must not find it gone. */
-static void module_finalize(struct ks_module *m)
-{
-    const struct timespec pause = {.tv_nsec = 1000000};
-
-    atomic_store(&m->closing, true);
-    if (initialised_here(m)) {
-        for (int i = 0; i < SHUTDOWN_WAIT_MS && atomic_load(&m->in_flight) > 0; i++)
-            nanosleep(&pause, NULL);
-        if (atomic_load(&m->in_flight) == 0) {
-            const struct ks_hooks *h = atomic_load(&hooks);
-            void *cookie = h != NULL ? h->enter() : NULL;
-
-            inside++;
-            (void)m->fn->C_Finalize(NULL);
-            inside--;
-            if (h != NULL)
-                h->leave(cookie);
-            atomic_store(&m->initialized, 0);
-        }
-    }
-}
-
-void ks_shutdown(void)
-{
-    if (atomic_exchange(&shut_down, true))
-        return;
-    /* Without the registry lock: another thread may hold it for ever at this point. Entries are
-     * never removed. */
-    for (struct ks_module *m = modules; m != NULL; m = m->next)
-        module_finalize(m);
-}
-
-void ks_module_put(struct ks_module *m)
-{
-    bool last;
-
-    if (m == NULL)
-        return;
-    ks_registry_lock();
-    last = --m->refs == 0;
-    ks_registry_unlock();
-    /* An unload in a running process. The entry stays for the next one who loads it. */
-    if (last && !atomic_load(&shut_down)) {
-        pthread_mutex_lock(&m->init_lock);
-        ks_registry_lock();
-        last = m->refs == 0;
-        ks_registry_unlock();
-        if (last) {
-            module_finalize(m);
-            atomic_store(&m->closing, false);
-        }
-        pthread_mutex_unlock(&m->init_lock);
-    }
-}
-
-static ks_status module_load(struct ks_module *m, struct ks_error *err)
-{
-    const char *why;
-
-    if (m->fn != NULL)
-        return KS_SUCCESS;
-    m->fn = p11_kit_module_load(m->path, 0);
-    if (m->fn != NULL)
-        return KS_SUCCESS;
-    why = p11_kit_message();
-    return ks_fail(err, KS_MODULE,
-                   "cannot load the PKCS#11 module %s: %s; check pkcs11-module in the provider's "
-                   "section (a path, or a file name in p11-kit's module folder)",
-                   m->path, why != NULL ? why : strerror(errno));
-}
-
-static ks_status module_initialize(struct ks_module *m, struct ks_error *err)
-{
-    CK_C_INITIALIZE_ARGS args = {.flags = CKF_OS_LOCKING_OK};
-    struct ks_gate gate;
-    ks_status st;
-    CK_RV rv;
-
-    st = ks_gate_enter(&gate, m, err);
-    if (!ks_ok(st))
-        return st;
-    args.pReserved = m->init_args;
-    rv = m->fn->C_Initialize(&args);
-    ks_gate_leave(&gate);
-    if (rv == CKR_OK) {
-        static atomic_bool registered;
-
-        /* Right after C_Initialize, so that it runs before the module's own destructors. */
-        if (!atomic_exchange(&registered, true))
-            atexit(ks_shutdown);
-    }
-    if (rv == CKR_OK || rv == CKR_CRYPTOKI_ALREADY_INITIALIZED) {
-        atomic_store_explicit(&m->initialized, ks_generation() + 1, memory_order_release);
-        return KS_SUCCESS;
-    }
-    st = ks_fail_rv(err, NULL, "C_Initialize", rv,
-                    "check pkcs11-module and pkcs11-init-args, and the module's own configuration");
-    return (ks_status){st.code == KS_DEVICE ? KS_DEVICE : KS_MODULE};
-}
-
-ks_status ks_module_ready(struct ks_module *m, struct ks_error *err)
-{
-    ks_status st;
-
-    if (initialised_here(m))
-        return KS_SUCCESS;
-    pthread_mutex_lock(&m->init_lock);
-    st = module_load(m, err);
-    if (ks_ok(st) && !initialised_here(m))
-        st = module_initialize(m, err);
-    pthread_mutex_unlock(&m->init_lock);
-    return st;
-}
-
 /* SIGPIPE: block it, and take away the one that our call caused; one that was pending before is
  * the application's. */
 static void sigpipe_block(struct ks_gate *gate)
@@ -317,24 +202,19 @@ static void sigpipe_restore(struct ks_gate *gate)
     pthread_sigmask(SIG_SETMASK, &gate->old_mask, NULL);
 }
 
-ks_status ks_gate_enter(struct ks_gate *gate, struct ks_module *m, struct ks_error *err)
+/* Enter without asking the gate: for those who have closed it themselves. */
+static void module_enter(struct ks_gate *gate, struct ks_module *m)
 {
     const struct ks_hooks *h = atomic_load_explicit(&hooks, memory_order_relaxed);
 
-    atomic_fetch_add(&m->in_flight, 1);
-    if (atomic_load(&m->closing) || atomic_load(&shut_down)) {
-        atomic_fetch_sub(&m->in_flight, 1);
-        return ks_fail(err, KS_SHUTDOWN, "%s", ks_code_text(KS_SHUTDOWN));
-    }
     gate->module = m;
     gate->cookie = h != NULL ? h->enter() : NULL;
     inside++;
     if (m->sends_sigpipe)
         sigpipe_block(gate);
-    return KS_SUCCESS;
 }
 
-void ks_gate_leave(struct ks_gate *gate)
+static void module_leave(struct ks_gate *gate)
 {
     const struct ks_hooks *h = atomic_load_explicit(&hooks, memory_order_relaxed);
 
@@ -343,5 +223,173 @@ void ks_gate_leave(struct ks_gate *gate)
     inside--;
     if (h != NULL)
         h->leave(gate->cookie);
+}
+
+/* Finalise after the calls in flight are through; after a bounded time leave the module alone:
+ * a thread that is still inside it must not find it gone. Nobody can enter meanwhile. */
+static bool module_finalize(struct ks_module *m)
+{
+    const struct timespec pause = {.tv_nsec = 1000000};
+    struct ks_gate gate;
+
+    if (!initialised_here(m))
+        return true;
+    for (int i = 0; i < DRAIN_WAIT_MS && atomic_load(&m->in_flight) > 0; i++)
+        nanosleep(&pause, NULL);
+    if (atomic_load(&m->in_flight) > 0)
+        return false;
+    module_enter(&gate, m);
+    (void)m->fn->C_Finalize(NULL);
+    module_leave(&gate);
+    atomic_store(&m->initialized, 0);
+    return true;
+}
+
+void ks_shutdown(void)
+{
+    if (atomic_exchange(&shut_down, true))
+        return;
+    /* Without the registry lock: another thread may hold it for ever at this point. Entries are
+     * never removed. */
+    for (struct ks_module *m = modules; m != NULL; m = m->next)
+        (void)module_finalize(m);
+}
+
+void ks_module_put(struct ks_module *m)
+{
+    bool last;
+
+    if (m == NULL)
+        return;
+    ks_registry_lock();
+    last = --m->refs == 0;
+    ks_registry_unlock();
+    /* An unload in a running process. The entry stays for the next one who loads it. */
+    if (last && !atomic_load(&shut_down)) {
+        pthread_mutex_lock(&m->init_lock);
+        ks_registry_lock();
+        last = m->refs == 0;
+        ks_registry_unlock();
+        if (last) {
+            atomic_store(&m->gate, KS_GATE_PAUSED);
+            (void)module_finalize(m);
+            atomic_store(&m->gate, KS_GATE_OPEN);
+        }
+        pthread_mutex_unlock(&m->init_lock);
+    }
+}
+
+static ks_status module_load(struct ks_module *m, struct ks_error *err)
+{
+    const char *why;
+
+    if (m->fn != NULL)
+        return KS_SUCCESS;
+    m->fn = p11_kit_module_load(m->path, 0);
+    if (m->fn != NULL)
+        return KS_SUCCESS;
+    why = p11_kit_message();
+    return ks_fail(err, KS_MODULE,
+                   "cannot load the PKCS#11 module %s: %s; check pkcs11-module in the provider's "
+                   "section (a path, or a file name in p11-kit's module folder)",
+                   m->path, why != NULL ? why : strerror(errno));
+}
+
+static ks_status module_initialize(struct ks_module *m, struct ks_error *err)
+{
+    CK_C_INITIALIZE_ARGS args = {.flags = CKF_OS_LOCKING_OK};
+    struct ks_gate gate;
+    ks_status st;
+    CK_RV rv;
+
+    if (atomic_load(&shut_down))
+        return ks_fail(err, KS_SHUTDOWN, "%s", ks_code_text(KS_SHUTDOWN));
+    args.pReserved = m->init_args;
+    module_enter(&gate, m);
+    rv = m->fn->C_Initialize(&args);
+    module_leave(&gate);
+    if (rv == CKR_OK) {
+        static atomic_bool registered;
+
+        /* Right after C_Initialize, so that it runs before the module's own destructors. */
+        if (!atomic_exchange(&registered, true))
+            atexit(ks_shutdown);
+    }
+    if (rv == CKR_OK || rv == CKR_CRYPTOKI_ALREADY_INITIALIZED) {
+        atomic_fetch_add(&m->init_count, 1);
+        atomic_store_explicit(&m->initialized, ks_generation() + 1, memory_order_release);
+        return KS_SUCCESS;
+    }
+    st = ks_fail_rv(err, NULL, "C_Initialize", rv,
+                    "check pkcs11-module and pkcs11-init-args, and the module's own configuration");
+    return (ks_status){st.code == KS_DEVICE ? KS_DEVICE : KS_MODULE};
+}
+
+ks_status ks_module_ready(struct ks_module *m, struct ks_error *err)
+{
+    ks_status st;
+
+    if (initialised_here(m))
+        return KS_SUCCESS;
+    pthread_mutex_lock(&m->init_lock);
+    st = module_load(m, err);
+    if (ks_ok(st) && !initialised_here(m))
+        st = module_initialize(m, err);
+    pthread_mutex_unlock(&m->init_lock);
+    return st;
+}
+
+ks_status ks_module_reinit(struct ks_module *m, unsigned seen, uint64_t interval_ns,
+                           struct ks_error *err)
+{
+    ks_status st = KS_SUCCESS;
+    uint64_t now;
+
+    pthread_mutex_lock(&m->init_lock);
+    now = ks_now_ns();
+    if (atomic_load(&m->init_count) != seen)
+        goto out; /* another thread did it */
+    if (m->reinit_ns != 0 && now - m->reinit_ns < interval_ns) {
+        st = ks_fail(err, KS_DEVICE,
+                     "the token is lost, and the module %s was initialised anew only %lu ms ago",
+                     m->path, (unsigned long)((now - m->reinit_ns) / 1000000U));
+        goto out;
+    }
+    m->reinit_ns = now;
+    atomic_store(&m->gate, KS_GATE_PAUSED);
+    if (module_finalize(m))
+        st = module_initialize(m, err);
+    else
+        st = ks_fail(err, KS_DEVICE,
+                     "the token is lost, and the module %s cannot be initialised anew while calls "
+                     "do not return from it",
+                     m->path);
+    atomic_store(&m->gate, KS_GATE_OPEN);
+out:
+    pthread_mutex_unlock(&m->init_lock);
+    return st;
+}
+
+ks_status ks_gate_enter(struct ks_gate *gate, struct ks_module *m, struct ks_error *err)
+{
+    for (;;) {
+        atomic_fetch_add(&m->in_flight, 1);
+        if (atomic_load(&shut_down)) {
+            atomic_fetch_sub(&m->in_flight, 1);
+            return ks_fail(err, KS_SHUTDOWN, "%s", ks_code_text(KS_SHUTDOWN));
+        }
+        if (atomic_load(&m->gate) == KS_GATE_OPEN)
+            break;
+        atomic_fetch_sub(&m->in_flight, 1);
+        pthread_mutex_lock(&m->init_lock);
+        pthread_mutex_unlock(&m->init_lock);
+    }
+    module_enter(gate, m);
+    return KS_SUCCESS;
+}
+
+void ks_gate_leave(struct ks_gate *gate)
+{
+    module_leave(gate);
     atomic_fetch_sub(&gate->module->in_flight, 1);
 }

@@ -150,8 +150,10 @@ static void get_bytes(CK_ATTRIBUTE *a, struct ks_bytes *out)
     if (attribute_absent(a) || a->ulValueLen == 0)
         return;
     free(out->data);
-    out->data = a->pValue;
     out->len = a->ulValueLen;
+    out->data = realloc(a->pValue, out->len); /* the room was generous */
+    if (out->data == NULL)
+        out->data = a->pValue;
     a->pValue = NULL;
     a->ulValueLen = CK_UNAVAILABLE_INFORMATION;
 }
@@ -376,7 +378,7 @@ ks_status ks_object_read(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION_HAND
 
 /* Snapshots are gathered inside the gate and shown outside of it. */
 struct gather {
-    const struct ks_uri *uri;
+    struct ks_uri *uri;
     struct ks_object **list;
     size_t count, room;
 };
@@ -387,6 +389,14 @@ static void gather_clear(struct gather *g)
         ks_object_free(g->list[i]);
     free(g->list);
     *g = (struct gather){.uri = g->uri};
+}
+
+static void gather_release(void *arg)
+{
+    struct gather *g = arg;
+
+    gather_clear(g);
+    ks_uri_free(g->uri);
 }
 
 static ks_status gather_add(struct gather *g, struct ks_object *o, struct ks_error *err)
@@ -485,16 +495,23 @@ ks_status ks_token_objects(struct ks_token *token, const struct ks_how *how,
                            bool (*visit)(void *arg, const struct ks_object *object), void *arg,
                            struct ks_error *err)
 {
-    struct gather g = {.uri = uri};
-    struct ks_op op = {.token = token, .step = gather_step, .arg = &g, .how = how, .err = err};
+    struct gather g = {.count = 0};
+    struct ks_op op = {.token = token,
+                       .step = gather_step,
+                       .how = how,
+                       .err = err,
+                       .arg = &g,
+                       .arg_size = sizeof(g),
+                       .release = gather_release};
     ks_status st = ks_token_matches(token, how, uri, err);
 
     if (!ks_ok(st))
         return st;
+    g.uri = ks_uri_ref(uri);
     st = ks_op_run(&op);
     for (size_t i = 0; ks_ok(st) && i < g.count; i++)
         if (!visit(arg, g.list[i]))
             break;
-    gather_clear(&g);
+    gather_release(&g);
     return st;
 }

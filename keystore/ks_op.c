@@ -121,7 +121,7 @@ static ks_status attempt(struct ks_op *op, enum ks_rv_class *class)
     return st;
 }
 
-ks_status ks_op_run(struct ks_op *op)
+ks_status ks_op_try(struct ks_op *op)
 {
     unsigned used[KS_RV_CLASSES] = {0};
     enum ks_rv_class class;
@@ -129,16 +129,36 @@ ks_status ks_op_run(struct ks_op *op)
 
     for (;;) {
         st = attempt(op, &class);
-        if (ks_ok(st)) {
-            st = prove(op);
-            break;
-        }
-        if (op->once || used[class] >= budgets[class])
+        if (ks_ok(st) || op->once || used[class] >= budgets[class])
             break;
         if (class == KS_RETRY && !back_off(op, used[class]))
             break;
         used[class]++;
     }
+    return st;
+}
+
+/* On one token: inline, or within a time on a worker. */
+static ks_status run_on_token(struct ks_op *op)
+{
+    uint64_t deadline = op->how != NULL ? op->how->deadline_ns : 0;
+
+    if (op->token->timeout_ns != 0 && !op->once) {
+        uint64_t own = ks_now_ns() + op->token->timeout_ns;
+
+        return ks_worker_run(op, deadline == 0 || own < deadline ? own : deadline);
+    }
+    return ks_op_try(op);
+}
+
+ks_status ks_op_run(struct ks_op *op)
+{
+    ks_status st = run_on_token(op);
+
+    if (ks_ok(st))
+        st = prove(op);
+    if (!ks_ok(st) && op->out != NULL)
+        explicit_bzero(op->out, op->room);
     if (op->done != NULL)
         op->done(op, st);
     return st;

@@ -2,32 +2,24 @@
  *
  * ks_random.c - random bytes from the token.
  */
-#include <string.h>
-
 #include "ks_internal.h"
 
 /* Tokens limit what they give at once, and do not say how much that is. */
 #define CHUNK_FIRST 1024U
 #define CHUNK_LEAST 16U
 
-struct random_request {
-    uint8_t *out;
-    size_t len;
-};
-
 static ks_status random_step(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION_HANDLE session,
                              CK_OBJECT_HANDLE key)
 {
-    struct random_request *r = op->arg;
     unsigned chunk = atomic_load(&op->token->random_chunk);
     ks_status st = KS_SUCCESS;
 
     (void)key;
     if (chunk == 0)
         chunk = CHUNK_FIRST;
-    for (size_t done = 0; done < r->len;) {
-        size_t n = r->len - done < chunk ? r->len - done : chunk;
-        CK_RV rv = fn->C_GenerateRandom(session, r->out + done, n);
+    for (size_t done = 0; done < op->room;) {
+        size_t n = op->room - done < chunk ? op->room - done : chunk;
+        CK_RV rv = fn->C_GenerateRandom(session, op->out + done, n);
 
         if ((rv == CKR_ARGUMENTS_BAD || rv == CKR_DATA_LEN_RANGE) && n > CHUNK_LEAST) {
             chunk = (unsigned)n / 2;
@@ -45,11 +37,8 @@ static ks_status random_step(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION_
 ks_status ks_random(struct ks_token *token, const struct ks_how *how, uint8_t *out, size_t len,
                     struct ks_error *err)
 {
-    struct random_request r = {out, len};
-    struct ks_op op = {.token = token, .step = random_step, .arg = &r, .how = how, .err = err};
-    ks_status st = ks_op_run(&op);
+    struct ks_op op = {
+        .token = token, .step = random_step, .how = how, .err = err, .out = out, .room = len};
 
-    if (!ks_ok(st))
-        explicit_bzero(out, len);
-    return st;
+    return ks_op_run(&op);
 }

@@ -9,11 +9,6 @@
 
 #include "ks_internal.h"
 
-static bool up_locked(const struct ks_token *token)
-{
-    return token->epoch != 0 && token->generation == ks_generation();
-}
-
 static void close_session(struct ks_token *token, CK_SESSION_HANDLE handle)
 {
     struct ks_gate gate;
@@ -31,8 +26,10 @@ void ks_session_close_idle(struct ks_token *token)
 
     for (;;) {
         pthread_mutex_lock(&token->lock);
-        /* In a forked child the sessions are the parent's. */
-        if (token->generation != ks_generation())
+        /* In a forked child the sessions are the parent's; before an initialisation they are
+         * gone, and their numbers given to others. */
+        if (token->generation != ks_generation() ||
+            token->init_count != atomic_load(&token->module->init_count))
             token->idle_count = 0;
         more = token->idle_count > 0;
         if (more) {
@@ -77,7 +74,7 @@ static enum place reserve(struct ks_token *token, const struct ks_how *how,
 
     pthread_mutex_lock(&token->lock);
     for (;;) {
-        if (!up_locked(token)) {
+        if (!ks_token_up_locked(token)) {
             place = PLACE_DOWN;
             break;
         }

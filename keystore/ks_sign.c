@@ -6,28 +6,19 @@
 
 #include "ks_internal.h"
 
-struct crypt {
-    const struct ks_mech *mech;
-    struct ks_mech_storage storage;
-    const uint8_t *in;
-    size_t in_len;
-    uint8_t *out;
-    size_t room, out_len;
-};
-
 /* CKM_RSA_X_509 gives a number: some tokens leave its leading zeros out. In constant time as far
  * as the bytes are concerned: the length that the token gave is its own leak. */
-static ks_status restore_zeros(struct ks_op *op, struct crypt *c)
+static ks_status restore_zeros(struct ks_op *op, const struct ks_mech *mech)
 {
     size_t size = op->key->object->modulus.len;
 
-    if (c->mech->kind != KS_MECH_RSA_RAW || c->out_len >= size)
+    if (mech->kind != KS_MECH_RSA_RAW || op->out_len >= size)
         return KS_SUCCESS;
-    if (c->room < size)
+    if (op->room < size)
         return ks_fail(op->err, KS_INTERNAL, "raw RSA: the buffer is smaller than the modulus");
-    memmove(c->out + (size - c->out_len), c->out, c->out_len);
-    memset(c->out, 0, size - c->out_len);
-    c->out_len = size;
+    memmove(op->out + (size - op->out_len), op->out, op->out_len);
+    memset(op->out, 0, size - op->out_len);
+    op->out_len = size;
     return KS_SUCCESS;
 }
 
@@ -74,51 +65,54 @@ static CK_RV eddsa_init(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION_HANDL
 static ks_status sign_step(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION_HANDLE session,
                            CK_OBJECT_HANDLE key)
 {
-    struct crypt *c = op->arg;
-    CK_ULONG len = c->room;
-    ks_status st;
+    const struct ks_mech *mech = op->arg;
+    struct ks_mech_storage storage;
+    CK_ULONG len = op->room;
+    ks_status st = ks_mech_build(mech, NULL, 0, &storage, op->err);
 
+    if (!ks_ok(st))
+        return st;
     st = ks_op_rv(op, "C_SignInit",
-                  c->mech->kind == KS_MECH_EDDSA
-                      ? eddsa_init(op, fn, session, key, &c->storage.mechanism)
-                      : fn->C_SignInit(session, &c->storage.mechanism, key));
+                  mech->kind == KS_MECH_EDDSA ? eddsa_init(op, fn, session, key, &storage.mechanism)
+                                              : fn->C_SignInit(session, &storage.mechanism, key));
     if (ks_ok(st))
         st = context_login(op, session);
+    if (ks_ok(st))
+        st = ks_op_rv(op, "C_Sign",
+                      fn->C_Sign(session, (uint8_t *)op->in, op->in_len, op->out, &len));
     if (!ks_ok(st))
         return st;
-    st = ks_op_rv(op, "C_Sign", fn->C_Sign(session, (uint8_t *)c->in, c->in_len, c->out, &len));
-    if (!ks_ok(st))
-        return st;
-    c->out_len = len;
-    return restore_zeros(op, c);
+    op->out_len = len;
+    return restore_zeros(op, mech);
 }
 
 static ks_status decrypt_step(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION_HANDLE session,
                               CK_OBJECT_HANDLE key)
 {
-    struct crypt *c = op->arg;
-    CK_ULONG len = c->room;
-    ks_status st;
+    const struct ks_mech *mech = op->arg;
+    struct ks_mech_storage storage;
+    CK_ULONG len = op->room;
+    ks_status st = ks_mech_build(mech, op->aux, op->aux_len, &storage, op->err);
 
-    st = ks_op_rv(op, "C_DecryptInit", fn->C_DecryptInit(session, &c->storage.mechanism, key));
+    if (!ks_ok(st))
+        return st;
+    st = ks_op_rv(op, "C_DecryptInit", fn->C_DecryptInit(session, &storage.mechanism, key));
     if (ks_ok(st))
         st = context_login(op, session);
+    if (ks_ok(st))
+        st = ks_op_rv(op, "C_Decrypt",
+                      fn->C_Decrypt(session, (uint8_t *)op->in, op->in_len, op->out, &len));
     if (!ks_ok(st))
         return st;
-    st = ks_op_rv(op, "C_Decrypt",
-                  fn->C_Decrypt(session, (uint8_t *)c->in, c->in_len, c->out, &len));
-    if (!ks_ok(st))
-        return st;
-    c->out_len = len;
-    return restore_zeros(op, c);
+    op->out_len = len;
+    return restore_zeros(op, mech);
 }
 
 static bool verify_with_expected(struct ks_op *op)
 {
     const struct ks_expect *e = &op->key->expect;
-    const struct crypt *c = op->arg;
 
-    return e->verify(e->arg, c->in, c->in_len, c->out, c->out_len);
+    return e->verify(e->arg, op->in, op->in_len, op->out, op->out_len);
 }
 
 ks_status ks_key_check_use(const struct ks_key *key, bool allowed, const char *attribute,
@@ -143,16 +137,20 @@ ks_status ks_sign(struct ks_key *key, const struct ks_how *how, const struct ks_
                   const uint8_t *in, size_t in_len, uint8_t *out, size_t *out_len,
                   struct ks_error *err)
 {
-    struct crypt c = {.mech = mech, .in = in, .in_len = in_len, .out = out, .room = *out_len};
+    bool provable = mech->kind == KS_MECH_ECDSA || mech->kind == KS_MECH_EDDSA;
+    struct ks_mech copy = *mech;
     struct ks_op op = {.token = key->token,
                        .key = key,
                        .step = sign_step,
-                       .arg = &c,
                        .how = how,
                        .err = err,
-                       .verify = mech->kind == KS_MECH_ECDSA || mech->kind == KS_MECH_EDDSA
-                                     ? verify_with_expected
-                                     : NULL};
+                       .arg = &copy,
+                       .arg_size = sizeof(copy),
+                       .in = in,
+                       .in_len = in_len,
+                       .out = out,
+                       .room = *out_len,
+                       .verify = provable ? verify_with_expected : NULL};
     ks_status st = ks_key_check_use(key, key->object->can_sign, "CKA_SIGN", err);
 
     if (ks_ok(st) && takes_message(mech->kind) && in_len > KS_MESSAGE_MAX)
@@ -161,14 +159,9 @@ ks_status ks_sign(struct ks_key *key, const struct ks_how *how, const struct ks_
                            "the %u that every module is known to take whole",
                            in_len, KS_MESSAGE_MAX);
     if (ks_ok(st))
-        st = ks_mech_build(mech, &c.storage, err);
-    if (!ks_ok(st))
-        return st;
-    st = ks_op_run(&op);
+        st = ks_op_run(&op);
     if (ks_ok(st))
-        *out_len = c.out_len;
-    else
-        explicit_bzero(out, c.room);
+        *out_len = op.out_len;
     return st;
 }
 
@@ -176,23 +169,28 @@ ks_status ks_decrypt(struct ks_key *key, const struct ks_how *how, const struct 
                      const uint8_t *in, size_t in_len, uint8_t *out, size_t *out_len,
                      struct ks_error *err)
 {
-    struct crypt c = {.mech = mech, .in = in, .in_len = in_len, .out = out, .room = *out_len};
-    struct ks_op op = {
-        .token = key->token, .key = key, .step = decrypt_step, .arg = &c, .how = how, .err = err};
+    struct ks_mech copy = *mech;
+    struct ks_op op = {.token = key->token,
+                       .key = key,
+                       .step = decrypt_step,
+                       .how = how,
+                       .err = err,
+                       .arg = &copy,
+                       .arg_size = sizeof(copy),
+                       .in = in,
+                       .in_len = in_len,
+                       .aux = mech->label,
+                       .aux_len = mech->label_len,
+                       .out = out,
+                       .room = *out_len};
     ks_status st = ks_key_check_use(key, key->object->can_decrypt, "CKA_DECRYPT", err);
 
     if (ks_ok(st))
-        st = ks_mech_build(mech, &c.storage, err);
-    if (!ks_ok(st))
-        return st;
-    st = ks_op_run(&op);
-    if (ks_ok(st)) {
-        *out_len = c.out_len;
-        return st;
-    }
-    explicit_bzero(out, c.room);
+        st = ks_op_run(&op);
+    if (ks_ok(st))
+        *out_len = op.out_len;
     /* One error for whatever is wrong with the data. */
-    if (st.code == KS_DATA)
+    else if (st.code == KS_DATA)
         st = ks_fail_token(err, key->token, KS_DATA, "decryption failed");
     return st;
 }

@@ -50,6 +50,13 @@ static const struct exception_row exceptions[] = {
     {"C_Decrypt", CKR_ENCRYPTED_DATA_LEN_RANGE, KS_DATA, KS_PERMANENT},
     {"C_DecryptInit", CKR_ARGUMENTS_BAD, KS_MECHANISM, KS_PERMANENT},
     {"C_SignInit", CKR_ARGUMENTS_BAD, KS_MECHANISM, KS_PERMANENT},
+    /* with nothing of the caller's in it, these are about the device */
+    {"C_GetSlotList", CKR_GENERAL_ERROR, KS_DEVICE, KS_DEVICE_LOST},
+    {"C_GetSlotList", CKR_FUNCTION_FAILED, KS_DEVICE, KS_DEVICE_LOST},
+    {"C_GetTokenInfo", CKR_GENERAL_ERROR, KS_DEVICE, KS_DEVICE_LOST},
+    {"C_GetTokenInfo", CKR_FUNCTION_FAILED, KS_DEVICE, KS_DEVICE_LOST},
+    {"C_OpenSession", CKR_GENERAL_ERROR, KS_DEVICE, KS_DEVICE_LOST},
+    {"C_OpenSession", CKR_FUNCTION_FAILED, KS_DEVICE, KS_DEVICE_LOST},
     {"C_GenerateKeyPair", CKR_ATTRIBUTE_VALUE_INVALID, KS_MECHANISM, KS_PERMANENT},
 };
 

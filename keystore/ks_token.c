@@ -39,8 +39,14 @@ static void locks_init(struct ks_token *token)
 
 void ks_tokens_forked(void)
 {
-    for (struct ks_token *t = tokens; t != NULL; t = t->next)
+    for (struct ks_token *t = tokens; t != NULL; t = t->next) {
         locks_init(t);
+        /* calls of the parent's threads */
+        atomic_store(&t->stuck, 0);
+        atomic_store(&t->probing, false);
+        atomic_store(&t->probe_ns, 0);
+    }
+    ks_workers_forked();
 }
 
 static void token_destroy(struct ks_token *token)
@@ -71,6 +77,7 @@ static ks_status token_make(const struct ks_token_config *config, struct ks_toke
     locks_init(token);
     token->refs = 1;
     token->sessions = config->sessions;
+    token->timeout_ns = (uint64_t)config->timeout_ms * 1000000U;
     token->name = strdup(config->name != NULL ? config->name : "hsm");
     if (token->name == NULL) {
         st = ks_no_memory(err);
@@ -113,7 +120,8 @@ static bool same_token(const struct ks_token *a, const struct ks_token *b)
 
 static bool same_settings(const struct ks_token *a, const struct ks_token *b)
 {
-    if (a->sessions != b->sessions || (a->pin == NULL) != (b->pin == NULL))
+    if (a->sessions != b->sessions || a->timeout_ns != b->timeout_ns ||
+        (a->pin == NULL) != (b->pin == NULL))
         return false;
     return a->pin == NULL || strcmp(ks_pin_source(a->pin), ks_pin_source(b->pin)) == 0;
 }
@@ -383,12 +391,19 @@ CK_RV ks_token_context_login(struct ks_token *token, CK_SESSION_HANDLE session)
 /* --- up and down
  * -------------------------------------------------------------------------------------- */
 
+bool ks_token_up_locked(const struct ks_token *token)
+{
+    return token->epoch != 0 && token->generation == ks_generation() &&
+           token->init_count ==
+               atomic_load_explicit(&token->module->init_count, memory_order_relaxed);
+}
+
 static bool is_up(struct ks_token *token)
 {
     bool up;
 
     pthread_mutex_lock(&token->lock);
-    up = token->epoch != 0 && token->generation == ks_generation();
+    up = ks_token_up_locked(token);
     pthread_mutex_unlock(&token->lock);
     return up;
 }
@@ -436,7 +451,7 @@ static unsigned session_limit(const struct ks_token *token)
 static ks_status bring_up(struct ks_token *token, const struct ks_how *how, struct ks_error *err)
 {
     CK_SESSION_HANDLE session = CK_INVALID_HANDLE, *idle;
-    unsigned limit;
+    unsigned limit, init_count;
     struct ks_gate gate;
     ks_status st;
     CK_RV rv;
@@ -446,6 +461,7 @@ static ks_status bring_up(struct ks_token *token, const struct ks_how *how, stru
     st = connect_slot(token, err);
     if (!ks_ok(st))
         return st;
+    init_count = atomic_load(&token->module->init_count);
     limit = session_limit(token);
     idle = calloc(limit, sizeof(*idle));
     if (idle == NULL)
@@ -475,6 +491,7 @@ static ks_status bring_up(struct ks_token *token, const struct ks_how *how, stru
     token->open_count = 1;
     token->limit = limit;
     token->generation = ks_generation();
+    token->init_count = init_count;
     token->age = ks_epoch_new();
     token->epoch = token->age;
     pthread_cond_broadcast(&token->freed);
@@ -485,17 +502,37 @@ fail:
     return st;
 }
 
+/* A device that is gone, or a token that was there before and is not now. */
+static bool lost(const struct ks_token *token, ks_status st)
+{
+    return st.code == KS_DEVICE ||
+           (st.code == KS_TOKEN_NOT_FOUND && ks_token_label(token)[0] != '\0');
+}
+
+/* Holds up_lock. First without disturbing the module's other tokens; a module that has lost its
+ * device (p11-kit's remote client has, when its server was away) says so again, and has to be
+ * initialised anew. */
+static ks_status bring_back(struct ks_token *token, const struct ks_how *how, struct ks_error *err)
+{
+    unsigned seen = atomic_load(&token->module->init_count);
+    ks_status st;
+
+    ks_session_close_idle(token);
+    st = bring_up(token, how, err);
+    if (seen == 0 || seen != atomic_load(&token->module->init_count) || !lost(token, st))
+        return st;
+    if (!ks_ok(ks_module_reinit(token->module, seen, KS_RECOVER_INTERVAL_NS, NULL)))
+        return st;
+    return bring_up(token, how, err);
+}
+
 ks_status ks_token_up(struct ks_token *token, const struct ks_how *how, struct ks_error *err)
 {
     ks_status st = KS_SUCCESS;
 
     pthread_mutex_lock(&token->up_lock);
-    if (!is_up(token)) {
-        /* sessions of this process that the last epoch left behind */
-        if (token->generation == ks_generation())
-            ks_session_close_idle(token);
-        st = bring_up(token, how, err);
-    }
+    if (!is_up(token))
+        st = bring_back(token, how, err);
     pthread_mutex_unlock(&token->up_lock);
     return st;
 }
@@ -537,6 +574,11 @@ ks_status ks_token_relogin(struct ks_token *token, const struct ks_how *how,
 ks_status ks_token_connect(struct ks_token *token, const struct ks_how *how, struct ks_error *err)
 {
     return is_up(token) ? KS_SUCCESS : ks_token_up(token, how, err);
+}
+
+bool ks_token_started(const struct ks_token *token)
+{
+    return atomic_load(&token->module->initialized) != 0;
 }
 
 ks_status ks_token_facts(struct ks_token *token, const struct ks_how *how,

@@ -166,6 +166,8 @@ ks_status ks_uri_parse(const char *text, enum ks_uri_use use, struct ks_uri **ou
     if (!ks_ok(st))
         return st;
     uri = calloc(1, sizeof(*uri));
+    if (uri != NULL)
+        atomic_init(&uri->refs, 1);
     if (uri == NULL || (uri->text = strdup(text)) == NULL ||
         (uri->p11 = p11_kit_uri_new()) == NULL) {
         st = ks_no_memory(err);
@@ -185,9 +187,18 @@ out:
     return st;
 }
 
+struct ks_uri *ks_uri_ref(const struct ks_uri *uri)
+{
+    struct ks_uri *u = (struct ks_uri *)uri;
+
+    if (u != NULL)
+        atomic_fetch_add(&u->refs, 1);
+    return u;
+}
+
 void ks_uri_free(struct ks_uri *uri)
 {
-    if (uri == NULL)
+    if (uri == NULL || atomic_fetch_sub(&uri->refs, 1) != 1)
         return;
     p11_kit_uri_free(uri->p11);
     free(uri->text);

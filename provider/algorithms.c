@@ -2,6 +2,9 @@
  *
  * algorithms.c - what we offer, one row each.
  */
+#include <pthread.h>
+#include <string.h>
+
 #include "prov_local.h"
 #include "signature_common.h"
 
@@ -18,6 +21,11 @@ static const OSSL_ALGORITHM keymgmt[] = {
     ROW(PROV_NAMES_RSA, "", prov_keymgmt_rsa, "RSA keys in an HSM"),
     ROW(PROV_NAMES_RSA_PSS, "", prov_keymgmt_rsa_pss, "RSA-PSS keys in an HSM"),
     ROW(PROV_NAMES_EC, "", prov_keymgmt_ec, "EC keys in an HSM"),
+#define REFUSED(id, name, others) ROW(name others, "", prov_refused_##id, "refused: not in an HSM"),
+#define REFUSED_SIGNS             REFUSED
+#include "keymgmt_refused.def"
+#undef REFUSED
+#undef REFUSED_SIGNS
     LAST_ROW,
 };
 
@@ -69,6 +77,36 @@ static const OSSL_ALGORITHM signature[] = {
 #endif
     LAST_ROW,
 };
+
+/* Offered with software-private-keys = refuse, behind the others. */
+static const OSSL_ALGORITHM signature_strict[] = {
+#define REFUSED(id, name, others)
+#define REFUSED_SIGNS(id, name, others)                                                            \
+    ROW(name others, "", prov_signature_refused, "refuses software keys"),
+#include "keymgmt_refused.def"
+#undef REFUSED
+#undef REFUSED_SIGNS
+    LAST_ROW,
+};
+
+#define COUNT(rows) (sizeof(rows) / sizeof((rows)[0]))
+
+static OSSL_ALGORITHM signature_all[COUNT(signature) - 1 + COUNT(signature_strict)];
+
+static void join_signatures(void)
+{
+    memcpy(signature_all, signature, sizeof(signature));
+    memcpy(signature_all + COUNT(signature) - 1, signature_strict, sizeof(signature_strict));
+}
+
+static const OSSL_ALGORITHM *signatures(const struct prov_ctx *ctx)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+    if (!ctx->config.refuse_software_keys || pthread_once(&once, join_signatures) != 0)
+        return signature;
+    return signature_all;
+}
 
 static const OSSL_ALGORITHM asymcipher[] = {
     ROW("RSA:rsaEncryption:1.2.840.113549.1.1.1", "", prov_asymcipher_rsa, "RSA by an HSM"),
@@ -123,12 +161,12 @@ static const OSSL_ALGORITHM encoder[] = {
 
 const OSSL_ALGORITHM *prov_algorithms(const struct prov_ctx *ctx, int operation_id)
 {
-    (void)ctx; /* what is offered does not depend on the policy: what is not allowed is refused */
+    /* What is offered does not depend on `offload`: what is not allowed is refused. */
     switch (operation_id) {
     case OSSL_OP_KEYMGMT:
         return keymgmt;
     case OSSL_OP_SIGNATURE:
-        return signature;
+        return signatures(ctx);
     case OSSL_OP_ASYM_CIPHER:
         return asymcipher;
     case OSSL_OP_STORE:

@@ -19,6 +19,8 @@ const struct prov_config_key prov_config_keys[] = {
                 "ec-sign ec-derive ed-sign keygen rand, all, all -CLASS"},
     {"sessions", "most sessions to keep open, 1 to 4096; 64 without it"},
     {"check-key-at-load", "yes (default): a key must be on the token when it is loaded; or no"},
+    {"software-private-keys", "allow (default): keys that are not in the HSM are none of its "
+                              "business; refuse: they cannot be used where the HSM is asked for"},
     {"pkcs11-init-args", "the string that C_Initialize gets, for modules that want one"},
     {NULL, NULL},
 };
@@ -120,6 +122,20 @@ static int set_check(struct prov_config *config, const char *value, char *why, s
     return 1;
 }
 
+static int set_software_keys(struct prov_config *config, const char *value, char *why,
+                             size_t why_size)
+{
+    char shown[40];
+
+    if (strcmp(value, "allow") != 0 && strcmp(value, "refuse") != 0) {
+        snprintf(why, why_size, "software-private-keys = %s: must be allow or refuse",
+                 ks_escape(shown, sizeof(shown), value, SIZE_MAX));
+        return 0;
+    }
+    config->refuse_software_keys = value[0] == 'r';
+    return 1;
+}
+
 static int set_init_args(struct prov_config *config, const char *value, char *why, size_t why_size)
 {
     return copy(&config->init_args, value, why, why_size);
@@ -127,7 +143,8 @@ static int set_init_args(struct prov_config *config, const char *value, char *wh
 
 /* In the order of prov_config_keys. */
 static set_fn *const setters[] = {
-    set_module, set_token, set_pin, set_offload, set_sessions, set_check, set_init_args,
+    set_module,   set_token, set_pin,           set_offload,
+    set_sessions, set_check, set_software_keys, set_init_args,
 };
 #define KEYS (sizeof(setters) / sizeof(setters[0]))
 _Static_assert(sizeof(prov_config_keys) / sizeof(prov_config_keys[0]) == KEYS + 1,

@@ -142,7 +142,7 @@ static void note_failure(void)
      * failure is the true one */
     if (dropped.set)
         return;
-    dropped.set = code != 0;
+    dropped.set = code != 0 && ERR_GET_LIB(code) >= ERR_LIB_USER; /* a provider's error */
     dropped.reason = ERR_GET_REASON(code);
     snprintf(dropped.text, sizeof(dropped.text), "%s",
              text != NULL && (flags & ERR_TXT_STRING) != 0 ? text : "");

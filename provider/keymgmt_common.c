@@ -150,7 +150,10 @@ int prov_keymgmt_import(void *keydata, int selection, const OSSL_PARAM params[])
 
     if (key == NULL || key->pub != NULL || key->has_private)
         return 0; /* shared keys do not change */
-    if (holds_private(params)) {
+    if (holds_private(params) && key->ctx->config.refuse_software_keys) {
+        /* Refusing it would send the key back to its own provider, and that would use it. */
+        key->software = key->has_private = true;
+    } else if (holds_private(params)) {
         prov_raise(key->ctx, PROV_R_PRIVATE_EXPORT,
                    "a software private key cannot become an HSM key: generate it in the HSM, or "
                    "import it with the HSM's own tools");
@@ -159,7 +162,7 @@ int prov_keymgmt_import(void *keydata, int selection, const OSSL_PARAM params[])
     public_name = key->type == PROV_EC ? OSSL_PKEY_PARAM_PUB_KEY : OSSL_PKEY_PARAM_RSA_N;
     has_public = (selection & PUBLIC) != 0 && OSSL_PARAM_locate_const(params, public_name) != NULL;
     if (!has_public) {
-        if ((selection & OSSL_KEYMGMT_SELECT_KEYPAIR) != 0)
+        if ((selection & OSSL_KEYMGMT_SELECT_KEYPAIR) != 0 && !key->software)
             return 0;
         if (key->type != PROV_EC)
             return 1; /* RSA has no parameters that keys could differ in */

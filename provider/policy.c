@@ -124,6 +124,10 @@ int prov_permits(const struct prov_ctx *ctx, enum prov_class class, const struct
 
     if (!prov_usable(ctx))
         return 0;
+    if (key != NULL && key->software) {
+        prov_raise_software_key(key);
+        return 0;
+    }
     if (ctx->config.offload & BIT(class))
         return 1;
     for (i = 0; i < PROV_CLASSES; i++) {

@@ -320,6 +320,14 @@ void prov_key_free(struct prov_key *key)
     OPENSSL_free(key);
 }
 
+void prov_raise_software_key(const struct prov_key *key)
+{
+    prov_raise(key->ctx, PROV_R_SOFTWARE_KEY,
+               "this %s private key is not in the HSM, and software-private-keys = refuse forbids "
+               "to use it: load a key reference (hsmkey reference) instead",
+               key->refused != NULL ? key->refused : prov_types[key->type].name);
+}
+
 static int raise_mismatch(const struct prov_key *key, const char *what)
 {
     prov_raise(key->ctx, PROV_R_REFERENCE,
@@ -588,6 +596,10 @@ struct ks_key *prov_key_private(struct prov_key *key, const struct ks_how *how)
 
     if (priv != NULL)
         return priv;
+    if (key->software) {
+        prov_raise_software_key(key);
+        return NULL;
+    }
     if (!key->has_private || key->ref == NULL) {
         prov_raise(key->ctx, PROV_R_NO_PRIVATE,
                    "this is a public key: the operation needs the private key in the HSM");

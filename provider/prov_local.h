@@ -66,6 +66,7 @@ enum prov_reason {
     PROV_R_SOFTWARE,       /* a public operation in libcrypto failed */
     PROV_R_VERIFY,         /* what the token returned does not verify */
     PROV_R_DECRYPT,        /* decryption failed (the one error for that) */
+    PROV_R_SOFTWARE_KEY,   /* a private key that is not in the HSM (software-private-keys) */
     PROV_R_TOKEN,          /* the keystore's KS_ codes follow: reason = PROV_R_TOKEN + code */
 };
 
@@ -133,8 +134,9 @@ struct prov_config {
     char *token;
     char *pin;
     unsigned sessions;
-    bool check_key_at_load; /* default yes */
-    unsigned offload;       /* set of 1 << prov_class */
+    bool check_key_at_load;    /* default yes */
+    unsigned offload;          /* set of 1 << prov_class */
+    bool refuse_software_keys; /* software-private-keys = refuse; default no */
 };
 
 /* The keys of the provider's section, one row each; hsmkey check and the man page use it too. */
@@ -166,7 +168,8 @@ int prov_config_check_default(const char *name, const char *(*get)(void *arg, co
                               void *arg, char *why, size_t why_size);
 
 /* Purpose: values that win over the configuration file, for hsmkey, which links the provider in.
- * Set before the provider is loaded; `value` must stay valid. Not thread-safe. */
+ * Set before the provider is loaded; `value` must stay valid, NULL takes it back. Not
+ * thread-safe. */
 void prov_config_override(const char *key, const char *value);
 
 /* --- the provider's context (provider.c) ------------------------------------------------------ */
@@ -177,10 +180,22 @@ struct prov_ctx {
     struct prov_config config;
     char *broken;           /* why the configuration is unusable; NULL: it is fine */
     struct ks_token *token; /* NULL when broken */
+    struct prov_supplied *supplied; /* what the engine added; configure.c */
+    OSSL_FUNC_core_get_params_fn *core_get_params;
     OSSL_FUNC_core_new_error_fn *core_new_error;
     OSSL_FUNC_core_set_error_debug_fn *core_set_error_debug;
     OSSL_FUNC_core_vset_error_fn *core_vset_error;
 };
+
+/* Purpose: fill ctx->config and ctx->token, or ctx->broken; and empty them again (configure.c).
+ * Returns 0, with nothing raised, only when memory is out. */
+int prov_configure(struct prov_ctx *ctx);
+void prov_unconfigure(struct prov_ctx *ctx);
+void prov_supplied_free(struct prov_ctx *ctx);
+
+/* Purpose: the engine's ways in, see prov_configure.h. */
+int prov_configure_entry(void *provctx, const OSSL_PARAM params[]);
+int prov_slot(struct prov_ctx *ctx, OSSL_PARAM *p);
 
 /* The provider's entry, also linked into hsmkey as a built-in. */
 __attribute__((visibility("default"))) int OSSL_provider_init(const OSSL_CORE_HANDLE *handle,
@@ -262,6 +277,8 @@ struct prov_key {
     EVP_PKEY *pub;   /* the public half, a software key in ctx->libctx; never NULL in use */
     bool has_public; /* false: `pub` holds EC domain parameters only, or is NULL */
     bool has_private;
+    bool software; /* the private half was a software key's and has been left out: not usable */
+    const char *refused;  /* keymgmt_refused.c: the type's name; `type` is PROV_KEY_TYPES then */
     struct ks_key *priv;  /* NULL while lazy, or without private half: use prov_key_private() */
     struct prov_ref *ref; /* the reference a lazy key came from, else NULL */
     CRYPTO_RWLOCK *lock;  /* guards the lazy load */
@@ -306,6 +323,9 @@ void prov_key_free(struct prov_key *key);
  * (check-key-at-load = no, and the reference has a public half) only notes it. */
 struct prov_key *prov_key_from_ref(struct prov_ctx *ctx, const struct prov_ref *ref,
                                    const struct ks_how *how);
+
+/* Purpose: raise that `key` is a software key, which software-private-keys = refuse forbids. */
+void prov_raise_software_key(const struct prov_key *key);
 
 /* Purpose: wrap a private key that was found on or generated in the token; takes over the
  * reference to `priv` on success. `pub` is the public half if the caller has it (up-ref'd), NULL
@@ -352,6 +372,12 @@ EVP_MD *prov_digest_fetch(const struct prov_ctx *ctx, const struct prov_digest *
 extern const OSSL_DISPATCH prov_keymgmt_rsa[];
 extern const OSSL_DISPATCH prov_keymgmt_rsa_pss[];
 extern const OSSL_DISPATCH prov_keymgmt_ec[];
+#define REFUSED(id, name, others) extern const OSSL_DISPATCH prov_refused_##id[];
+#define REFUSED_SIGNS             REFUSED
+#include "keymgmt_refused.def"
+#undef REFUSED
+#undef REFUSED_SIGNS
+extern const OSSL_DISPATCH prov_signature_refused[];
 extern const OSSL_DISPATCH prov_signature_rsa[];
 extern const OSSL_DISPATCH prov_signature_ecdsa[];
 extern const OSSL_DISPATCH prov_asymcipher_rsa[];

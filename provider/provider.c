@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * provider.c - entry, configuration and teardown. No algorithms here.
+ * provider.c - entry and teardown. No algorithms here.
  *
  * A broken configuration does not fail OSSL_provider_init(): libcrypto would go on without us,
  * in silence. It poisons: every use raises what is wrong.
@@ -9,9 +9,8 @@
 #include <openssl/err.h>
 #include <openssl/provider.h>
 #include <pthread.h>
-#include <stdio.h>
-#include <string.h>
 
+#include "prov_configure.h"
 #include "prov_local.h"
 
 #define PROV_FULL_NAME "OpenSSL HSM provider (PKCS#11)"
@@ -63,61 +62,6 @@ static void once_per_process(void)
 #endif
 }
 
-/* --- configuration ---------------------------------------------------------------------------- */
-
-struct core_values {
-    const OSSL_CORE_HANDLE *core;
-    OSSL_FUNC_core_get_params_fn *get_params;
-};
-
-/* The string belongs to libcrypto and stays as long as the provider is loaded. */
-static const char *core_value(void *arg, const char *key)
-{
-    const struct core_values *values = arg;
-    char *value = NULL;
-    OSSL_PARAM params[] = {
-        OSSL_PARAM_construct_utf8_ptr(key, &value, 0),
-        OSSL_PARAM_construct_end(),
-    };
-
-    if (values->get_params == NULL || !values->get_params(values->core, params))
-        return NULL;
-    return value;
-}
-
-/* Fills ctx->config and ctx->token, or ctx->broken. Returns 0 only when memory is out. */
-static int configure(struct prov_ctx *ctx, struct core_values *values)
-{
-    char why[1024] = "";
-    const char *name = core_value(values, OSSL_PROV_PARAM_CORE_PROV_NAME);
-    struct ks_token_config config;
-    struct ks_error err;
-
-    if (name == NULL)
-        name = PROV_NAME;
-    if (!prov_config_read(&ctx->config, core_value, values, why, sizeof(why)))
-        goto broken;
-    if (prov_config_check_default(name, core_value, values, why, sizeof(why)) == 0)
-        goto broken;
-    config = (struct ks_token_config){
-        .name = name,
-        .module = ctx->config.module,
-        .init_args = ctx->config.init_args,
-        .token = ctx->config.token,
-        .pin = ctx->config.pin,
-        .sessions = ctx->config.sessions,
-    };
-    if (!ks_ok(ks_token_new(&config, &ctx->token, &err))) {
-        snprintf(why, sizeof(why), "%s", err.text);
-        ctx->token = NULL;
-        goto broken;
-    }
-    return 1;
-broken:
-    ctx->broken = OPENSSL_strdup(why);
-    return ctx->broken != NULL;
-}
-
 /* --- what the core asks of us ----------------------------------------------------------------- */
 
 static const OSSL_PARAM *gettable_params(void *provctx)
@@ -138,7 +82,10 @@ static int get_params(void *provctx, OSSL_PARAM params[])
 {
     OSSL_PARAM *p;
 
-    (void)provctx;
+    /* Not among the gettable ones: the engine's alone. */
+    p = OSSL_PARAM_locate(params, PROV_PARAM_SLOT);
+    if (p != NULL && !prov_slot(provctx, p))
+        return 0;
     p = OSSL_PARAM_locate(params, OSSL_PROV_PARAM_NAME);
     if (p != NULL && !OSSL_PARAM_set_utf8_ptr(p, PROV_FULL_NAME))
         return 0;
@@ -171,9 +118,8 @@ static void teardown(void *provctx)
 
     if (ctx == NULL)
         return;
-    ks_token_free(ctx->token);
-    prov_config_clear(&ctx->config);
-    OPENSSL_free(ctx->broken);
+    prov_unconfigure(ctx);
+    prov_supplied_free(ctx);
     OSSL_LIB_CTX_free(ctx->libctx);
     OPENSSL_free(ctx);
 }
@@ -184,16 +130,16 @@ static const OSSL_DISPATCH dispatch[] = {
     {OSSL_FUNC_PROVIDER_GET_PARAMS, (void (*)(void))get_params},
     {OSSL_FUNC_PROVIDER_QUERY_OPERATION, (void (*)(void))query_operation},
     {OSSL_FUNC_PROVIDER_GET_REASON_STRINGS, (void (*)(void))get_reason_strings},
+    {PROV_FUNC_CONFIGURE, (void (*)(void))prov_configure_entry},
     {0, NULL},
 };
 
-static void take_core_functions(struct prov_ctx *ctx, struct core_values *values,
-                                const OSSL_DISPATCH *in)
+static void take_core_functions(struct prov_ctx *ctx, const OSSL_DISPATCH *in)
 {
     for (; in->function_id != 0; in++) {
         switch (in->function_id) {
         case OSSL_FUNC_CORE_GET_PARAMS:
-            values->get_params = OSSL_FUNC_core_get_params(in);
+            ctx->core_get_params = OSSL_FUNC_core_get_params(in);
             break;
         case OSSL_FUNC_CORE_NEW_ERROR:
             ctx->core_new_error = OSSL_FUNC_core_new_error(in);
@@ -214,16 +160,14 @@ int OSSL_provider_init(const OSSL_CORE_HANDLE *handle, const OSSL_DISPATCH *in,
                        const OSSL_DISPATCH **out, void **provctx)
 {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
-    struct core_values values = {.core = handle};
     struct prov_ctx *ctx = OPENSSL_zalloc(sizeof(*ctx));
 
     if (ctx == NULL)
         return 0;
     ctx->core = handle;
-    take_core_functions(ctx, &values, in);
+    take_core_functions(ctx, in);
     ctx->libctx = OSSL_LIB_CTX_new_child(handle, in);
-    if (ctx->libctx == NULL || pthread_once(&once, once_per_process) != 0 ||
-        !configure(ctx, &values)) {
+    if (ctx->libctx == NULL || pthread_once(&once, once_per_process) != 0 || !prov_configure(ctx)) {
         teardown(ctx);
         return 0;
     }

@@ -64,10 +64,11 @@ static bool check_keys(struct cmd_checks *checks)
 {
     const struct cmd_config *config = &checks->env->config;
     const STACK_OF(CONF_VALUE) *rows = NCONF_get_section(config->conf, config->section);
-    char key[128], value[256];
+    char key[128], value[256], section[128];
     bool ok = true;
     int i;
 
+    ks_escape(section, sizeof(section), config->section, SIZE_MAX);
     for (i = 0; rows != NULL && i < sk_CONF_VALUE_num(rows); i++) {
         const CONF_VALUE *row = sk_CONF_VALUE_value(rows, i);
         const char *guess = nearest(row->name);
@@ -76,7 +77,7 @@ static bool check_keys(struct cmd_checks *checks)
         ks_escape(value, sizeof(value), row->value, SIZE_MAX);
         if (!is_key(row->name)) {
             cmd_check(checks, CMD_CHECK_FAIL, "config", "unknown key \"%s\" in section [%s]%s%s%s",
-                      key, config->section, guess != NULL ? "; did you mean " : "",
+                      key, section, guess != NULL ? "; did you mean " : "",
                       guess != NULL ? guess : "", guess != NULL ? "?" : "");
             ok = false;
         } else if (NCONF_get_section(config->conf, row->value) != NULL) {
@@ -96,13 +97,14 @@ static void check_surroundings(struct cmd_checks *checks)
     const CONF *conf = checks->env->config.conf;
     const char *section, *init, *value, *algorithms;
     int us = 0, software = 0;
+    char shown[128];
 
     section = cmd_config_provider(conf, PROV_NAME, &us);
     if (cmd_config_value(conf, section, "activate") == NULL) {
         cmd_check(checks, CMD_CHECK_WARN, "config",
                   "section [%s] has no \"activate = 1\": programs use the HSM only if they load "
                   "the provider themselves",
-                  section);
+                  ks_escape(shown, sizeof(shown), section, SIZE_MAX));
     }
     section = cmd_config_provider(conf, "default", &software);
     value = section != NULL ? cmd_config_value(conf, section, "activate") : NULL;
@@ -129,7 +131,7 @@ static void check_surroundings(struct cmd_checks *checks)
 bool cmd_check_config(struct cmd_checks *checks)
 {
     struct cmd_env *env = checks->env;
-    char why[2048] = "", path[512], *line;
+    char why[2048] = "", path[512], section[128], *line;
     bool ok = true;
 
     if (!cmd_config_load(&env->config, env->config_file, why, sizeof(why))) {
@@ -158,7 +160,8 @@ bool cmd_check_config(struct cmd_checks *checks)
         return false;
     }
     if (ok && env->config.section != NULL) {
-        cmd_check(checks, CMD_CHECK_OK, "config", "%s, section [%s]", path, env->config.section);
+        cmd_check(checks, CMD_CHECK_OK, "config", "%s, section [%s]", path,
+                  ks_escape(section, sizeof(section), env->config.section, SIZE_MAX));
     }
     /* The values are all right, so go on and see the rest, too. */
     return true;

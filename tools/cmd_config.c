@@ -91,7 +91,7 @@ static char *choose_path(const char *path, bool *chosen)
 bool cmd_config_load(struct cmd_config *config, const char *path, char *why, size_t why_size)
 {
     char shown[512], reason[1024];
-    const char *section;
+    const char *section, *text;
     long line = 0;
 
     memset(config, 0, sizeof(*config));
@@ -115,7 +115,13 @@ bool cmd_config_load(struct cmd_config *config, const char *path, char *why, siz
     if (NCONF_load(config->conf, config->path, &line) <= 0) {
         NCONF_free(config->conf);
         config->conf = NULL;
-        cmd_queue_text(reason, sizeof(reason));
+        text = ERR_reason_error_string(ERR_peek_last_error());
+        if (line > 0 && text != NULL) {
+            snprintf(reason, sizeof(reason), "%s", text);
+            ERR_clear_error();
+        } else {
+            cmd_queue_text(reason, sizeof(reason));
+        }
         if (line > 0) {
             snprintf(why, why_size, "%s: line %ld: %s; libcrypto ignores the whole file then",
                      shown, line, reason);

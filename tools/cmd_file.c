@@ -8,6 +8,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
@@ -15,6 +16,39 @@
 #include <unistd.h>
 
 #include "cmd.h"
+
+/* The temporary file of the moment, for the signal handler: a generation takes seconds, and
+ * somebody who interrupts it shall not find an odd file. */
+static volatile sig_atomic_t pending_dir = -1;
+static char pending_temp[64];
+
+static void on_signal(int sig)
+{
+    if (pending_dir >= 0) {
+        (void)unlinkat((int)pending_dir, pending_temp, 0);
+    }
+    /* SA_RESETHAND: the default action, once this handler returns and unblocks it. */
+    (void)raise(sig);
+}
+
+static void watch_signals(const struct cmd_file *file)
+{
+    static const int signals[] = {SIGHUP, SIGINT, SIGTERM};
+    struct sigaction action, old;
+    size_t i;
+
+    memcpy(pending_temp, file->temp, sizeof(pending_temp));
+    pending_dir = file->dir;
+    memset(&action, 0, sizeof(action));
+    action.sa_handler = on_signal;
+    action.sa_flags = (int)SA_RESETHAND;
+    for (i = 0; i < sizeof(signals) / sizeof(signals[0]); i++) {
+        /* What was ignored (nohup) stays so. */
+        if (sigaction(signals[i], NULL, &old) == 0 && old.sa_handler == SIG_DFL) {
+            (void)sigaction(signals[i], &action, NULL);
+        }
+    }
+}
 
 static bool is_stdout(const struct cmd_file *file)
 {
@@ -98,6 +132,7 @@ bool cmd_file_begin(struct cmd_env *env, struct cmd_file *file, const char *path
         cmd_error(env, "%s: cannot be created: %s", shown, strerror(errno));
         return false;
     }
+    watch_signals(file);
     return true;
 }
 
@@ -156,6 +191,7 @@ bool cmd_file_commit(struct cmd_file *file, const void *data, size_t len, char *
 
 void cmd_file_end(struct cmd_file *file)
 {
+    pending_dir = -1;
     if (file->temp[0] != '\0' && file->dir >= 0) {
         unlinkat(file->dir, file->temp, 0);
     }

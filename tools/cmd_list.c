@@ -312,8 +312,7 @@ static int list_token(struct cmd_env *env, const char *text)
     int status = CMD_FAILED;
     size_t i;
 
-    if (text != NULL && !ks_ok(ks_uri_parse(text, KS_URI_CALLER, &uri, &err))) {
-        cmd_error_ks(env, NULL, &err);
+    if (text != NULL && !cmd_take_uri(env, text, &uri)) {
         return CMD_FAILED;
     }
     if (!cmd_open(env, NULL, NULL) || !cmd_connect(env)) {

@@ -16,8 +16,7 @@
 
 #include "cmd.h"
 
-/* --- PINs from a person
- * --------------------------------------------------------------------------- */
+/* --- PINs from a person ------------------------------------------------------------------- */
 
 /* There is somebody to ask if the process has a terminal and is in its foreground: a read in the
  * background would stop it, and OpenSSL's prompt would read standard input without one. */
@@ -67,18 +66,23 @@ out:
     return ok;
 }
 
-/* --- settings
- * ------------------------------------------------------------------------------------- */
+/* --- settings ----------------------------------------------------------------------------- */
+
+static bool other_module(const struct cmd_env *env)
+{
+    const char *module = cmd_config_get(&env->config, "pkcs11-module");
+
+    return env->module != NULL && (module == NULL || strcmp(env->module, module) != 0);
+}
 
 /* Whether an option points somewhere else than the configuration does: its PIN must not go
  * there. */
 static bool elsewhere(const struct cmd_env *env)
 {
-    const char *module = cmd_config_get(&env->config, "pkcs11-module");
     const char *token = cmd_config_get(&env->config, "token");
 
-    return (env->module != NULL && (module == NULL || strcmp(env->module, module) != 0)) ||
-           (env->token != NULL && token != NULL && strcmp(env->token, token) != 0);
+    return other_module(env) ||
+           (env->token != NULL && (token == NULL || strcmp(env->token, token) != 0));
 }
 
 const char *cmd_setting(const struct cmd_env *env, const char *key)
@@ -90,7 +94,7 @@ const char *cmd_setting(const struct cmd_env *env, const char *key)
     }
     if (strcmp(key, "token") == 0) {
         /* Another module has other tokens. */
-        if (env->token != NULL || elsewhere(env)) {
+        if (env->token != NULL || other_module(env)) {
             return env->token;
         }
     }
@@ -102,7 +106,7 @@ const char *cmd_setting(const struct cmd_env *env, const char *key)
         /* A person at a terminal can be asked; without one it is as if there were no PIN. */
         return value != NULL ? value : "prompt";
     }
-    if (strcmp(key, "pkcs11-init-args") == 0 && elsewhere(env)) {
+    if (strcmp(key, "pkcs11-init-args") == 0 && other_module(env)) {
         return NULL;
     }
     return cmd_config_get(&env->config, key);
@@ -159,8 +163,36 @@ bool cmd_read(struct cmd_env *env)
     return true;
 }
 
-/* --- the provider
- * --------------------------------------------------------------------------------- */
+bool cmd_take_uri(struct cmd_env *env, const char *text, struct ks_uri **uri)
+{
+    struct ks_error err;
+    size_t len = 0;
+    int found;
+
+    if (!ks_ok(ks_uri_parse(text, KS_URI_CALLER, uri, &err))) {
+        cmd_error_ks(env, NULL, &err);
+        return false;
+    }
+    found = prov_uri_attribute(text, "pin-source", (unsigned char *)env->uri_pin,
+                               sizeof(env->uri_pin) - 1, &len);
+    if (found == 0) {
+        return true;
+    }
+    env->uri_pin[found > 0 ? len : 0] = '\0';
+    if (found < 0 || strlen(env->uri_pin) != len ||
+        (env->pin != NULL && strcmp(env->pin, env->uri_pin) != 0)) {
+        cmd_error(env, "the URI's pin-source %s; leave it out, and give --pin file:/PATH",
+                  found < 0 || strlen(env->uri_pin) != len ? "cannot be used"
+                                                           : "is not what --pin says");
+        ks_uri_free(*uri);
+        *uri = NULL;
+        return false;
+    }
+    env->pin = env->uri_pin;
+    return true;
+}
+
+/* --- the provider ------------------------------------------------------------------------- */
 
 bool cmd_load(struct cmd_env *env, const char *offload, const char *check_at_load)
 {

@@ -79,13 +79,11 @@ static int write_reference(struct cmd_env *env, const char *text, const char *pa
     struct cmd_file file = CMD_FILE_NONE;
     struct ks_uri *uri = NULL;
     unsigned char *der = NULL;
-    struct ks_error err;
     BIO *pem = NULL;
     int status = CMD_FAILED;
     size_t len = 0;
 
-    if (!ks_ok(ks_uri_parse(text, KS_URI_CALLER, &uri, &err))) {
-        cmd_error_ks(env, NULL, &err);
+    if (!cmd_take_uri(env, text, &uri)) {
         goto out;
     }
     if (ks_uri_class(uri) != KS_CLASS_ANY && ks_uri_class(uri) != KS_CLASS_PRIVATE) {

@@ -8,6 +8,7 @@
 token
 make_softhsm other
 key web ec:P-256
+# shellcheck disable=SC2119
 count_calls
 
 must "list" setsid -w env OPENSSL_CONF="$conf" "$build/tools/hsmkey" list
@@ -24,6 +25,13 @@ same "one login" "$(calls C_Login)" 1
 must_fail "--module that names another one" 'PIN|more than one' \
     env OPENSSL_CONF="$conf" setsid -w "$build/tools/hsmkey" --module "$real_module" list
 same "no login" "$(calls C_Login)" 0
+
+configure token=
+: >calls.log
+must_fail "--token where the configuration names none" 'PIN' \
+    env OPENSSL_CONF="$conf" setsid -w "$build/tools/hsmkey" --token pkcs11:token=other list
+same "no login" "$(calls C_Login)" 0
+configure
 
 step "the same module and token as configured"
 : >calls.log
@@ -48,6 +56,15 @@ done
 : >calls.log
 must "tokens needs no PIN" hsmkey tokens
 same "no login" "$(calls C_Login)" 0
+
+configure pin=
+must "pin-source in the URI of a command" hsmkey list "pkcs11:object=web?pin-source=file:$W/pin"
+says "pin-source in the URI of a command" 'object=web' out
+must_fail "pin-source that --pin contradicts" 'pin-source' hsmkey --pin "file:$W/pin" list "pkcs11:object=web?pin-source=file:$W/wrong"
+must_fail "pin-source that is a command" 'pin-source' hsmkey list "pkcs11:object=web?pin-source=|touch%20$W/ran"
+[ ! -e ran ] || failed "no command was run"
+must_fail "pin-value" 'pin-value' hsmkey list "pkcs11:object=web?pin-value=$pin"
+says_not "pin-value is not repeated" "$pin" out
 
 status=0
 step "a PIN on the command line"

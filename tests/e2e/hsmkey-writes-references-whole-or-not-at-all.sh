@@ -80,4 +80,15 @@ says "and gives the command" "hsmkey reference '[^']*object=late;type=private' -
 configure
 must "that command works" hsmkey reference "$(sed -n "s/.*hsmkey reference '\([^']*\)'.*/\1/p" out)" -o late2.pem
 must "and the reference, too" hsmkey check late2.pem
+
+step "an interrupted generation"
+OPENSSL_CONF=$conf timeout 60 "$build/tools/hsmkey" generate --type rsa:8192 --label slow -o slow.pem >out 2>&1 &
+pid=$!
+temporary() { [ -n "$(find . -name '.hsmkey-*')" ]; }
+wait_until 30 "the file is prepared" temporary
+kill -TERM $pid
+status=0
+wait $pid || status=$?
+same "status" "$status" 143
+[ ! -e slow.pem ] || failed "no file is left"
 no_litter

@@ -1,0 +1,296 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * eng_provider.c - finds or loads the provider, and hands it what the engine's commands say.
+ *
+ * All of it is the process's: there is one provider hsm in the default library context, however
+ * many ENGINE structures libcrypto makes of this file. Nothing is given back: keys outlive the
+ * engine that loaded them (nginx frees its engine at once), and need the provider.
+ */
+#include <dlfcn.h>
+#include <openssl/conf.h>
+#include <openssl/core.h>
+#include <openssl/crypto.h>
+#include <openssl/err.h>
+#include <pthread.h>
+#include <string.h>
+
+#include "../provider/prov_configure.h"
+#include "eng_local.h"
+
+static const char *const keys[ENG_SETTINGS] = {
+    [ENG_MODULE_PATH] = "pkcs11-module",
+    [ENG_INIT_ARGS] = "pkcs11-init-args",
+    [ENG_PIN] = "pin",
+};
+
+static struct {
+    pthread_mutex_t lock;
+    OSSL_PROVIDER *provider; /* NULL: not loaded through us so far */
+    char *values[ENG_SETTINGS];
+    bool force_login;
+    bool verbose;
+    char *path; /* PROVIDER_PATH */
+} state = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+void eng_set_verbose(bool verbose)
+{
+    pthread_mutex_lock(&state.lock);
+    state.verbose = verbose;
+    pthread_mutex_unlock(&state.lock);
+}
+
+bool eng_verbose(void)
+{
+    bool verbose;
+
+    pthread_mutex_lock(&state.lock);
+    verbose = state.verbose;
+    pthread_mutex_unlock(&state.lock);
+    return verbose;
+}
+
+/* --- what openssl.cnf is going to do ---------------------------------------------------------- */
+
+static const char *skip_dot(const char *name)
+{
+    const char *dot = strchr(name, '.');
+
+    return dot != NULL ? dot + 1 : name;
+}
+
+/* Whether a line of the list of providers activates one that is not there yet. */
+static bool line_pending(const CONF *conf, const CONF_VALUE *line)
+{
+    STACK_OF(CONF_VALUE) *section = NCONF_get_section(conf, line->value);
+    const char *name = skip_dot(line->name);
+    bool activate = false;
+    int i;
+
+    for (i = 0; i < sk_CONF_VALUE_num(section); i++) {
+        const CONF_VALUE *entry = sk_CONF_VALUE_value(section, i);
+
+        if (strcmp(skip_dot(entry->name), "identity") == 0)
+            name = entry->value;
+        if (strcmp(skip_dot(entry->name), "activate") == 0)
+            activate = strcmp(entry->value, "0") != 0;
+    }
+    return activate && !OSSL_PROVIDER_available(NULL, name);
+}
+
+/* An engine may stand before the providers in openssl.cnf. Were the provider loaded now, it would
+ * get neither its section nor the path in it, and come before `default`, where it takes TLS its
+ * groups away. The file says what is still to come. */
+static bool configuration_pending(void)
+{
+    char *file = CONF_get1_default_config_file();
+    CONF *conf = NCONF_new(NULL);
+    STACK_OF(CONF_VALUE) *providers = NULL;
+    const char *init = NULL, *list = NULL;
+    bool pending = false;
+    int i;
+
+    ERR_set_mark();
+    if (file == NULL || conf == NULL || NCONF_load(conf, file, NULL) <= 0)
+        goto out;
+    init = NCONF_get_string(conf, NULL, "openssl_conf");
+    list = init != NULL ? NCONF_get_string(conf, init, "providers") : NULL;
+    providers = list != NULL ? NCONF_get_section(conf, list) : NULL;
+    for (i = 0; i < sk_CONF_VALUE_num(providers); i++)
+        pending = pending || line_pending(conf, sk_CONF_VALUE_value(providers, i));
+out:
+    ERR_pop_to_mark();
+    NCONF_free(conf);
+    OPENSSL_free(file);
+    return pending;
+}
+
+/* --- loading ---------------------------------------------------------------------------------- */
+
+/* Makes the file that PROVIDER_PATH names known under the provider's name. The search path would
+ * do it, too, but it is everybody's, and OpenSSL 3.0 cannot say what it was. */
+static int add_by_path(const char *path)
+{
+    OSSL_provider_init_fn *init = NULL;
+    char shown[ENG_SHOWN];
+    void *object = dlopen(path, RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
+    void *symbol = object != NULL ? dlsym(object, "OSSL_provider_init") : NULL;
+
+    if (symbol == NULL) {
+        eng_raise(ENG_R_PROVIDER, "PROVIDER_PATH: %s", eng_show(shown, sizeof(shown), dlerror()));
+        if (object != NULL)
+            dlclose(object);
+        return 0;
+    }
+    memcpy(&init, &symbol, sizeof(init)); /* POSIX, not ISO C, lets a pointer be a function */
+    return OSSL_PROVIDER_add_builtin(NULL, ENG_PROVIDER, init);
+}
+
+static int count(OSSL_PROVIDER *provider, void *number)
+{
+    (void)provider;
+    ++*(int *)number;
+    return 1;
+}
+
+/* Holds the lock. */
+static int load(void)
+{
+    int number = 0;
+
+    if (state.provider != NULL)
+        return 1;
+    /* The fallback, `default`, has to be there first and has to stay. Asking for all providers
+     * loads it, where nothing else was configured. */
+    (void)OSSL_PROVIDER_do_all(NULL, count, &number);
+    if (state.path != NULL && !OSSL_PROVIDER_available(NULL, ENG_PROVIDER) &&
+        !add_by_path(state.path))
+        return 0;
+    state.provider = OSSL_PROVIDER_try_load(NULL, ENG_PROVIDER, 1);
+    if (state.provider == NULL) {
+        eng_raise(ENG_R_PROVIDER,
+                  "the provider %s cannot be loaded: its hsm.so has to be in OPENSSL_MODULES or %s "
+                  "(or give its path: `module` in its section of openssl.cnf, or the engine "
+                  "command PROVIDER_PATH)",
+                  ENG_PROVIDER, OPENSSL_info(OPENSSL_INFO_MODULES_DIR));
+        return 0;
+    }
+    return 1;
+}
+
+/* --- configuring ------------------------------------------------------------------------------ */
+
+static prov_configure_fn *configure_entry(const OSSL_PROVIDER *provider)
+{
+    const OSSL_DISPATCH *entry = OSSL_PROVIDER_get0_dispatch(provider);
+
+    for (; entry != NULL && entry->function_id != 0; entry++) {
+        if (entry->function_id == PROV_FUNC_CONFIGURE)
+            return (prov_configure_fn *)entry->function;
+    }
+    return NULL;
+}
+
+/* Holds the lock; the provider is loaded. */
+static int configure(void)
+{
+    prov_configure_fn *entry = configure_entry(state.provider);
+    int prompt = state.values[ENG_MODULE_PATH] != NULL || state.force_login;
+    OSSL_PARAM params[ENG_SETTINGS + 2];
+    size_t i, n = 0;
+
+    if (entry == NULL) {
+        eng_raise(ENG_R_PROVIDER,
+                  "the loaded provider called %s is not the one that this engine belongs to: look "
+                  "at `module` in its section of openssl.cnf, and at its version",
+                  ENG_PROVIDER);
+        return 0;
+    }
+    for (i = 0; i < ENG_SETTINGS; i++) {
+        if (state.values[i] != NULL)
+            params[n++] = OSSL_PARAM_construct_utf8_string(keys[i], state.values[i], 0);
+    }
+    /* A program that uses an engine expects to be asked for the PIN. */
+    params[n++] = OSSL_PARAM_construct_int(PROV_CONFIGURE_PROMPT, &prompt);
+    params[n] = OSSL_PARAM_construct_end();
+    return entry(OSSL_PROVIDER_get0_provider_ctx(state.provider), params);
+}
+
+/* Holds the lock. Hands on a change, if the provider is there; else it waits for load(). */
+static int changed(void)
+{
+    return state.provider == NULL || configure();
+}
+
+int eng_set(enum eng_setting setting, const char *value)
+{
+    char *copy = OPENSSL_strdup(value), *old;
+    int ok = 0;
+
+    if (copy == NULL)
+        return 0;
+    pthread_mutex_lock(&state.lock);
+    old = state.values[setting];
+    state.values[setting] = copy;
+    ok = changed();
+    if (!ok) {
+        state.values[setting] = old;
+        old = copy;
+    }
+    OPENSSL_free(old);
+    pthread_mutex_unlock(&state.lock);
+    return ok;
+}
+
+int eng_force_login(void)
+{
+    bool old;
+    int ok;
+
+    pthread_mutex_lock(&state.lock);
+    old = state.force_login;
+    state.force_login = true;
+    ok = changed();
+    if (!ok)
+        state.force_login = old;
+    pthread_mutex_unlock(&state.lock);
+    return ok;
+}
+
+int eng_set_provider_path(const char *path)
+{
+    char *copy = OPENSSL_strdup(path);
+    int ok = 0;
+
+    if (copy == NULL)
+        return 0;
+    pthread_mutex_lock(&state.lock);
+    if (path[0] != '/') {
+        eng_raise(ENG_R_COMMAND,
+                  "PROVIDER_PATH: must be the absolute path of the provider's hsm.so");
+    } else if (state.provider != NULL) {
+        eng_raise(ENG_R_COMMAND, "PROVIDER_PATH: the provider %s is loaded already", ENG_PROVIDER);
+    } else {
+        OPENSSL_free(state.path);
+        state.path = copy;
+        copy = NULL;
+        ok = 1;
+    }
+    pthread_mutex_unlock(&state.lock);
+    OPENSSL_free(copy);
+    return ok;
+}
+
+/* --- at each stage of an engine's life -------------------------------------------------------- */
+
+void eng_provider_at_bind(void)
+{
+    ERR_set_mark();
+    pthread_mutex_lock(&state.lock);
+    if (!configuration_pending())
+        (void)load();
+    pthread_mutex_unlock(&state.lock);
+    ERR_pop_to_mark();
+}
+
+int eng_provider_at_init(void)
+{
+    int ok;
+
+    pthread_mutex_lock(&state.lock);
+    ok = configuration_pending() || (load() && configure());
+    pthread_mutex_unlock(&state.lock);
+    return ok;
+}
+
+OSSL_PROVIDER *eng_provider(void)
+{
+    OSSL_PROVIDER *provider = NULL;
+
+    pthread_mutex_lock(&state.lock);
+    /* Also when no command was given: it reads its section again if it had none when it was
+     * loaded. */
+    if (load() && configure())
+        provider = state.provider;
+    pthread_mutex_unlock(&state.lock);
+    return provider;
+}
