@@ -44,7 +44,8 @@ check_cppcheck() {
     # shellcheck disable=SC2046
     cppcheck --quiet --std=c11 --enable=warning,performance,portability --inline-suppr \
         --suppress=missingIncludeSystem --error-exitcode=1 -j "$(jobs_default)" \
-        -D_GNU_SOURCE -DHSM_VERSION='"0"' $(c_files 'keystore/*.c' 'provider/*.c' 'tools/*.c' 'engine/*.c') ||
+        --suppress=unmatchedSuppression -D_GNU_SOURCE -DHSM_VERSION='"0"' "-Dstatic_ASN1_SEQUENCE_END(x)=" \
+        $(c_files 'keystore/*.c' 'provider/*.c' 'tools/*.c' 'engine/*.c') ||
         fail "cppcheck has complaints"
 }
 

@@ -317,6 +317,7 @@ certificate() {
 start_server() {
     local log=$1
     shift
+    rm -f "$log" # whoever waits for a line in it must not see an earlier server's
     "$@" >"$log" 2>&1 </dev/null &
     server_pid=$!
     pids="$pids $server_pid"
@@ -338,7 +339,7 @@ s_server() {
     server_conf=${server_conf:-$conf}
     start_server s_server.log s_server_run "$@"
     local end=$((SECONDS + 60))
-    until port=$(sed -n 's/^ACCEPT 127\.0\.0\.1:\([0-9]*\).*/\1/p' s_server.log) && [ -n "$port" ]; do
+    until port=$(sed -n 's/^ACCEPT 127\.0\.0\.1:\([0-9]*\).*/\1/p' s_server.log 2>/dev/null) && [ -n "$port" ]; do
         if ! kill -0 "$server_pid" 2>/dev/null || [ $SECONDS -ge $end ]; then
             show s_server.log
             failed "openssl s_server starts"
