@@ -58,8 +58,7 @@ void ks_key_forget(struct ks_key *key, uint64_t epoch)
     pthread_mutex_unlock(&key->token->lock);
 }
 
-/* --- the public half ---------------------------------------------------------------------------
- */
+/* --- the public half ------------------------------------------------------------------------- */
 
 static const struct ks_bytes *public_part(const struct ks_object *o)
 {
@@ -124,8 +123,7 @@ bool ks_key_proved(struct ks_key *key)
     return epoch != 0 && atomic_load(&key->proved) == epoch;
 }
 
-/* --- what the token refused --------------------------------------------------------------------
- */
+/* --- what the token refused ------------------------------------------------------------------ */
 
 void ks_key_set_refused(struct ks_key *key, const struct ks_mech *mech)
 {
@@ -146,8 +144,7 @@ bool ks_key_refused(struct ks_key *key, const struct ks_mech *mech)
     return false;
 }
 
-/* --- finding
- * --------------------------------------------------------------------------------------- */
+/* --- finding --------------------------------------------------------------------------------- */
 
 /* Two matches: say which, so that the user can tell them apart. */
 static ks_status ambiguous(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION_HANDLE session,

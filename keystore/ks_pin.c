@@ -147,7 +147,7 @@ bool ks_pin_peek(const struct ks_pin *pin, const char **bytes, size_t *len)
     return pin->len > 0 && !pin->outdated;
 }
 
-/* --- refusals ---------------------------------------------------------------------------- */
+/* --- refusals -------------------------------------------------------------------------------- */
 
 static bool refused_locked(uint64_t token, const char *bytes, size_t len)
 {
@@ -195,7 +195,7 @@ void ks_pin_outdated(struct ks_pin *pin)
     pin->outdated = true;
 }
 
-/* --- sources ----------------------------------------------------------------------------- */
+/* --- sources --------------------------------------------------------------------------------- */
 
 static ks_status check_file(int fd, const char *path, struct ks_error *err)
 {

@@ -23,7 +23,7 @@ const char *ks_token_label(const struct ks_token *token)
     return label != NULL ? label : "";
 }
 
-/* --- handles ------------------------------------------------------------------------------- */
+/* --- handles --------------------------------------------------------------------------------- */
 
 static void locks_init(struct ks_token *token)
 {
@@ -187,8 +187,7 @@ void ks_token_free(struct ks_token *token)
     }
 }
 
-/* --- slots --------------------------------------------------------------------------------------
- */
+/* --- slots ----------------------------------------------------------------------------------- */
 
 static void copy_padded(char *out, const unsigned char *in, size_t size)
 {
@@ -309,8 +308,7 @@ static ks_status find_slot(struct ks_token *token, CK_FUNCTION_LIST *fn,
     return st;
 }
 
-/* --- login
- * ----------------------------------------------------------------------------------------- */
+/* --- login ----------------------------------------------------------------------------------- */
 
 static ks_status login_possible(struct ks_token *token, struct ks_error *err)
 {
@@ -409,8 +407,7 @@ CK_RV ks_token_context_login(struct ks_token *token, CK_SESSION_HANDLE session)
     return rv;
 }
 
-/* --- up and down
- * -------------------------------------------------------------------------------------- */
+/* --- up and down ----------------------------------------------------------------------------- */
 
 bool ks_token_up_locked(const struct ks_token *token)
 {
@@ -539,7 +536,12 @@ static ks_status bring_back(struct ks_token *token, const struct ks_how *how, st
     ks_status st;
 
     ks_session_close_idle(token);
-    st = bring_up(token, how, err);
+    /* the new session may be lost as quickly as the old ones */
+    for (int tries = 0; tries < 3; tries++) {
+        st = bring_up(token, how, err);
+        if (st.code != KS_SESSIONS)
+            break;
+    }
     if (seen == 0 || seen != atomic_load(&token->module->init_count) || !lost(token, st))
         return st;
     if (!ks_ok(ks_module_reinit(token->module, seen, KS_RECOVER_INTERVAL_NS, NULL)))
@@ -660,8 +662,7 @@ ks_status ks_token_matches(struct ks_token *token, const struct ks_how *how,
                          ks_escape(text, sizeof(text), uri->text, SIZE_MAX));
 }
 
-/* --- listings
- * ---------------------------------------------------------------------------------------------- */
+/* --- listings -------------------------------------------------------------------------------- */
 
 ks_status ks_module_tokens(const char *path, const char *init_args,
                            bool (*visit)(void *arg, const struct ks_token_facts *facts), void *arg,
