@@ -202,9 +202,11 @@ ks_status ks_token_up(struct ks_token *token, const struct ks_how *how, struct k
 /* Purpose: something is wrong with everything of `epoch`: take the token down, unless another
  * thread has replaced that epoch already. The next use brings it up again. */
 void ks_token_down(struct ks_token *token, uint64_t epoch);
-/* Purpose: the login of `epoch` is gone: log in again in `session`; new epoch. */
+/* Purpose: the login of the session's epoch is gone: log in again in it, for a new epoch, unless
+ * another thread did (`*did` tells). A login ends with the last session, so the others are
+ * probably gone as well: the session begins a new age. */
 ks_status ks_token_relogin(struct ks_token *token, const struct ks_how *how,
-                           const struct ks_session *session, struct ks_error *err);
+                           struct ks_session *session, bool *did, struct ks_error *err);
 /* Purpose: C_Login(CKU_CONTEXT_SPECIFIC) for an operation that was just initialised. The PIN is
  * in memory since the token's login. The caller is inside the gate. */
 CK_RV ks_token_context_login(struct ks_token *token, CK_SESSION_HANDLE session);
@@ -297,6 +299,7 @@ struct ks_op {
     const char *function;
     CK_RV rv;
     bool close_session; /* something was left in it */
+    unsigned logins;    /* how often ks_op has logged in again for this operation */
     /* set by ks_op_run: what the step's success was obtained with */
     uint64_t epoch;
 };

@@ -11,8 +11,8 @@
 /* How often one operation may be run again for each class of failure. */
 static const unsigned budgets[KS_RV_CLASSES] = {
     [KS_PERMANENT] = 0,     [KS_RETRY] = 4,        [KS_AMBIGUOUS] = 1,
-    [KS_SESSION_DIRTY] = 2, [KS_SESSION_LOST] = 8, [KS_SESSIONS_FULL] = 2,
-    [KS_LOGIN_LOST] = 1,    [KS_STALE_HANDLE] = 1, [KS_DEVICE_LOST] = 1,
+    [KS_SESSION_DIRTY] = 2, [KS_SESSION_LOST] = 4, [KS_SESSIONS_FULL] = 2,
+    [KS_LOGIN_LOST] = 4,    [KS_STALE_HANDLE] = 1, [KS_DEVICE_LOST] = 1,
 };
 
 #define BACKOFF_FIRST_NS 5000000U
@@ -70,6 +70,25 @@ static ks_status prove(struct ks_op *op)
                          "key is another one");
 }
 
+/* Twice for an operation, more often when another thread does it. */
+static ks_status log_in_again(struct ks_op *op, struct ks_session *session, ks_status st,
+                              enum ks_rv_class *class)
+{
+    bool did = false;
+    ks_status login;
+
+    if (op->logins >= 2) {
+        *class = KS_PERMANENT;
+        return st;
+    }
+    login = ks_token_relogin(op->token, op->how, session, &did, op->err);
+    op->logins += did;
+    if (ks_ok(login))
+        return st;
+    *class = KS_PERMANENT;
+    return login;
+}
+
 /* One try. Returns its status; on failure `*class` says what may help. */
 static ks_status attempt(struct ks_op *op, enum ks_rv_class *class)
 {
@@ -106,14 +125,8 @@ static ks_status attempt(struct ks_op *op, enum ks_rv_class *class)
         if (!session_clean(op, code) || *class == KS_AMBIGUOUS)
             fate = KS_SESSION_CLOSE;
         /* log in while the session is still ours */
-        if (*class == KS_LOGIN_LOST) {
-            ks_status login = ks_token_relogin(op->token, op->how, &session, op->err);
-
-            if (!ks_ok(login)) {
-                st = login;
-                *class = KS_PERMANENT;
-            }
-        }
+        if (*class == KS_LOGIN_LOST)
+            st = log_in_again(op, &session, st, class);
         if (*class == KS_STALE_HANDLE && op->key != NULL)
             ks_key_forget(op->key, session.epoch);
         lost = *class == KS_SESSION_LOST || *class == KS_DEVICE_LOST;

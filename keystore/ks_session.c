@@ -154,7 +154,7 @@ static ks_status take(struct ks_token *token, const struct ks_how *how, const st
                       struct ks_error *err)
 {
     ks_status st;
-    bool last;
+    bool last, did;
     CK_RV rv;
 
     for (unsigned tries = 0;;) {
@@ -183,7 +183,7 @@ static ks_status take(struct ks_token *token, const struct ks_how *how, const st
         }
         rv = open_session(token, flags, out, &st, err);
         if (rv == CKR_OK)
-            return last ? ks_token_relogin(token, how, out, err) : KS_SUCCESS;
+            return last ? ks_token_relogin(token, how, out, &did, err) : KS_SUCCESS;
         if (!open_failed(token, out, rv, tries++))
             return st;
     }

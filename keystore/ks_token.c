@@ -594,7 +594,7 @@ static ks_status refresh_facts(struct ks_token *token, struct ks_error *err)
 }
 
 ks_status ks_token_relogin(struct ks_token *token, const struct ks_how *how,
-                           const struct ks_session *session, struct ks_error *err)
+                           struct ks_session *session, bool *did, struct ks_error *err)
 {
     ks_status st = KS_SUCCESS;
     bool done;
@@ -603,13 +603,16 @@ ks_status ks_token_relogin(struct ks_token *token, const struct ks_how *how,
     pthread_mutex_lock(&token->lock);
     done = token->epoch != session->epoch || token->generation != ks_generation();
     pthread_mutex_unlock(&token->lock);
+    *did = !done;
     if (!done) {
         st = refresh_facts(token, err); /* others may have used up the tries meanwhile */
         if (ks_ok(st))
             st = login(token, how, session->handle, err);
         if (ks_ok(st)) {
+            ks_session_close_idle(token);
             pthread_mutex_lock(&token->lock);
-            token->epoch = ks_epoch_new();
+            token->epoch = token->age = session->age = ks_epoch_new();
+            token->open_count = 1 + token->idle_count;
             pthread_mutex_unlock(&token->lock);
         }
     }
