@@ -64,6 +64,9 @@ void fake_set_pin(unsigned long slot, const char *pin);
  * calls for it give CKR_TOKEN_NOT_PRESENT), and put it back. */
 void fake_set_present(unsigned long slot, bool present);
 
+/* Purpose: C_GenerateRandom gives CKR_ARGUMENTS_BAD for more than `bytes` (0: no limit). */
+void fake_set_random_max(unsigned bytes);
+
 /* Purpose: have `mechanism` in the slot's list or not. A new token lists all that we have. */
 void fake_set_mechanism(unsigned long slot, unsigned long mechanism, bool listed);
 
@@ -295,6 +298,7 @@ void fake_set_cheap(bool cheap);
  *   quirk NAME                          (as the enum: raw-ec-point)
  *   reinit-handles keep|fresh|other
  *   pin-failures N
+ *   random-max N
  *   server-down
  *   cheap
  *

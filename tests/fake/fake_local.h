@@ -194,6 +194,7 @@ struct fake_state {
 
     unsigned pin_attempts;
     unsigned long largest_random, last_session_flags;
+    unsigned random_max; /* 0: no limit */
     struct fake_op last; /* its mech and label alone */
     struct fake_template private_template, public_template;
 };

@@ -469,6 +469,8 @@ CK_RV C_GenerateRandom(CK_SESSION_HANDLE session, unsigned char *out, CK_ULONG l
         if (len > fake.largest_random)
             fake.largest_random = len;
     }
+    if (rv == CKR_OK && fake.random_max != 0 && len > fake.random_max)
+        rv = CKR_ARGUMENTS_BAD;
     if (rv == CKR_OK && !fake_crypto_random(out, len))
         rv = CKR_FUNCTION_FAILED;
     return fake_leave_session(&call, rv);

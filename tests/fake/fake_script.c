@@ -425,6 +425,12 @@ static void do_pin_failures(struct line *line)
     fake_set_pin_failures(line->slot, small_number(line, line->word[1]));
 }
 
+static void do_random_max(struct line *line)
+{
+    want_words(line, 2, 2);
+    fake_set_random_max(small_number(line, line->word[1]));
+}
+
 static void do_server_down(struct line *line)
 {
     want_words(line, 1, 1);
@@ -454,6 +460,7 @@ static const struct {
     {"quirk", do_quirk, false},
     {"reinit-handles", do_reinit_handles, false},
     {"pin-failures", do_pin_failures, true},
+    {"random-max", do_random_max, false},
     {"server-down", do_server_down, false},
     {"cheap", do_cheap, false},
 };

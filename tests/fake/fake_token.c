@@ -182,6 +182,13 @@ FAKE_EXPORT void fake_set_present(unsigned long slot, bool present)
     fake_unlock();
 }
 
+FAKE_EXPORT void fake_set_random_max(unsigned bytes)
+{
+    fake_lock();
+    fake.random_max = bytes;
+    fake_unlock();
+}
+
 FAKE_EXPORT void fake_set_mechanism(unsigned long slot, unsigned long mechanism, bool listed)
 {
     struct fake_slot *s;

@@ -4,27 +4,63 @@
  */
 #include "ks_fixture.h"
 
+/* What is asked for at once by a token that takes everything. */
+#define CHUNK 1024
+
 START_TEST(lengths_are_served_in_chunks)
 {
-    static const size_t lengths[] = {0, 1, 32, 255, 256, 257, 1000, 4096, 65536};
+    static const size_t lengths[] = {0, 1, 32, 1023, 1024, 1025, 4096, 65536};
     static uint8_t out[65536 + 8];
 
     for (size_t i = 0; i < COUNT_OF(lengths); i++) {
         size_t n = lengths[i], zeros = 0;
 
         memset(out, 0, sizeof(out));
+        fx_ok(ks_token_connect(fx_token(), NULL, &fx.err));
         fake_clear_counts();
         fx_ok(ks_random(fx_token(), NULL, out, n, &fx.err));
         for (size_t j = 0; j < n; j++)
             zeros += out[j] == 0;
-        /* in every part of it: 256 zeros in a row, or in 256 bytes, do not happen */
-        ck_assert_uint_lt(zeros, 8 + n / 64);
+        /* one in 256 of them; all of one chunk would be many more */
+        ck_assert_uint_lt(zeros, 16 + n / 64);
         for (size_t j = n; j < n + 8; j++)
             ck_assert_uint_eq(out[j], 0);
-        ck_assert_uint_le(fake_largest_random(), 256);
-        ck_assert_uint_eq(fake_calls("C_GenerateRandom"), (n + 255) / 256);
+        ck_assert_uint_le(fake_largest_random(), CHUNK);
+        ck_assert_uint_eq(fake_calls("C_GenerateRandom"), (n + CHUNK - 1) / CHUNK);
+        ck_assert_uint_eq(fake_calls(NULL), fake_calls("C_GenerateRandom"));
     }
     ck_assert_uint_eq(fake_sessions(), 1);
+}
+END_TEST
+
+START_TEST(a_token_that_takes_less_is_asked_for_less_from_then_on)
+{
+    static const unsigned limits[] = {32, 48, 100, 1000};
+    uint8_t out[4096], zeros[16] = {0};
+
+    fx_restart(NULL);
+    fake_set_random_max(limits[_i]);
+    fx_ok(ks_random(fx_token(), NULL, out, sizeof(out), &fx.err));
+    for (size_t i = 0; i + sizeof(zeros) <= sizeof(out); i += sizeof(zeros))
+        ck_assert_mem_ne(out + i, zeros, sizeof(zeros));
+    fake_clear_counts();
+    fx_ok(ks_random(fx_token(), NULL, out, sizeof(out), &fx.err));
+    /* never too much again, and no less than half of what it takes */
+    ck_assert_uint_le(fake_largest_random(), limits[_i]);
+    ck_assert_uint_le(fake_calls("C_GenerateRandom"), sizeof(out) / (limits[_i] / 2) + 1);
+}
+END_TEST
+
+START_TEST(a_token_that_takes_nothing_is_an_error)
+{
+    uint8_t out[64], zeros[64] = {0};
+
+    fake_set_random_max(1);
+    memset(out, 0xee, sizeof(out));
+    fx_fails(ks_random(fx_token(), NULL, out, sizeof(out), &fx.err), KS_TOKEN);
+    fx_says("C_GenerateRandom");
+    ck_assert_mem_eq(out, zeros, sizeof(out));
+    ck_assert_uint_lt(fake_calls("C_GenerateRandom"), 20);
 }
 END_TEST
 
@@ -40,7 +76,7 @@ END_TEST
 
 START_TEST(a_failure_is_a_failure_and_gives_nothing)
 {
-    uint8_t out[1024], zeros[1024] = {0};
+    uint8_t out[4096], zeros[4096] = {0};
 
     memset(out, 0xee, sizeof(out));
     fake_inject("C_GenerateRandom", 3, FAKE_FOREVER, CKR_RANDOM_NO_RNG, false);
@@ -52,7 +88,7 @@ END_TEST
 
 START_TEST(a_lost_session_is_replaced)
 {
-    uint8_t out[1024] = {0};
+    uint8_t out[4096] = {0};
 
     fx_ok(ks_token_connect(fx_token(), NULL, &fx.err));
     fake_lose_sessions(false);
@@ -68,6 +104,8 @@ int main(void)
 {
     const struct fx_test tests[] = {
         {lengths_are_served_in_chunks, 0},
+        {a_token_that_takes_less_is_asked_for_less_from_then_on, 4},
+        {a_token_that_takes_nothing_is_an_error, 0},
         {two_answers_differ, 0},
         {a_failure_is_a_failure_and_gives_nothing, 0},
         {a_lost_session_is_replaced, 0},
