@@ -22,7 +22,7 @@
 
 #define KS_MUST_USE __attribute__((warn_unused_result))
 
-/* --- status and errors ------------------------------------------------------------------- */
+/* --- status and errors ----------------------------------------------------------------------- */
 
 enum ks_code {
 #define KS_STATUS(name, text) KS_##name,
@@ -60,7 +60,7 @@ const char *ks_code_text(enum ks_code code);
  * Returns `out`. */
 const char *ks_escape(char *out, size_t size, const void *in, size_t len);
 
-/* --- process-wide hooks -------------------------------------------------------------------- */
+/* --- process-wide hooks ---------------------------------------------------------------------- */
 
 /* Called around every call into a PKCS#11 module, on the calling thread. The provider uses them
  * to give modules that are themselves built on OpenSSL a library context of their own. `enter`
@@ -82,7 +82,7 @@ bool ks_inside_module(void);
  * atexit(); a caller that knows of an earlier end (OPENSSL_atexit) may call it too. */
 void ks_shutdown(void);
 
-/* --- URIs (RFC 7512) ------------------------------------------------------------------------ */
+/* --- URIs (RFC 7512) ------------------------------------------------------------------------- */
 
 struct ks_uri;
 
@@ -194,7 +194,7 @@ KS_MUST_USE ks_status ks_module_tokens(const char *module, const char *init_args
                                        bool (*visit)(void *arg, const struct ks_token_facts *facts),
                                        void *arg, struct ks_error *err);
 
-/* --- mechanisms ------------------------------------------------------------------------------- */
+/* --- mechanisms ------------------------------------------------------------------------------ */
 
 enum ks_digest {
     KS_DIGEST_NONE,
@@ -258,7 +258,7 @@ KS_MUST_USE ks_status ks_token_key_sizes(struct ks_token *token, const struct ks
 /* Purpose: "CKM_RSA_PKCS_PSS" and its kind, for messages. Returns a static string. */
 const char *ks_mech_name(enum ks_mech_kind kind);
 
-/* --- objects: what a token says about a key or certificate ------------------------------------ */
+/* --- objects: what a token says about a key or certificate ----------------------------------- */
 
 enum ks_key_type { KS_KEY_OTHER, KS_KEY_RSA, KS_KEY_EC, KS_KEY_EDWARDS };
 
@@ -305,8 +305,7 @@ KS_MUST_USE ks_status ks_token_objects(struct ks_token *token, const struct ks_h
                                        bool (*visit)(void *arg, const struct ks_object *object),
                                        void *arg, struct ks_error *err);
 
-/* --- keys ---------------------------------------------------------------------------------------
- */
+/* --- keys ------------------------------------------------------------------------------------ */
 
 struct ks_key; /* a private key on a token, reference-counted */
 
@@ -351,8 +350,7 @@ bool ks_key_proved(struct ks_key *key);
 void ks_key_set_refused(struct ks_key *key, const struct ks_mech *mech);
 bool ks_key_refused(struct ks_key *key, const struct ks_mech *mech);
 
-/* --- operations
- * ----------------------------------------------------------------------------------- */
+/* --- operations ------------------------------------------------------------------------------ */
 
 /* Purpose: one private-key signature (C_SignInit, C_Sign). `*out_len` is the room at `out` and
  * becomes the length. RSA needs the modulus' size, ECDSA twice the order's. Raw RSA (here and in

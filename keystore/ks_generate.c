@@ -3,6 +3,7 @@
  * ks_generate.c - key pairs made on the token, and destroyed there. Never run twice: a lost answer
  * may have left a key behind. What fails half-way is cleaned up by its id.
  */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
@@ -16,11 +17,12 @@ struct generation {
     CK_ATTRIBUTE label, id;
     struct ks_object *object;
     CK_OBJECT_HANDLE handle;
+    bool called; /* C_GenerateKeyPair was */
 };
 
 static const CK_OBJECT_CLASS both_halves[] = {CKO_PRIVATE_KEY, CKO_PUBLIC_KEY};
 
-/* --- does it exist already -------------------------------------------------------------------- */
+/* --- does it exist already ------------------------------------------------------------------- */
 
 static ks_status exists_step(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION_HANDLE session,
                              CK_OBJECT_HANDLE key)
@@ -51,17 +53,13 @@ static ks_status exists_step(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION_
     return KS_SUCCESS;
 }
 
-/* --- clean-up -----------------------------------------------------------------------------------
- */
+/* --- clean-up -------------------------------------------------------------------------------- */
 
-/* Destroy both halves that carry this id and label. Best effort: it follows a failure, whose
- * report must not be overwritten. Returns how many objects are left. */
-static CK_ULONG destroy_pair(CK_FUNCTION_LIST *fn, struct ks_token *token,
-                             CK_SESSION_HANDLE session, const CK_ATTRIBUTE *label,
-                             const CK_ATTRIBUTE *id)
+/* Destroy both halves that carry this id and label. */
+static ks_status destroy_pair(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION_HANDLE session,
+                              const CK_ATTRIBUTE *label, const CK_ATTRIBUTE *id)
 {
-    struct ks_op quiet = {.token = token};
-    CK_ULONG left = 0;
+    ks_status st = KS_SUCCESS, one;
 
     for (int half = 0; half < 2; half++) {
         CK_OBJECT_CLASS klass = both_halves[half];
@@ -73,17 +71,55 @@ static CK_ULONG destroy_pair(CK_FUNCTION_LIST *fn, struct ks_token *token,
             template[n++] = *id;
         if (label->ulValueLen > 0)
             template[n++] = *label;
-        if (n == 1 || !ks_ok(ks_object_search(&quiet, fn, session, template, n, found, 4, &count)))
+        if (n == 1)
             continue;
-        for (CK_ULONG i = 0; i < count; i++)
-            if (fn->C_DestroyObject(session, found[i]) != CKR_OK)
-                left++;
+        one = ks_object_search(op, fn, session, template, n, found, 4, &count);
+        if (!ks_ok(one))
+            return one;
+        for (CK_ULONG i = 0; i < count; i++) {
+            one = ks_op_rv(op, "C_DestroyObject", fn->C_DestroyObject(session, found[i]));
+            if (!ks_ok(one))
+                st = one;
+        }
     }
-    return left;
+    return st;
 }
 
-/* --- generation
- * ------------------------------------------------------------------------------------ */
+static ks_status cleanup_step(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION_HANDLE session,
+                              CK_OBJECT_HANDLE key)
+{
+    const struct generation *g = op->arg;
+
+    (void)key;
+    return destroy_pair(op, fn, session, &g->label, &g->id);
+}
+
+/* After a generation that failed: in a session of its own, for the failure may have been the
+ * session's. Destroying by an id that nobody had before is safe to repeat. */
+static ks_status clean_up(struct ks_token *token, struct generation *g, const struct ks_how *how,
+                          ks_status failed, struct ks_error *err)
+{
+    struct ks_error why, first;
+    struct ks_op op = {.token = token,
+                       .step = cleanup_step,
+                       .arg = g,
+                       .how = how,
+                       .err = &why,
+                       .inline_only = true,
+                       .read_write = true};
+    char label[128];
+
+    if (!g->called || ks_ok(ks_op_run(&op)) || err == NULL)
+        return failed;
+    first = *err;
+    snprintf(err->text, sizeof(err->text),
+             "%.400s; what it may have left behind could not be removed (%.200s): look for '%s'",
+             first.text, why.text,
+             ks_escape(label, sizeof(label), g->label.pValue, g->label.ulValueLen));
+    return failed;
+}
+
+/* --- generation ------------------------------------------------------------------------------ */
 
 /* Is what the token made what was asked for? Some modules drop attributes and say OK. */
 static ks_status check_made(struct ks_op *op, const struct generation *g)
@@ -175,13 +211,12 @@ static ks_status generate_step(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSIO
     ks_status st;
 
     (void)key;
+    g->called = true;
     st = ks_op_rv(op, "C_GenerateKeyPair", generate_pair(g, fn, session));
     if (ks_ok(st))
         st = ks_object_read(op, fn, session, g->handle, KS_CLASS_PRIVATE, true, &g->object);
     if (ks_ok(st))
         st = check_made(op, g);
-    if (!ks_ok(st))
-        (void)destroy_pair(fn, op->token, session, &g->label, &g->id);
     return st;
 }
 
@@ -191,13 +226,19 @@ ks_status ks_generate(struct ks_token *token, const struct ks_how *how,
 {
     uint8_t random_id[ID_DEFAULT_LEN];
     struct generation g = {.spec = spec};
-    struct ks_op look = {.token = token, .step = exists_step, .arg = &g, .how = how, .err = err};
+    struct ks_op look = {.token = token,
+                         .step = exists_step,
+                         .arg = &g,
+                         .how = how,
+                         .err = err,
+                         .inline_only = true};
     struct ks_op make = {.token = token,
                          .step = generate_step,
                          .arg = &g,
                          .how = how,
                          .err = err,
                          .once = true,
+                         .inline_only = true,
                          .read_write = true};
     ks_status st;
 
@@ -214,8 +255,11 @@ ks_status ks_generate(struct ks_token *token, const struct ks_how *how,
         g.id = (CK_ATTRIBUTE){CKA_ID, random_id, sizeof(random_id)};
     }
     st = ks_op_run(&look);
-    if (ks_ok(st))
+    if (ks_ok(st)) {
         st = ks_op_run(&make);
+        if (!ks_ok(st))
+            st = clean_up(token, &g, how, st, err);
+    }
     if (ks_ok(st))
         st = ks_key_make(token, g.object, g.handle, make.epoch, out, err);
     if (!ks_ok(st))
@@ -223,8 +267,7 @@ ks_status ks_generate(struct ks_token *token, const struct ks_how *how,
     return st;
 }
 
-/* --- destruction
- * --------------------------------------------------------------------------------------- */
+/* --- destruction ----------------------------------------------------------------------------- */
 
 static ks_status destroy_step(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION_HANDLE session,
                               CK_OBJECT_HANDLE handle)
@@ -234,9 +277,8 @@ static ks_status destroy_step(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION
     CK_ATTRIBUTE id = {CKA_ID, o->id.data, o->id.len};
     ks_status st = ks_op_rv(op, "C_DestroyObject", fn->C_DestroyObject(session, handle));
 
-    if (ks_ok(st) && destroy_pair(fn, op->token, session, &label, &id) > 0)
-        st = ks_fail_token(op->err, op->token, KS_TOKEN,
-                           "C_DestroyObject: the public half could not be destroyed");
+    if (ks_ok(st))
+        st = destroy_pair(op, fn, session, &label, &id);
     return st;
 }
 
@@ -248,6 +290,7 @@ ks_status ks_key_destroy(struct ks_key *key, const struct ks_how *how, struct ks
                        .how = how,
                        .err = err,
                        .once = true,
+                       .inline_only = true,
                        .read_write = true};
 
     return ks_op_run(&op);

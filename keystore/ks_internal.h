@@ -22,7 +22,7 @@
 
 #include "keystore.h"
 
-/* --- ks_status.c ---------------------------------------------------------------------------- */
+/* --- ks_status.c ----------------------------------------------------------------------------- */
 
 enum ks_rv_class {
     KS_PERMANENT,     /* give up */
@@ -57,8 +57,7 @@ ks_status ks_fail_token(struct ks_error *err, const struct ks_token *token, enum
                         const char *fmt, ...) __attribute__((format(printf, 4, 5)));
 ks_status ks_no_memory(struct ks_error *err);
 
-/* --- ks_module.c -------------------------------------------------------------------------------
- */
+/* --- ks_module.c ----------------------------------------------------------------------------- */
 
 struct ks_module {
     struct ks_module *next;
@@ -112,7 +111,7 @@ unsigned ks_generation(void);
 void ks_registry_lock(void);
 void ks_registry_unlock(void);
 
-/* --- ks_uri.c --------------------------------------------------------------------------------- */
+/* --- ks_uri.c -------------------------------------------------------------------------------- */
 
 struct ks_uri {
     atomic_uint refs;
@@ -127,8 +126,7 @@ bool ks_uri_matches_token(const struct ks_uri *uri, const CK_TOKEN_INFO *info);
 bool ks_uri_matches_facts(const struct ks_uri *uri, const struct ks_token_facts *facts);
 const char *ks_uri_pin_source(const struct ks_uri *uri);
 
-/* --- ks_pin.c -----------------------------------------------------------------------------------
- */
+/* --- ks_pin.c -------------------------------------------------------------------------------- */
 
 struct ks_pin; /* one locked page that stays out of core dumps */
 
@@ -143,18 +141,23 @@ ks_status ks_pin_get(struct ks_pin *pin, const struct ks_how *how, const char *w
 /* Purpose: the PIN that is in memory already; false when there is none, or it was refused. Needs
  * no lock once the token is up. */
 bool ks_pin_peek(const struct ks_pin *pin, const char **bytes, size_t *len);
-/* Purpose: note that the token refused the PIN: it is never sent again by this process. */
-void ks_pin_refused(struct ks_pin *pin);
+/* Purpose: note that the token (a hash of what it is) refused the PIN that `pin` holds: this
+ * process never sends it there again, by whatever handle. The source is looked at again. */
+void ks_pin_refused(struct ks_pin *pin, uint64_t token);
+/* Purpose: look at the source again at the next login. */
+void ks_pin_outdated(struct ks_pin *pin);
+bool ks_pin_was_refused(uint64_t token, const char *bytes, size_t len);
+void ks_pins_forked(void);
 /* Purpose: lock the page again in a forked child (mlock is not inherited). */
 void ks_pin_forked(struct ks_pin *pin);
 
-/* --- ks_token.c ----------------------------------------------------------------------------------
- */
+/* --- ks_token.c ------------------------------------------------------------------------------ */
 
 struct ks_session {
     CK_SESSION_HANDLE handle;
-    uint64_t age;   /* of the pool when it was opened */
-    uint64_t epoch; /* of the token when it was taken: handles of that epoch are good */
+    uint64_t age;        /* of the pool when it was opened */
+    uint64_t epoch;      /* of the token when it was taken: handles of that epoch are good */
+    unsigned init_count; /* of the module: before another one it means nothing */
 };
 
 struct ks_token {
@@ -219,10 +222,13 @@ const char *ks_token_label(const struct ks_token *token);
 /* Purpose: make all locks anew in a forked child. */
 void ks_tokens_forked(void);
 
-/* --- ks_session.c
- * --------------------------------------------------------------------------------- */
+/* --- ks_session.c ---------------------------------------------------------------------------- */
 
-enum ks_session_fate { KS_SESSION_KEEP, KS_SESSION_CLOSE };
+enum ks_session_fate {
+    KS_SESSION_KEEP,
+    KS_SESSION_CLOSE,
+    KS_SESSION_GONE, /* the module has said that there is no such session */
+};
 
 /* Purpose: take a session that is logged in; waits (until how->deadline_ns) when all are busy.
  * With `key`, `*handle` is that key's handle if it is known in this epoch, else
@@ -238,8 +244,7 @@ ks_status ks_session_take_rw(struct ks_token *token, const struct ks_how *how,
 /* Purpose: close all idle sessions; the caller holds up_lock or is the last owner. */
 void ks_session_close_idle(struct ks_token *token);
 
-/* --- ks_mech.c
- * ------------------------------------------------------------------------------------- */
+/* --- ks_mech.c ------------------------------------------------------------------------------- */
 
 struct ks_mech_storage {
     CK_MECHANISM mechanism;
@@ -253,13 +258,12 @@ struct ks_mech_storage {
  * KS_MECHANISM when there is no such mechanism. */
 ks_status ks_mech_build(const struct ks_mech *mech, const uint8_t *label, size_t label_len,
                         struct ks_mech_storage *out, struct ks_error *err);
-/* Purpose: the number; 0 when PKCS#11 has none for this digest. */
+/* Purpose: the number; ~0 when PKCS#11 has none for this digest. */
 CK_MECHANISM_TYPE ks_mech_type(enum ks_mech_kind kind, enum ks_digest digest);
 /* Purpose: a number that is the same for the same parameters: for ks_key_refused(). */
 uint32_t ks_mech_hash(const struct ks_mech *mech);
 
-/* --- ks_op.c
- * ---------------------------------------------------------------------------------------- */
+/* --- ks_op.c --------------------------------------------------------------------------------- */
 
 struct ks_op;
 /* One try, inside the gate. Codes from the module go through ks_op_rv(). */
@@ -286,8 +290,9 @@ struct ks_op {
      * nothing to check. */
     bool (*verify)(struct ks_op *op);
     void (*done)(struct ks_op *op, ks_status status); /* completion; may be NULL */
-    bool once;       /* not safe to run again: generation, deletion. Runs inline. */
-    bool read_write; /* needs a read-write session */
+    bool once;        /* not safe to run again: generation, deletion */
+    bool inline_only; /* never on a worker: its arguments are the caller's */
+    bool read_write;  /* needs a read-write session */
     /* set by the step */
     const char *function;
     CK_RV rv;
@@ -318,8 +323,7 @@ void ks_worker_probe(struct ks_token *token);
 /* Purpose: forget all threads, in a forked child. */
 void ks_workers_forked(void);
 
-/* --- ks_object.c
- * -------------------------------------------------------------------------------------- */
+/* --- ks_object.c ----------------------------------------------------------------------------- */
 
 /* Purpose: snapshot of an object, inside the gate. `complete`: look for the public object of a
  * private key too. */
@@ -334,8 +338,7 @@ ks_status ks_object_search(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION_HA
 /* Purpose: "'label' (id 01:02)" escaped, for messages. */
 const char *ks_object_name(const struct ks_object *object, char *out, size_t size);
 
-/* --- ks_key.c
- * ------------------------------------------------------------------------------------------ */
+/* --- ks_key.c -------------------------------------------------------------------------------- */
 
 #define KS_REFUSED_MAX 4
 
@@ -369,8 +372,7 @@ ks_status ks_key_check_use(const struct ks_key *key, bool allowed, const char *a
 /* Purpose: the handle is stale. */
 void ks_key_forget(struct ks_key *key, uint64_t epoch);
 
-/* --- small things (ks_status.c)
- * -------------------------------------------------------------------------- */
+/* --- small things (ks_status.c) -------------------------------------------------------------- */
 
 uint64_t ks_now_ns(void);
 char *ks_strdup_n(const void *data, size_t len); /* with a NUL behind */

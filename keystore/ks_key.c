@@ -58,26 +58,31 @@ void ks_key_forget(struct ks_key *key, uint64_t epoch)
     pthread_mutex_unlock(&key->token->lock);
 }
 
-/* --- the public half ---------------------------------------------------------------------------
- */
+/* --- the public half ------------------------------------------------------------------------- */
 
 static const struct ks_bytes *public_part(const struct ks_object *o)
 {
     return o->type == KS_KEY_RSA ? &o->modulus : &o->ec_point;
 }
 
-/* Compare what the token shows with what is expected. `*proved`: it showed something. */
+/* Compare what the token shows with what is expected, or was there before. `*proved`: it showed
+ * something. */
 static ks_status check_public(const struct ks_key *key, const struct ks_object *o, bool *proved,
                               struct ks_error *err)
 {
-    const struct ks_bytes *have = public_part(o);
+    const struct ks_bytes *have = public_part(o), *had = public_part(key->object);
+    const uint8_t *want = key->expect.public_part;
+    size_t want_len = key->expect.public_len;
     char name[256];
 
     *proved = false;
-    if (key->expect.public_part == NULL || have->len == 0)
+    if (want == NULL) {
+        want = had->data;
+        want_len = had->len;
+    }
+    if (want_len == 0 || have->len == 0)
         return KS_SUCCESS;
-    if (have->len != key->expect.public_len ||
-        memcmp(have->data, key->expect.public_part, have->len) != 0)
+    if (have->len != want_len || memcmp(have->data, want, have->len) != 0)
         return ks_fail_token(err, key->token, KS_KEY_MISMATCH,
                              "key %s: its public half is not the expected one; the key was "
                              "replaced, or the key reference belongs to another token: make a new "
@@ -118,8 +123,7 @@ bool ks_key_proved(struct ks_key *key)
     return epoch != 0 && atomic_load(&key->proved) == epoch;
 }
 
-/* --- what the token refused --------------------------------------------------------------------
- */
+/* --- what the token refused ------------------------------------------------------------------ */
 
 void ks_key_set_refused(struct ks_key *key, const struct ks_mech *mech)
 {
@@ -140,8 +144,7 @@ bool ks_key_refused(struct ks_key *key, const struct ks_mech *mech)
     return false;
 }
 
-/* --- finding
- * --------------------------------------------------------------------------------------- */
+/* --- finding --------------------------------------------------------------------------------- */
 
 /* Two matches: say which, so that the user can tell them apart. */
 static ks_status ambiguous(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION_HANDLE session,

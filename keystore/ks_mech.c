@@ -33,8 +33,11 @@
 #define CKM_ECDSA_SHA3_384_          0x00001049UL
 #define CKM_ECDSA_SHA3_512_          0x0000104aUL
 
+/* No such mechanism; 0 is one (CKM_RSA_PKCS_KEY_PAIR_GEN). */
+#define NONE (~0UL)
+
 static const struct {
-    CK_MECHANISM_TYPE type; /* 0: depends on the digest */
+    CK_MECHANISM_TYPE type; /* NONE: depends on the digest */
     const char *name;
 } kinds[KS_MECH_KINDS] = {
     [KS_MECH_RSA_PKCS1] = {CKM_RSA_PKCS, "CKM_RSA_PKCS"},
@@ -48,18 +51,17 @@ static const struct {
     [KS_MECH_RSA_KEYGEN] = {CKM_RSA_PKCS_KEY_PAIR_GEN, "CKM_RSA_PKCS_KEY_PAIR_GEN"},
     [KS_MECH_EC_KEYGEN] = {CKM_EC_KEY_PAIR_GEN, "CKM_EC_KEY_PAIR_GEN"},
     [KS_MECH_EDWARDS_KEYGEN] = {CKM_EC_EDWARDS_KEY_PAIR_GEN_, "CKM_EC_EDWARDS_KEY_PAIR_GEN"},
-    [KS_MECH_RSA_PKCS1_HASH] = {0, "CKM_SHA256_RSA_PKCS and its kind"},
-    [KS_MECH_RSA_PSS_HASH] = {0, "CKM_SHA256_RSA_PKCS_PSS and its kind"},
-    [KS_MECH_ECDSA_HASH] = {0, "CKM_ECDSA_SHA256 and its kind"},
+    [KS_MECH_RSA_PKCS1_HASH] = {NONE, "CKM_SHA256_RSA_PKCS and its kind"},
+    [KS_MECH_RSA_PSS_HASH] = {NONE, "CKM_SHA256_RSA_PKCS_PSS and its kind"},
+    [KS_MECH_ECDSA_HASH] = {NONE, "CKM_ECDSA_SHA256 and its kind"},
 };
 
-/* 0: PKCS#11 has no number for it. */
 static const struct {
     CK_MECHANISM_TYPE hash;
     CK_ULONG mgf1;
     CK_MECHANISM_TYPE pkcs1_hash, pss_hash, ecdsa_hash;
 } digests[] = {
-    [KS_DIGEST_NONE] = {0, 0, 0, 0, 0},
+    [KS_DIGEST_NONE] = {NONE, NONE, NONE, NONE, NONE},
     [KS_DIGEST_SHA1] = {CKM_SHA_1, CKG_MGF1_SHA1, CKM_SHA1_RSA_PKCS, CKM_SHA1_RSA_PKCS_PSS,
                         CKM_ECDSA_SHA1},
     [KS_DIGEST_SHA224] = {CKM_SHA224, CKG_MGF1_SHA224, CKM_SHA224_RSA_PKCS, CKM_SHA224_RSA_PKCS_PSS,
@@ -70,8 +72,8 @@ static const struct {
                           CKM_ECDSA_SHA384},
     [KS_DIGEST_SHA512] = {CKM_SHA512, CKG_MGF1_SHA512, CKM_SHA512_RSA_PKCS, CKM_SHA512_RSA_PKCS_PSS,
                           CKM_ECDSA_SHA512},
-    [KS_DIGEST_SHA512_224] = {CKM_SHA512_224_, 0, 0, 0, 0},
-    [KS_DIGEST_SHA512_256] = {CKM_SHA512_256_, 0, 0, 0, 0},
+    [KS_DIGEST_SHA512_224] = {CKM_SHA512_224_, NONE, NONE, NONE, NONE},
+    [KS_DIGEST_SHA512_256] = {CKM_SHA512_256_, NONE, NONE, NONE, NONE},
     [KS_DIGEST_SHA3_224] = {CKM_SHA3_224_, CKG_MGF1_SHA3_224_, CKM_SHA3_224_RSA_PKCS_,
                             CKM_SHA3_224_RSA_PKCS_PSS_, CKM_ECDSA_SHA3_224_},
     [KS_DIGEST_SHA3_256] = {CKM_SHA3_256_, CKG_MGF1_SHA3_256_, CKM_SHA3_256_RSA_PKCS_,
@@ -108,12 +110,12 @@ ks_status ks_mech_build(const struct ks_mech *mech, const uint8_t *label, size_t
 
     memset(out, 0, sizeof(*out));
     out->mechanism.mechanism = ks_mech_type(mech->kind, mech->digest);
-    if (out->mechanism.mechanism == 0)
+    if (out->mechanism.mechanism == NONE)
         return ks_fail(err, KS_MECHANISM, "%s: PKCS#11 has no such mechanism for this digest",
                        kinds[mech->kind].name);
     if (!pss && mech->kind != KS_MECH_RSA_OAEP)
         return KS_SUCCESS;
-    if (digests[mech->digest].hash == 0 || digests[mech->mgf1].mgf1 == 0)
+    if (digests[mech->digest].hash == NONE || digests[mech->mgf1].mgf1 == NONE)
         return ks_fail(err, KS_MECHANISM, "%s: PKCS#11 has no number for this digest or MGF1",
                        kinds[mech->kind].name);
     if (pss) {
@@ -196,7 +198,7 @@ ks_status ks_token_can_hash(struct ks_token *token, const struct ks_how *how,
     if (token->mechanisms == NULL)
         st = read_list(token, err);
     if (ks_ok(st))
-        *can = type != 0 && listed(token, type);
+        *can = type != NONE && listed(token, type);
     pthread_mutex_unlock(&token->up_lock);
     return st;
 }

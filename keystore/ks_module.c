@@ -14,6 +14,8 @@
 
 /* How long finalising waits for calls in flight before it leaves the module alone. */
 #define DRAIN_WAIT_MS 1000
+/* How long a fork waits for them. */
+#define FORK_WAIT_NS 250000000U
 
 static pthread_mutex_t registry_mutex = PTHREAD_MUTEX_INITIALIZER;
 static struct ks_module *modules; /* registry lock */
@@ -22,6 +24,7 @@ static bool handlers_ready;
 static atomic_uint generation;
 static _Atomic(const struct ks_hooks *) hooks;
 static atomic_bool shut_down;
+static atomic_bool forking;
 static _Thread_local unsigned inside;
 
 /* Modules whose behaviour towards the process needs care; matched within the file name. */
@@ -58,11 +61,42 @@ void ks_registry_unlock(void)
     pthread_mutex_unlock(&registry_mutex);
 }
 
+/* A fork in the middle of another thread's call would leave that module's locks, and p11-kit's,
+ * locked for ever in the child. So new calls wait, and those in flight are given a bounded time:
+ * one that hangs must not hang the fork. A module that itself forks, inside a call, is not kept
+ * waiting. */
+static void atfork_prepare(void)
+{
+    const struct timespec pause = {.tv_nsec = 50000};
+    uint64_t until;
+    bool busy = true;
+
+    ks_registry_lock();
+    if (inside > 0)
+        return;
+    atomic_store(&forking, true);
+    until = ks_now_ns() + FORK_WAIT_NS;
+    while (busy && ks_now_ns() < until) {
+        busy = false;
+        for (struct ks_module *m = modules; m != NULL; m = m->next)
+            busy = busy || atomic_load(&m->in_flight) > 0;
+        if (busy)
+            nanosleep(&pause, NULL);
+    }
+}
+
+static void atfork_parent(void)
+{
+    atomic_store(&forking, false);
+    ks_registry_unlock();
+}
+
 /* In the child only this thread exists: other threads' locks, calls in flight and sessions are
  * the parent's business. */
 static void atfork_child(void)
 {
     pthread_mutex_init(&registry_mutex, NULL);
+    atomic_store(&forking, false);
     atomic_fetch_add(&generation, 1);
     for (struct ks_module *m = modules; m != NULL; m = m->next) {
         pthread_mutex_init(&m->init_lock, NULL);
@@ -74,7 +108,7 @@ static void atfork_child(void)
 
 static void init_once(void)
 {
-    handlers_ready = pthread_atfork(ks_registry_lock, ks_registry_unlock, atfork_child) == 0;
+    handlers_ready = pthread_atfork(atfork_prepare, atfork_parent, atfork_child) == 0;
 }
 
 static char *canonical(const char *path)
@@ -202,7 +236,14 @@ static void sigpipe_restore(struct ks_gate *gate)
     pthread_sigmask(SIG_SETMASK, &gate->old_mask, NULL);
 }
 
-/* Enter without asking the gate: for those who have closed it themselves. */
+static void wait_for_fork(void)
+{
+    const struct timespec pause = {.tv_nsec = 50000};
+
+    while (atomic_load(&forking))
+        nanosleep(&pause, NULL);
+}
+
 static void module_enter(struct ks_gate *gate, struct ks_module *m)
 {
     const struct ks_hooks *h = atomic_load_explicit(&hooks, memory_order_relaxed);
@@ -225,6 +266,19 @@ static void module_leave(struct ks_gate *gate)
         h->leave(gate->cookie);
 }
 
+/* Enter without asking the gate: for those who have closed it themselves. */
+static void module_enter_alone(struct ks_gate *gate, struct ks_module *m)
+{
+    for (;;) {
+        atomic_fetch_add(&m->in_flight, 1);
+        if (!atomic_load(&forking))
+            break;
+        atomic_fetch_sub(&m->in_flight, 1);
+        wait_for_fork();
+    }
+    module_enter(gate, m);
+}
+
 /* Finalise after the calls in flight are through; after a bounded time leave the module alone:
  * a thread that is still inside it must not find it gone. Nobody can enter meanwhile. */
 static bool module_finalize(struct ks_module *m)
@@ -238,9 +292,9 @@ static bool module_finalize(struct ks_module *m)
         nanosleep(&pause, NULL);
     if (atomic_load(&m->in_flight) > 0)
         return false;
-    module_enter(&gate, m);
+    module_enter_alone(&gate, m);
     (void)m->fn->C_Finalize(NULL);
-    module_leave(&gate);
+    ks_gate_leave(&gate);
     atomic_store(&m->initialized, 0);
     return true;
 }
@@ -305,9 +359,9 @@ static ks_status module_initialize(struct ks_module *m, struct ks_error *err)
     if (atomic_load(&shut_down))
         return ks_fail(err, KS_SHUTDOWN, "%s", ks_code_text(KS_SHUTDOWN));
     args.pReserved = m->init_args;
-    module_enter(&gate, m);
+    module_enter_alone(&gate, m);
     rv = m->fn->C_Initialize(&args);
-    module_leave(&gate);
+    ks_gate_leave(&gate);
     if (rv == CKR_OK) {
         static atomic_bool registered;
 
@@ -378,11 +432,14 @@ ks_status ks_gate_enter(struct ks_gate *gate, struct ks_module *m, struct ks_err
             atomic_fetch_sub(&m->in_flight, 1);
             return ks_fail(err, KS_SHUTDOWN, "%s", ks_code_text(KS_SHUTDOWN));
         }
-        if (atomic_load(&m->gate) == KS_GATE_OPEN)
+        if (!atomic_load(&forking) && atomic_load(&m->gate) == KS_GATE_OPEN)
             break;
         atomic_fetch_sub(&m->in_flight, 1);
-        pthread_mutex_lock(&m->init_lock);
-        pthread_mutex_unlock(&m->init_lock);
+        wait_for_fork();
+        if (atomic_load(&m->gate) != KS_GATE_OPEN) {
+            pthread_mutex_lock(&m->init_lock);
+            pthread_mutex_unlock(&m->init_lock);
+        }
     }
     module_enter(gate, m);
     return KS_SUCCESS;

@@ -72,7 +72,7 @@ ks_status ks_object_search(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION_HA
     return st;
 }
 
-/* --- attributes ---------------------------------------------------------------------------- */
+/* --- attributes ------------------------------------------------------------------------------ */
 
 static bool attribute_absent(const CK_ATTRIBUTE *a)
 {
@@ -172,8 +172,7 @@ static void get_number(CK_ATTRIBUTE *a, struct ks_bytes *out)
     }
 }
 
-/* --- EC points ---------------------------------------------------------------------------------
- */
+/* --- EC points ------------------------------------------------------------------------------- */
 
 /* Sizes of points: 2 * field + 1 for Weierstrass curves, and the Edwards curves' own. A raw point
  * can look like an OCTET STRING by chance; its inside then has none of these sizes. */
@@ -210,8 +209,7 @@ static void unwrap_point(struct ks_bytes *point, enum ks_key_type type)
     }
 }
 
-/* --- snapshots
- * ------------------------------------------------------------------------------------- */
+/* --- snapshots ------------------------------------------------------------------------------- */
 
 static enum ks_key_type key_type_of(const CK_ATTRIBUTE *a)
 {
@@ -373,8 +371,7 @@ ks_status ks_object_read(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION_HAND
     return st;
 }
 
-/* --- listings
- * ------------------------------------------------------------------------------------------ */
+/* --- listings -------------------------------------------------------------------------------- */
 
 /* Snapshots are gathered inside the gate and shown outside of it. */
 struct gather {

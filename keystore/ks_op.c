@@ -11,7 +11,7 @@
 /* How often one operation may be run again for each class of failure. */
 static const unsigned budgets[KS_RV_CLASSES] = {
     [KS_PERMANENT] = 0,     [KS_RETRY] = 4,        [KS_AMBIGUOUS] = 1,
-    [KS_SESSION_DIRTY] = 2, [KS_SESSION_LOST] = 2, [KS_SESSIONS_FULL] = 2,
+    [KS_SESSION_DIRTY] = 2, [KS_SESSION_LOST] = 8, [KS_SESSIONS_FULL] = 2,
     [KS_LOGIN_LOST] = 1,    [KS_STALE_HANDLE] = 1, [KS_DEVICE_LOST] = 1,
 };
 
@@ -78,6 +78,7 @@ static ks_status attempt(struct ks_op *op, enum ks_rv_class *class)
     struct ks_session session;
     enum ks_code code = KS_OK;
     struct ks_gate gate;
+    bool lost = false;
     ks_status st;
 
     *class = KS_PERMANENT;
@@ -105,19 +106,25 @@ static ks_status attempt(struct ks_op *op, enum ks_rv_class *class)
         if (!session_clean(op, code) || *class == KS_AMBIGUOUS)
             fate = KS_SESSION_CLOSE;
         /* log in while the session is still ours */
-        if (*class == KS_LOGIN_LOST &&
-            !ks_ok(ks_token_relogin(op->token, op->how, &session, op->err)))
-            *class = KS_PERMANENT;
+        if (*class == KS_LOGIN_LOST) {
+            ks_status login = ks_token_relogin(op->token, op->how, &session, op->err);
+
+            if (!ks_ok(login)) {
+                st = login;
+                *class = KS_PERMANENT;
+            }
+        }
         if (*class == KS_STALE_HANDLE && op->key != NULL)
             ks_key_forget(op->key, session.epoch);
-        if (*class == KS_SESSION_LOST || *class == KS_DEVICE_LOST) {
-            ks_token_down(op->token, session.epoch);
-            fate = KS_SESSION_CLOSE;
-        }
+        lost = *class == KS_SESSION_LOST || *class == KS_DEVICE_LOST;
+        if (lost)
+            fate = *class == KS_SESSION_LOST ? KS_SESSION_GONE : KS_SESSION_CLOSE;
     }
-    if (op->read_write || op->close_session)
+    if (fate == KS_SESSION_KEEP && (op->read_write || op->close_session))
         fate = KS_SESSION_CLOSE;
     ks_session_give(op->token, &session, fate);
+    if (lost)
+        ks_token_down(op->token, session.epoch);
     return st;
 }
 
@@ -143,7 +150,7 @@ static ks_status run_on_token(struct ks_op *op)
 {
     uint64_t deadline = op->how != NULL ? op->how->deadline_ns : 0;
 
-    if (op->token->timeout_ns != 0 && !op->once) {
+    if (op->token->timeout_ns != 0 && !op->inline_only) {
         uint64_t own = ks_now_ns() + op->token->timeout_ns;
 
         return ks_worker_run(op, deadline == 0 || own < deadline ? own : deadline);

@@ -18,8 +18,6 @@
 
 enum source_kind { SOURCE_FILE, SOURCE_ENV, SOURCE_PROMPT };
 
-/* What is on the page. `spare` takes what a person typed until it is compared with the PIN that
- * was refused. */
 struct pin_page {
     char pin[PIN_MAX + 1];
     char spare[PIN_MAX + 1];
@@ -30,9 +28,22 @@ struct ks_pin {
     enum source_kind kind;
     const char *rest; /* of source, behind the prefix */
     struct pin_page *page;
-    size_t len; /* 0: not read yet */
-    atomic_bool refused;
+    size_t len;           /* 0: not read yet */
+    atomic_bool outdated; /* refused: look at the source again */
 };
+
+/* PINs that tokens refused, for the life of the process and whoever asks: handles come and go,
+ * but the token counts. One page: (hash of the token, length, bytes) each. */
+#define REFUSALS_SIZE 4096
+struct refusal {
+    uint64_t token;
+    uint32_t len;
+    /* the bytes follow, padded to 4 */
+};
+static pthread_mutex_t refusals_lock = PTHREAD_MUTEX_INITIALIZER;
+static unsigned char *refusals;
+static size_t refusals_used;
+static bool refusals_full; /* nothing more can be remembered: no more PINs are tried */
 
 static const struct {
     const char *prefix;
@@ -99,10 +110,29 @@ void ks_pin_free(struct ks_pin *pin)
     free(pin);
 }
 
+/* A page for secrets. */
+static void *secret_page(size_t size)
+{
+    void *page = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+    if (page == MAP_FAILED)
+        return NULL;
+    (void)madvise(page, size, MADV_DONTDUMP);
+    /* May fail where RLIMIT_MEMLOCK is small; the page still stays out of core dumps. */
+    (void)mlock(page, size);
+    return page;
+}
+
 void ks_pin_forked(struct ks_pin *pin)
 {
-    /* May fail where RLIMIT_MEMLOCK is small; the page still stays out of core dumps. */
     (void)mlock(pin->page, sizeof(*pin->page));
+    if (refusals != NULL)
+        (void)mlock(refusals, REFUSALS_SIZE);
+}
+
+void ks_pins_forked(void)
+{
+    pthread_mutex_init(&refusals_lock, NULL);
 }
 
 const char *ks_pin_source(const struct ks_pin *pin)
@@ -114,13 +144,58 @@ bool ks_pin_peek(const struct ks_pin *pin, const char **bytes, size_t *len)
 {
     *bytes = pin->page->pin;
     *len = pin->len;
-    return pin->len > 0 && !pin->refused;
+    return pin->len > 0 && !pin->outdated;
 }
 
-void ks_pin_refused(struct ks_pin *pin)
+/* --- refusals -------------------------------------------------------------------------------- */
+
+static bool refused_locked(uint64_t token, const char *bytes, size_t len)
 {
-    pin->refused = true;
+    struct refusal r;
+
+    for (size_t at = 0; at < refusals_used; at += sizeof(r) + ((r.len + 3) & ~3U)) {
+        memcpy(&r, refusals + at, sizeof(r));
+        if (r.token == token && r.len == len && memcmp(refusals + at + sizeof(r), bytes, len) == 0)
+            return true;
+    }
+    return refusals_full;
 }
+
+bool ks_pin_was_refused(uint64_t token, const char *bytes, size_t len)
+{
+    bool refused;
+
+    pthread_mutex_lock(&refusals_lock);
+    refused = refused_locked(token, bytes, len);
+    pthread_mutex_unlock(&refusals_lock);
+    return refused;
+}
+
+void ks_pin_refused(struct ks_pin *pin, uint64_t token)
+{
+    struct refusal r = {.token = token, .len = (uint32_t)pin->len};
+    size_t size = sizeof(r) + ((pin->len + 3) & ~(size_t)3);
+
+    pthread_mutex_lock(&refusals_lock);
+    if (refusals == NULL)
+        refusals = secret_page(REFUSALS_SIZE);
+    if (refusals == NULL || refusals_used + size > REFUSALS_SIZE) {
+        refusals_full = true;
+    } else if (!refused_locked(token, pin->page->pin, pin->len)) {
+        memcpy(refusals + refusals_used, &r, sizeof(r));
+        memcpy(refusals + refusals_used + sizeof(r), pin->page->pin, pin->len);
+        refusals_used += size;
+    }
+    pthread_mutex_unlock(&refusals_lock);
+    pin->outdated = true;
+}
+
+void ks_pin_outdated(struct ks_pin *pin)
+{
+    pin->outdated = true;
+}
+
+/* --- sources --------------------------------------------------------------------------------- */
 
 static ks_status check_file(int fd, const char *path, struct ks_error *err)
 {
@@ -210,13 +285,8 @@ static ks_status read_prompt(struct ks_pin *pin, const struct ks_how *how, const
         return ks_fail(err, KS_PIN_SOURCE,
                        "PIN: pin = prompt, but nobody could be asked; the PIN is asked for only "
                        "while a key is loaded");
-    if (pin->refused && len == pin->len && memcmp(pin->page->pin, pin->page->spare, len) == 0)
-        return ks_fail(err, KS_PIN_REFUSED,
-                       "the token has refused this PIN before; it was not "
-                       "sent again");
     memcpy(pin->page->pin, pin->page->spare, len);
     pin->len = len;
-    pin->refused = false;
     return KS_SUCCESS;
 }
 
@@ -225,12 +295,7 @@ ks_status ks_pin_get(struct ks_pin *pin, const struct ks_how *how, const char *w
 {
     ks_status st = KS_SUCCESS;
 
-    if (pin->refused && pin->kind != SOURCE_PROMPT)
-        return ks_fail(err, KS_PIN_REFUSED,
-                       "the token refused the PIN from %s; it is not tried again in this process "
-                       "(tokens lock): correct it, then restart",
-                       pin->kind == SOURCE_FILE ? pin->source : "the environment");
-    if (pin->len == 0 || pin->refused) {
+    if (pin->len == 0 || pin->outdated) {
         if (pin->kind == SOURCE_FILE)
             st = read_file(pin, err);
         else if (pin->kind == SOURCE_ENV)
@@ -238,6 +303,8 @@ ks_status ks_pin_get(struct ks_pin *pin, const struct ks_how *how, const char *w
         else
             st = read_prompt(pin, how, what, err);
         explicit_bzero(pin->page->spare, sizeof(pin->page->spare));
+        if (ks_ok(st))
+            pin->outdated = false;
     }
     if (ks_ok(st)) {
         *bytes = pin->page->pin;

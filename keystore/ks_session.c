@@ -95,6 +95,7 @@ static enum place reserve(struct ks_token *token, const struct ks_how *how,
     }
     out->age = token->age;
     out->epoch = token->epoch;
+    out->init_count = token->init_count;
     if (handle != NULL)
         *handle = key != NULL && key->epoch == token->epoch ? key->handle : CK_INVALID_HANDLE;
     pthread_mutex_unlock(&token->lock);
@@ -220,9 +221,9 @@ void ks_session_give(struct ks_token *token, struct ks_session *session, enum ks
         token->open_count = 0;
     }
     pthread_mutex_unlock(&token->lock);
-    /* Of an older age, one that still worked is alive and is closed; one that failed is gone, and
-     * its number may denote a new session by now. */
-    if (!old || fate == KS_SESSION_KEEP)
+    /* One of an older age may still be alive. One that is gone, or of a module that was
+     * initialised since: its number may denote a new session by now. */
+    if (fate != KS_SESSION_GONE && session->init_count == atomic_load(&token->module->init_count))
         close_session(token, session->handle);
     pthread_mutex_lock(&token->lock);
     if (!old && session->age == token->age && token->open_count > 0)

@@ -23,7 +23,7 @@ const char *ks_token_label(const struct ks_token *token)
     return label != NULL ? label : "";
 }
 
-/* --- handles ------------------------------------------------------------------------------- */
+/* --- handles --------------------------------------------------------------------------------- */
 
 static void locks_init(struct ks_token *token)
 {
@@ -47,6 +47,7 @@ void ks_tokens_forked(void)
         atomic_store(&t->probe_ns, 0);
     }
     ks_workers_forked();
+    ks_pins_forked();
 }
 
 static void token_destroy(struct ks_token *token)
@@ -186,8 +187,7 @@ void ks_token_free(struct ks_token *token)
     }
 }
 
-/* --- slots --------------------------------------------------------------------------------------
- */
+/* --- slots ----------------------------------------------------------------------------------- */
 
 static void copy_padded(char *out, const unsigned char *in, size_t size)
 {
@@ -308,8 +308,7 @@ static ks_status find_slot(struct ks_token *token, CK_FUNCTION_LIST *fn,
     return st;
 }
 
-/* --- login
- * ----------------------------------------------------------------------------------------- */
+/* --- login ----------------------------------------------------------------------------------- */
 
 static ks_status login_possible(struct ks_token *token, struct ks_error *err)
 {
@@ -325,6 +324,20 @@ static ks_status login_possible(struct ks_token *token, struct ks_error *err)
                              "the token says that the next wrong PIN locks it, so no login was "
                              "tried; log in once by hand with the right PIN");
     return KS_SUCCESS;
+}
+
+/* What a PIN is refused for: FNV-1a of module, serial number and label. */
+static uint64_t token_hash(const struct ks_token *token)
+{
+    const char *const parts[] = {token->module->key, token->facts.serial, token->facts.label};
+    uint64_t hash = 0xcbf29ce484222325U;
+
+    for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {
+        for (const char *p = parts[i]; *p != '\0'; p++)
+            hash = (hash ^ (unsigned char)*p) * 0x100000001b3U;
+        hash = (hash ^ 0xffU) * 0x100000001b3U;
+    }
+    return hash;
 }
 
 /* Log in on `session`. Holds up_lock; outside the gate, for a person may be asked. */
@@ -352,6 +365,12 @@ static ks_status login(struct ks_token *token, const struct ks_how *how, CK_SESS
         st = ks_pin_get(token->pin, how, what, &pin, &len, &why);
         if (!ks_ok(st))
             return ks_fail_token(err, token, st.code, "%s", why.text);
+        if (ks_pin_was_refused(token_hash(token), pin, len)) {
+            ks_pin_outdated(token->pin);
+            return ks_fail_token(err, token, KS_PIN_REFUSED,
+                                 "the token refused this PIN before, so it was not sent again "
+                                 "(tokens lock); correct what pin names");
+        }
     }
     st = ks_gate_enter(&gate, token->module, err);
     if (!ks_ok(st))
@@ -363,10 +382,10 @@ static ks_status login(struct ks_token *token, const struct ks_how *how, CK_SESS
         return KS_SUCCESS;
     st = ks_fail_rv(err, token, "C_Login", rv,
                     pin == NULL ? "the token's own PIN pad or service refused"
-                                : "the PIN is not tried again in this process; check pin in the "
+                                : "this PIN is not sent again by this process; check pin in the "
                                   "provider's section");
-    if (st.code == KS_PIN_REFUSED && token->pin != NULL)
-        ks_pin_refused(token->pin);
+    if (st.code == KS_PIN_REFUSED && pin != NULL)
+        ks_pin_refused(token->pin, token_hash(token));
     return st;
 }
 
@@ -383,13 +402,12 @@ CK_RV ks_token_context_login(struct ks_token *token, CK_SESSION_HANDLE session)
         return CKR_USER_NOT_LOGGED_IN;
     rv = token->module->fn->C_Login(session, CKU_CONTEXT_SPECIFIC, (CK_UTF8CHAR *)pin, len);
     ks_classify("C_Login", rv, &code, &class);
-    if (code == KS_PIN_REFUSED && token->pin != NULL)
-        ks_pin_refused(token->pin);
+    if (code == KS_PIN_REFUSED && pin != NULL)
+        ks_pin_refused(token->pin, token_hash(token));
     return rv;
 }
 
-/* --- up and down
- * -------------------------------------------------------------------------------------- */
+/* --- up and down ----------------------------------------------------------------------------- */
 
 bool ks_token_up_locked(const struct ks_token *token)
 {
@@ -518,7 +536,12 @@ static ks_status bring_back(struct ks_token *token, const struct ks_how *how, st
     ks_status st;
 
     ks_session_close_idle(token);
-    st = bring_up(token, how, err);
+    /* the new session may be lost as quickly as the old ones */
+    for (int tries = 0; tries < 3; tries++) {
+        st = bring_up(token, how, err);
+        if (st.code != KS_SESSIONS)
+            break;
+    }
     if (seen == 0 || seen != atomic_load(&token->module->init_count) || !lost(token, st))
         return st;
     if (!ks_ok(ks_module_reinit(token->module, seen, KS_RECOVER_INTERVAL_NS, NULL)))
@@ -549,6 +572,27 @@ void ks_token_down(struct ks_token *token, uint64_t epoch)
     pthread_mutex_unlock(&token->lock);
 }
 
+static ks_status refresh_facts(struct ks_token *token, struct ks_error *err)
+{
+    struct ks_token_facts facts = {0};
+    CK_TOKEN_INFO info = {0};
+    struct ks_gate gate;
+    ks_status st = ks_gate_enter(&gate, token->module, err);
+    CK_RV rv;
+
+    if (!ks_ok(st))
+        return st;
+    rv = token->module->fn->C_GetTokenInfo(token->slot, &info);
+    ks_gate_leave(&gate);
+    if (rv != CKR_OK)
+        return ks_fail_rv(err, token, "C_GetTokenInfo", rv, NULL);
+    facts_fill(&facts, token->slot, &info);
+    memcpy(facts.module_library, token->facts.module_library, sizeof(facts.module_library));
+    if (memcmp(&token->facts, &facts, sizeof(facts)) != 0)
+        token->facts = facts;
+    return KS_SUCCESS;
+}
+
 ks_status ks_token_relogin(struct ks_token *token, const struct ks_how *how,
                            const struct ks_session *session, struct ks_error *err)
 {
@@ -560,7 +604,9 @@ ks_status ks_token_relogin(struct ks_token *token, const struct ks_how *how,
     done = token->epoch != session->epoch || token->generation != ks_generation();
     pthread_mutex_unlock(&token->lock);
     if (!done) {
-        st = login(token, how, session->handle, err);
+        st = refresh_facts(token, err); /* others may have used up the tries meanwhile */
+        if (ks_ok(st))
+            st = login(token, how, session->handle, err);
         if (ks_ok(st)) {
             pthread_mutex_lock(&token->lock);
             token->epoch = ks_epoch_new();
@@ -616,8 +662,7 @@ ks_status ks_token_matches(struct ks_token *token, const struct ks_how *how,
                          ks_escape(text, sizeof(text), uri->text, SIZE_MAX));
 }
 
-/* --- listings
- * ---------------------------------------------------------------------------------------------- */
+/* --- listings -------------------------------------------------------------------------------- */
 
 ks_status ks_module_tokens(const char *path, const char *init_args,
                            bool (*visit)(void *arg, const struct ks_token_facts *facts), void *arg,

@@ -62,7 +62,7 @@ static struct timespec to_timespec(uint64_t ns)
                              .tv_nsec = (long)(ns % 1000000000U)};
 }
 
-/* --- jobs -------------------------------------------------------------------------------- */
+/* --- jobs ------------------------------------------------------------------------------------ */
 
 static void job_free(struct job *job, size_t out_room)
 {
@@ -113,7 +113,7 @@ static struct job *job_new(const struct ks_op *op, uint64_t deadline_ns)
     return job;
 }
 
-/* --- threads ----------------------------------------------------------------------------- */
+/* --- threads --------------------------------------------------------------------------------- */
 
 /* Park until there is a job; NULL after a while without one. */
 static struct job *wait_for_job(struct worker *self)
@@ -195,7 +195,7 @@ static bool submit(struct job *job)
     return w != NULL || worker_start(job);
 }
 
-/* --- operations -------------------------------------------------------------------------- */
+/* --- operations ------------------------------------------------------------------------------ */
 
 static void run_op(struct job *job)
 {
@@ -295,7 +295,7 @@ ks_status ks_worker_run(struct ks_op *op, uint64_t deadline_ns)
     return st;
 }
 
-/* --- probes ------------------------------------------------------------------------------ */
+/* --- probes ---------------------------------------------------------------------------------- */
 
 static ks_status probe_step(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION_HANDLE session,
                             CK_OBJECT_HANDLE key)

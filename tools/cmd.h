@@ -7,6 +7,7 @@
 
 #include <getopt.h>
 #include <openssl/bio.h>
+#include <openssl/bn.h>
 #include <openssl/conf.h>
 #include <openssl/provider.h>
 #include <stdbool.h>
@@ -207,6 +208,13 @@ void cmd_file_end(struct cmd_file *file);
 
 /* Purpose: PEM of a reference's PKCS#8 DER in a new memory BIO; NULL without memory. */
 BIO *cmd_reference_pem(const unsigned char *der, size_t len);
+
+/* Purpose: read a vendor's fake PEM (see engine/fakepem.h); `*modulus` is freed with BN_free().
+ * Then find the one private key on the token that has the modulus, and put its URI to `uri`
+ * (`size` bytes with NUL); the token is connected. Both print what is wrong (cmd_fromfake.c). */
+bool cmd_fake_read(struct cmd_env *env, const char *path, BIGNUM **modulus);
+bool cmd_fake_find(struct cmd_env *env, const char *path, const BIGNUM *modulus, char *uri,
+                   size_t size);
 
 /* --- checks (cmd_check.c, cmd_checkconf.c, cmd_checkref.c) -------------------------------- */
 

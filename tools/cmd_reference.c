@@ -73,26 +73,50 @@ static void report(struct cmd_env *env, const char *path, const char *uri, BIO *
     }
 }
 
-static int write_reference(struct cmd_env *env, const char *text, const char *path, bool force)
+/* What the reference is to be made from, and where it goes. */
+struct task {
+    const char *uri;  /* NULL: by the modulus of `fake` */
+    const char *fake; /* a vendor's fake PEM */
+    const char *path;
+    bool force;
+};
+
+static bool parse_uri(struct cmd_env *env, const char *text, struct ks_uri **uri)
 {
-    char full[CMD_URI_SIZE] = "", why[512], shown[512], *data;
+    if (!cmd_take_uri(env, text, uri)) {
+        return false;
+    }
+    if (ks_uri_class(*uri) != KS_CLASS_ANY && ks_uri_class(*uri) != KS_CLASS_PRIVATE) {
+        cmd_error(env, "the URI names a public key or a certificate (type=), but a reference "
+                       "stands for a private key; write type=private");
+        return false;
+    }
+    return true;
+}
+
+static int write_reference(struct cmd_env *env, const struct task *task)
+{
+    char full[CMD_URI_SIZE] = "", found[CMD_URI_SIZE], why[512], shown[512], *data;
     struct cmd_file file = CMD_FILE_NONE;
     struct ks_uri *uri = NULL;
     unsigned char *der = NULL;
+    BIGNUM *modulus = NULL;
     BIO *pem = NULL;
     int status = CMD_FAILED;
     size_t len = 0;
 
-    if (!cmd_take_uri(env, text, &uri)) {
+    /* Everything that can be wrong with the arguments, before the token is asked. */
+    if (!(task->uri != NULL ? parse_uri(env, task->uri, &uri)
+                            : cmd_fake_read(env, task->fake, &modulus)) ||
+        !cmd_open(env, NULL, NULL) || !cmd_file_begin(env, &file, task->path, task->force) ||
+        !cmd_connect(env)) {
         goto out;
     }
-    if (ks_uri_class(uri) != KS_CLASS_ANY && ks_uri_class(uri) != KS_CLASS_PRIVATE) {
-        cmd_error(env, "the URI names a public key or a certificate (type=), but a reference "
-                       "stands for a private key; write type=private");
+    if (task->uri == NULL && (!cmd_fake_find(env, task->fake, modulus, found, sizeof(found)) ||
+                              !parse_uri(env, found, &uri))) {
         goto out;
     }
-    if (!cmd_open(env, NULL, NULL) || !cmd_file_begin(env, &file, path, force) ||
-        !cmd_connect(env) || !make_reference(env, uri, &der, &len, full, sizeof(full))) {
+    if (!make_reference(env, uri, &der, &len, full, sizeof(full))) {
         goto out;
     }
     pem = cmd_reference_pem(der, len);
@@ -101,55 +125,66 @@ static int write_reference(struct cmd_env *env, const char *text, const char *pa
         goto out;
     }
     len = (size_t)BIO_get_mem_data(pem, &data);
-    if (!(env->json && strcmp(path, "-") == 0) &&
+    if (!(env->json && strcmp(task->path, "-") == 0) &&
         !cmd_file_commit(&file, data, len, why, sizeof(why))) {
-        ks_escape(shown, sizeof(shown), path, SIZE_MAX);
+        ks_escape(shown, sizeof(shown), task->path, SIZE_MAX);
         cmd_error(env, "%s: cannot be written: %s", shown, why);
         goto out;
     }
-    report(env, path, full, pem);
+    report(env, task->path, full, pem);
     status = CMD_OK;
 out:
     cmd_file_end(&file);
     BIO_free(pem);
     OPENSSL_free(der);
     ks_uri_free(uri);
+    BN_free(modulus);
     return status;
 }
 
 static int reference_run(struct cmd_env *env, int argc, char **argv)
 {
-    static const struct option own[] = {
-        {"out", required_argument, NULL, 'o'}, {"force", no_argument, NULL, 'f'}, {0}};
-    const char *path = NULL;
-    bool force = false;
+    static const struct option own[] = {{"out", required_argument, NULL, 'o'},
+                                        {"force", no_argument, NULL, 'f'},
+                                        {"from-fake", required_argument, NULL, 'v'},
+                                        {0}};
+    struct task task = {0};
     int opt, status;
 
     while ((opt = cmd_getopt(env, argc, argv, own, &status)) != CMD_END) {
-        if (opt == CMD_STOP) {
+        switch (opt) {
+        case CMD_STOP:
             return status;
-        }
-        if (opt == 'o') {
-            path = optarg;
-        } else {
-            force = true;
+        case 'o':
+            task.path = optarg;
+            break;
+        case 'v':
+            task.fake = optarg;
+            break;
+        default:
+            task.force = true;
+            break;
         }
     }
-    if (argc - optind != 1) {
-        return cmd_usage(env, "takes one URI; hsmkey list shows them");
+    if (argc - optind != (task.fake == NULL ? 1 : 0)) {
+        return cmd_usage(env, "takes one URI, or --from-fake FILE; hsmkey list shows URIs");
     }
-    if (path == NULL) {
+    if (task.path == NULL) {
         return cmd_usage(env, "-o FILE is missing (-o - is standard output)");
     }
-    return write_reference(env, argv[optind], path, force);
+    task.uri = task.fake == NULL ? argv[optind] : NULL;
+    return write_reference(env, &task);
 }
 
 const struct cmd cmd_reference = {
     "reference",
-    "URI -o FILE",
+    "URI|--from-fake OLD.pem -o FILE",
     "Write a key reference: the file that programs load instead of a private key",
     "  -o, --out FILE  where to; created with mode 0600. \"-\" is standard output\n"
     "  --force         replace FILE if it exists\n"
+    "  --from-fake OLD.pem\n"
+    "                  in place of URI: the key whose modulus is in OLD.pem, a vendor's PEM file\n"
+    "                  with a real public half and false private numbers\n"
     "\n"
     "URI has to match exactly one private key; hsmkey list shows the URIs. A reference holds no\n"
     "secret: the key's URI and its public half.\n",

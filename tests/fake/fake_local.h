@@ -200,8 +200,7 @@ struct fake_state {
 
 extern struct fake_state fake; /* fake_state.c */
 
-/* --- fake_state.c: the mutex, and what happens at the edge of every call ------------------------
- */
+/* --- fake_state.c: the mutex, and what happens at the edge of every call ----------------------- */
 
 void fake_lock(void);
 void fake_unlock(void);
@@ -214,14 +213,20 @@ void fake_set_blob(struct fake_blob *blob, const void *data, size_t len);
 struct fake_call {
     enum fake_function function;
     CK_RV after; /* what to return instead, CKR_OK: nothing */
+    CK_SESSION_HANDLE session;
 };
 /* Purpose: begin a call: takes the mutex, counts, waits, injects. Whatever it returns, the call
  * ends with `return fake_leave(&call, rv)`; the work is done only if it returned CKR_OK. */
 CK_RV fake_enter(struct fake_call *call, enum fake_function function);
 CK_RV fake_leave(struct fake_call *call, CK_RV rv);
+/* Purpose: the same for calls in a session. An injected code has the consequences that it states:
+ * a session that is said to be gone is closed, and a failed C_Sign or C_Decrypt ends the operation
+ * (but for CKR_BUFFER_TOO_SMALL and FAKE_QUIRK_OPERATION_STICKS). */
+CK_RV fake_enter_session(struct fake_call *call, enum fake_function function,
+                         CK_SESSION_HANDLE handle);
+CK_RV fake_leave_session(struct fake_call *call, CK_RV rv);
 
-/* --- fake_token.c
- * ---------------------------------------------------------------------------------- */
+/* --- fake_token.c ------------------------------------------------------------------------------ */
 
 /* Purpose: the slot or session of a call, checked. */
 CK_RV fake_get_slot(CK_SLOT_ID id, struct fake_slot **slot);
@@ -234,8 +239,7 @@ void fake_search_clear(struct fake_session *session);
 bool fake_sees_private(unsigned long slot);
 bool fake_has_mechanism(const struct fake_slot *slot, CK_MECHANISM_TYPE type);
 
-/* --- fake_object.c
- * ---------------------------------------------------------------------------------- */
+/* --- fake_object.c ----------------------------------------------------------------------------- */
 
 struct fake_object *fake_object_new(unsigned long slot, CK_OBJECT_CLASS class,
                                     struct fake_material *material);
@@ -252,8 +256,7 @@ CK_RV fake_attribute_get(const struct fake_object *object, CK_ATTRIBUTE_TYPE typ
 CK_RV fake_template_apply(struct fake_object *object, const CK_ATTRIBUTE *template, CK_ULONG count);
 unsigned fake_flag_of(CK_ATTRIBUTE_TYPE type);
 
-/* --- fake_crypto.c: nothing but libcrypto, and no mutex held
- * ------------------------------------------ */
+/* --- fake_crypto.c: nothing but libcrypto, and no mutex held ----------------------------------- */
 
 /* Purpose: a built-in key, 0 is the first of its kind; NULL when there are not that many. */
 struct fake_material *fake_builtin_material(enum fake_kind kind, unsigned index);
@@ -276,8 +279,7 @@ bool fake_crypto_random(unsigned char *out, size_t len);
 bool fake_crypto_certificate(const struct fake_material *material, const char *name,
                              struct fake_blob *der, struct fake_blob *subject);
 
-/* --- fake_script.c
- * --------------------------------------------------------------------------------- */
+/* --- fake_script.c ----------------------------------------------------------------------------- */
 
 void fake_run_environment(void);
 

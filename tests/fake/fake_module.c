@@ -12,8 +12,7 @@ static void pad(unsigned char *out, size_t size, const char *text)
     memcpy(out, text, strlen(text) < size ? strlen(text) : size);
 }
 
-/* --- module -------------------------------------------------------------------------------------
- */
+/* --- module ------------------------------------------------------------------------------------ */
 
 static CK_RV initialize(const CK_C_INITIALIZE_ARGS *args)
 {
@@ -70,8 +69,7 @@ CK_RV C_GetInfo(CK_INFO *info)
     return fake_leave(&call, rv);
 }
 
-/* --- slots and tokens
- * -------------------------------------------------------------------------------- */
+/* --- slots and tokens -------------------------------------------------------------------------- */
 
 static CK_RV slot_list(bool with_token, CK_SLOT_ID *list, CK_ULONG *count)
 {
@@ -245,8 +243,7 @@ CK_RV C_GetMechanismInfo(CK_SLOT_ID id, CK_MECHANISM_TYPE type, CK_MECHANISM_INF
     return fake_leave(&call, rv);
 }
 
-/* --- sessions
- * ------------------------------------------------------------------------------------------ */
+/* --- sessions ---------------------------------------------------------------------------------- */
 
 static CK_RV open_session(CK_SLOT_ID id, CK_FLAGS flags, CK_SESSION_HANDLE *handle)
 {
@@ -303,13 +300,13 @@ CK_RV C_CloseSession(CK_SESSION_HANDLE handle)
 {
     struct fake_call call;
     struct fake_session *s;
-    CK_RV rv = fake_enter(&call, FAKE_C_CloseSession);
+    CK_RV rv = fake_enter_session(&call, FAKE_C_CloseSession, handle);
 
     if (rv == CKR_OK)
         rv = fake_get_session(handle, &s);
     if (rv == CKR_OK)
         fake_close_session(s, false);
-    return fake_leave(&call, rv);
+    return fake_leave_session(&call, rv);
 }
 
 CK_RV C_CloseAllSessions(CK_SLOT_ID id)
@@ -329,7 +326,7 @@ CK_RV C_GetSessionInfo(CK_SESSION_HANDLE handle, CK_SESSION_INFO *info)
 {
     struct fake_call call;
     struct fake_session *s;
-    CK_RV rv = fake_enter(&call, FAKE_C_GetSessionInfo);
+    CK_RV rv = fake_enter_session(&call, FAKE_C_GetSessionInfo, handle);
 
     if (rv == CKR_OK)
         rv = fake_get_session(handle, &s);
@@ -345,12 +342,10 @@ CK_RV C_GetSessionInfo(CK_SESSION_HANDLE handle, CK_SESSION_INFO *info)
         else
             info->state = user ? CKS_RO_USER_FUNCTIONS : CKS_RO_PUBLIC_SESSION;
     }
-    return fake_leave(&call, rv);
+    return fake_leave_session(&call, rv);
 }
 
-/* --- login
- * ------------------------------------------------------------------------------------------------
- */
+/* --- login ------------------------------------------------------------------------------------- */
 
 static CK_RV check_pin(struct fake_slot *slot, const unsigned char *pin, CK_ULONG len)
 {
@@ -401,20 +396,20 @@ CK_RV C_Login(CK_SESSION_HANDLE handle, CK_USER_TYPE user, unsigned char *pin, C
 {
     struct fake_call call;
     struct fake_session *s;
-    CK_RV rv = fake_enter(&call, FAKE_C_Login);
+    CK_RV rv = fake_enter_session(&call, FAKE_C_Login, handle);
 
     if (rv == CKR_OK)
         rv = fake_get_session(handle, &s);
     if (rv == CKR_OK)
         rv = login(s, user, pin, len);
-    return fake_leave(&call, rv);
+    return fake_leave_session(&call, rv);
 }
 
 CK_RV C_Logout(CK_SESSION_HANDLE handle)
 {
     struct fake_call call;
     struct fake_session *s;
-    CK_RV rv = fake_enter(&call, FAKE_C_Logout);
+    CK_RV rv = fake_enter_session(&call, FAKE_C_Logout, handle);
 
     if (rv == CKR_OK)
         rv = fake_get_session(handle, &s);
@@ -422,12 +417,10 @@ CK_RV C_Logout(CK_SESSION_HANDLE handle)
         rv = CKR_USER_NOT_LOGGED_IN;
     if (rv == CKR_OK)
         fake.slot[s->slot].user = false;
-    return fake_leave(&call, rv);
+    return fake_leave_session(&call, rv);
 }
 
-/* --- the list
- * ------------------------------------------------------------------------------------------------
- */
+/* --- the list ---------------------------------------------------------------------------------- */
 
 static CK_FUNCTION_LIST function_list = {
     .version = {2, 40},

@@ -6,8 +6,7 @@
 
 #include "fake_local.h"
 
-/* --- the table of objects and that of handles ----------------------------------------------------
- */
+/* --- the table of objects and that of handles -------------------------------------------------- */
 
 static void *grow(void *array, size_t *room, size_t needed)
 {
@@ -124,8 +123,7 @@ void fake_renumber_locked(enum fake_handles how)
         fake.by_handle[fake.object[i]->handle - first_handle()] = fake.object[i];
 }
 
-/* --- attributes
- * ------------------------------------------------------------------------------------ */
+/* --- attributes -------------------------------------------------------------------------------- */
 
 enum { PRIV = 1, PUB = 2, CERT = 4, KEYS = PRIV | PUB, ALL = PRIV | PUB | CERT };
 
@@ -320,8 +318,7 @@ CK_RV fake_template_apply(struct fake_object *object, const CK_ATTRIBUTE *templa
     return CKR_OK;
 }
 
-/* --- C_GetAttributeValue
- * ----------------------------------------------------------------------------- */
+/* --- C_GetAttributeValue ----------------------------------------------------------------------- */
 
 static CK_RV read_one(const struct fake_object *object, CK_ATTRIBUTE *a)
 {
@@ -392,15 +389,14 @@ CK_RV C_GetAttributeValue(CK_SESSION_HANDLE session, CK_OBJECT_HANDLE object,
                           CK_ATTRIBUTE *template, CK_ULONG count)
 {
     struct fake_call call;
-    CK_RV rv = fake_enter(&call, FAKE_C_GetAttributeValue);
+    CK_RV rv = fake_enter_session(&call, FAKE_C_GetAttributeValue, session);
 
     if (rv == CKR_OK)
         rv = get_attributes(session, object, template, count);
-    return fake_leave(&call, rv);
+    return fake_leave_session(&call, rv);
 }
 
-/* --- searches
- * ---------------------------------------------------------------------------------------------- */
+/* --- searches ---------------------------------------------------------------------------------- */
 
 static bool matches(const struct fake_object *object, const CK_ATTRIBUTE *template, CK_ULONG count)
 {
@@ -441,11 +437,11 @@ static CK_RV find_init(CK_SESSION_HANDLE session, const CK_ATTRIBUTE *template, 
 CK_RV C_FindObjectsInit(CK_SESSION_HANDLE session, CK_ATTRIBUTE *template, CK_ULONG count)
 {
     struct fake_call call;
-    CK_RV rv = fake_enter(&call, FAKE_C_FindObjectsInit);
+    CK_RV rv = fake_enter_session(&call, FAKE_C_FindObjectsInit, session);
 
     if (rv == CKR_OK)
         rv = find_init(session, template, count);
-    return fake_leave(&call, rv);
+    return fake_leave_session(&call, rv);
 }
 
 CK_RV C_FindObjects(CK_SESSION_HANDLE session, CK_OBJECT_HANDLE *objects, CK_ULONG max,
@@ -453,7 +449,7 @@ CK_RV C_FindObjects(CK_SESSION_HANDLE session, CK_OBJECT_HANDLE *objects, CK_ULO
 {
     struct fake_call call;
     struct fake_session *s;
-    CK_RV rv = fake_enter(&call, FAKE_C_FindObjects);
+    CK_RV rv = fake_enter_session(&call, FAKE_C_FindObjects, session);
 
     if (rv == CKR_OK)
         rv = fake_get_session(session, &s);
@@ -464,14 +460,14 @@ CK_RV C_FindObjects(CK_SESSION_HANDLE session, CK_OBJECT_HANDLE *objects, CK_ULO
         while (*count < max && s->found_next < s->found_count)
             objects[(*count)++] = s->found[s->found_next++];
     }
-    return fake_leave(&call, rv);
+    return fake_leave_session(&call, rv);
 }
 
 CK_RV C_FindObjectsFinal(CK_SESSION_HANDLE session)
 {
     struct fake_call call;
     struct fake_session *s;
-    CK_RV rv = fake_enter(&call, FAKE_C_FindObjectsFinal);
+    CK_RV rv = fake_enter_session(&call, FAKE_C_FindObjectsFinal, session);
 
     if (rv == CKR_OK)
         rv = fake_get_session(session, &s);
@@ -479,11 +475,10 @@ CK_RV C_FindObjectsFinal(CK_SESSION_HANDLE session)
         rv = CKR_OPERATION_NOT_INITIALIZED;
     if (rv == CKR_OK)
         fake_search_clear(s);
-    return fake_leave(&call, rv);
+    return fake_leave_session(&call, rv);
 }
 
-/* --- making and destroying
- * ------------------------------------------------------------------------------------ */
+/* --- making and destroying --------------------------------------------------------------------- */
 
 static CK_RV may_write(const struct fake_session *s, bool token_object)
 {
@@ -513,11 +508,11 @@ static CK_RV destroy(CK_SESSION_HANDLE session, CK_OBJECT_HANDLE handle)
 CK_RV C_DestroyObject(CK_SESSION_HANDLE session, CK_OBJECT_HANDLE object)
 {
     struct fake_call call;
-    CK_RV rv = fake_enter(&call, FAKE_C_DestroyObject);
+    CK_RV rv = fake_enter_session(&call, FAKE_C_DestroyObject, session);
 
     if (rv == CKR_OK)
         rv = destroy(session, object);
-    return fake_leave(&call, rv);
+    return fake_leave_session(&call, rv);
 }
 
 /* Certificates only: private keys are not imported into this token. */
@@ -557,9 +552,9 @@ CK_RV C_CreateObject(CK_SESSION_HANDLE session, CK_ATTRIBUTE *template, CK_ULONG
                      CK_OBJECT_HANDLE *object)
 {
     struct fake_call call;
-    CK_RV rv = fake_enter(&call, FAKE_C_CreateObject);
+    CK_RV rv = fake_enter_session(&call, FAKE_C_CreateObject, session);
 
     if (rv == CKR_OK)
         rv = create(session, template, count, object);
-    return fake_leave(&call, rv);
+    return fake_leave_session(&call, rv);
 }

@@ -6,8 +6,7 @@
 
 #include "fake_local.h"
 
-/* --- beginning an operation ----------------------------------------------------------------------
- */
+/* --- beginning an operation -------------------------------------------------------------------- */
 
 static const struct {
     CK_MECHANISM_TYPE type;
@@ -149,25 +148,24 @@ static CK_RV op_begin(CK_SESSION_HANDLE session, const CK_MECHANISM *mech, CK_OB
 CK_RV C_SignInit(CK_SESSION_HANDLE session, CK_MECHANISM *mechanism, CK_OBJECT_HANDLE key)
 {
     struct fake_call call;
-    CK_RV rv = fake_enter(&call, FAKE_C_SignInit);
+    CK_RV rv = fake_enter_session(&call, FAKE_C_SignInit, session);
 
     if (rv == CKR_OK)
         rv = op_begin(session, mechanism, key, FAKE_OP_SIGN);
-    return fake_leave(&call, rv);
+    return fake_leave_session(&call, rv);
 }
 
 CK_RV C_DecryptInit(CK_SESSION_HANDLE session, CK_MECHANISM *mechanism, CK_OBJECT_HANDLE key)
 {
     struct fake_call call;
-    CK_RV rv = fake_enter(&call, FAKE_C_DecryptInit);
+    CK_RV rv = fake_enter_session(&call, FAKE_C_DecryptInit, session);
 
     if (rv == CKR_OK)
         rv = op_begin(session, mechanism, key, FAKE_OP_DECRYPT);
-    return fake_leave(&call, rv);
+    return fake_leave_session(&call, rv);
 }
 
-/* --- carrying it out
- * ------------------------------------------------------------------------------------- */
+/* --- carrying it out --------------------------------------------------------------------------- */
 
 /* The input again and again: as long as a signature, and different for different inputs. */
 static void cheap_output(const unsigned char *in, size_t in_len, unsigned char *out, size_t len)
@@ -271,27 +269,25 @@ CK_RV C_Sign(CK_SESSION_HANDLE session, unsigned char *data, CK_ULONG data_len,
              unsigned char *signature, CK_ULONG *signature_len)
 {
     struct fake_call call;
-    CK_RV rv = fake_enter(&call, FAKE_C_Sign);
+    CK_RV rv = fake_enter_session(&call, FAKE_C_Sign, session);
 
     if (rv == CKR_OK)
         rv = op_run(session, FAKE_OP_SIGN, data, data_len, signature, signature_len);
-    return fake_leave(&call, rv);
+    return fake_leave_session(&call, rv);
 }
 
 CK_RV C_Decrypt(CK_SESSION_HANDLE session, unsigned char *encrypted, CK_ULONG encrypted_len,
                 unsigned char *data, CK_ULONG *data_len)
 {
     struct fake_call call;
-    CK_RV rv = fake_enter(&call, FAKE_C_Decrypt);
+    CK_RV rv = fake_enter_session(&call, FAKE_C_Decrypt, session);
 
     if (rv == CKR_OK)
         rv = op_run(session, FAKE_OP_DECRYPT, encrypted, encrypted_len, data, data_len);
-    return fake_leave(&call, rv);
+    return fake_leave_session(&call, rv);
 }
 
-/* --- key pairs
- * ------------------------------------------------------------------------------------------------
- */
+/* --- key pairs --------------------------------------------------------------------------------- */
 
 struct generation {
     const CK_ATTRIBUTE *pub, *priv;
@@ -453,22 +449,20 @@ CK_RV C_GenerateKeyPair(CK_SESSION_HANDLE session, CK_MECHANISM *mechanism, CK_A
 {
     struct fake_call call;
     struct generation g = {pub, priv, pub_count, priv_count};
-    CK_RV rv = fake_enter(&call, FAKE_C_GenerateKeyPair);
+    CK_RV rv = fake_enter_session(&call, FAKE_C_GenerateKeyPair, session);
 
     if (rv == CKR_OK)
         rv = generate_pair(session, mechanism, &g, pub_handle, priv_handle);
-    return fake_leave(&call, rv);
+    return fake_leave_session(&call, rv);
 }
 
-/* --- random
- * --------------------------------------------------------------------------------------------------------
- */
+/* --- random ------------------------------------------------------------------------------------ */
 
 CK_RV C_GenerateRandom(CK_SESSION_HANDLE session, unsigned char *out, CK_ULONG len)
 {
     struct fake_call call;
     struct fake_session *s;
-    CK_RV rv = fake_enter(&call, FAKE_C_GenerateRandom);
+    CK_RV rv = fake_enter_session(&call, FAKE_C_GenerateRandom, session);
 
     if (rv == CKR_OK) {
         rv = fake_get_session(session, &s);
@@ -477,5 +471,5 @@ CK_RV C_GenerateRandom(CK_SESSION_HANDLE session, unsigned char *out, CK_ULONG l
     }
     if (rv == CKR_OK && !fake_crypto_random(out, len))
         rv = CKR_FUNCTION_FAILED;
-    return fake_leave(&call, rv);
+    return fake_leave_session(&call, rv);
 }

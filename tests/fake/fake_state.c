@@ -74,7 +74,7 @@ void fake_unlock(void)
     pthread_mutex_unlock(&mutex);
 }
 
-/* --- forks ------------------------------------------------------------------------------------ */
+/* --- forks ------------------------------------------------------------------------------------- */
 
 static void zero_counts(void)
 {
@@ -135,8 +135,7 @@ __attribute__((destructor)) static void write_counts(void)
     fclose(file);
 }
 
-/* --- the edge of a call
- * --------------------------------------------------------------------------- */
+/* --- the edge of a call ------------------------------------------------------------------------ */
 
 static void hang(void)
 {
@@ -188,6 +187,7 @@ CK_RV fake_enter(struct fake_call *call, enum fake_function function)
 
     call->function = function;
     call->after = CKR_OK;
+    call->session = 0;
     fake_lock();
     fake.calls[function]++;
     fake.log[fake.logged++ % FAKE_LOG] = (unsigned char)function;
@@ -225,8 +225,39 @@ CK_RV fake_leave(struct fake_call *call, CK_RV rv)
     return call->after != CKR_OK ? call->after : rv;
 }
 
-/* --- control: script
- * ------------------------------------------------------------------------------- */
+/* What an injected code means for the session. */
+static void session_suffers(const struct fake_call *call, CK_RV rv)
+{
+    struct fake_session *s = &fake.session[call->session % FAKE_SESSIONS];
+    bool works = call->function == FAKE_C_Sign || call->function == FAKE_C_Decrypt;
+
+    if (call->session == 0 || s->handle != call->session)
+        return;
+    if (rv == CKR_SESSION_HANDLE_INVALID || rv == CKR_SESSION_CLOSED)
+        fake_close_session(s, false);
+    else if (works && rv != CKR_BUFFER_TOO_SMALL && !fake.quirk[FAKE_QUIRK_OPERATION_STICKS])
+        fake_op_clear(&s->op);
+}
+
+CK_RV fake_enter_session(struct fake_call *call, enum fake_function function,
+                         CK_SESSION_HANDLE handle)
+{
+    CK_RV rv = fake_enter(call, function);
+
+    call->session = handle;
+    if (rv != CKR_OK)
+        session_suffers(call, rv);
+    return rv;
+}
+
+CK_RV fake_leave_session(struct fake_call *call, CK_RV rv)
+{
+    if (call->after != CKR_OK)
+        session_suffers(call, call->after);
+    return fake_leave(call, rv);
+}
+
+/* --- control: script --------------------------------------------------------------------------- */
 
 static void add_injection(struct fake_injection in)
 {
@@ -331,8 +362,7 @@ FAKE_EXPORT void fake_set_latency(const char *function, unsigned microseconds)
     fake_unlock();
 }
 
-/* --- control: counts
- * -------------------------------------------------------------------------------- */
+/* --- control: counts --------------------------------------------------------------------------- */
 
 FAKE_EXPORT unsigned long fake_calls(const char *function)
 {

@@ -167,7 +167,7 @@ unsigned fx_rounds(unsigned full)
     return preload != NULL && strstr(preload, "vgpreload") != NULL ? full / 50 : full;
 }
 
-int fx_main_loop(const char *name, const TTest *const *tests, const int *rows, size_t count)
+int fx_main(const char *name, const struct fx_test *tests, size_t count)
 {
     Suite *suite = suite_create(name);
     TCase *tc = tcase_create(name);
@@ -177,10 +177,10 @@ int fx_main_loop(const char *name, const TTest *const *tests, const int *rows, s
     tcase_add_checked_fixture(tc, fx_setup, fx_teardown);
     tcase_set_timeout(tc, 60);
     for (size_t i = 0; i < count; i++) {
-        if (rows != NULL && rows[i] != 0)
-            tcase_add_loop_test(tc, tests[i], 0, rows[i]);
+        if (tests[i].rows != 0)
+            tcase_add_loop_test(tc, tests[i].test, 0, tests[i].rows);
         else
-            tcase_add_test(tc, tests[i]);
+            tcase_add_test(tc, tests[i].test);
     }
     suite_add_tcase(suite, tc);
     runner = srunner_create(suite);
@@ -190,9 +190,4 @@ int fx_main_loop(const char *name, const TTest *const *tests, const int *rows, s
         failed = 1;
     srunner_free(runner);
     return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
-}
-
-int fx_main(const char *name, const TTest *const *tests, size_t count)
-{
-    return fx_main_loop(name, tests, NULL, count);
 }

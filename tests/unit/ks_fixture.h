@@ -67,10 +67,14 @@ void fx_sign_well(struct ks_key *key, const char *label);
 /* Purpose: fewer rounds where every instruction costs fifty. */
 unsigned fx_rounds(unsigned full);
 
-/* Purpose: a Check program of one case; returns main()'s exit code. */
-int fx_main(const char *name, const TTest *const *tests, size_t count);
-/* Purpose: the same for tests that run once for every row of a table: `rows[i]` times. */
-int fx_main_loop(const char *name, const TTest *const *tests, const int *rows, size_t count);
+/* A test, and how many times it runs (for tests that take a row of a table by _i); 0: once. */
+struct fx_test {
+    const TTest *test;
+    int rows;
+};
+
+/* Purpose: run a Check program of one case; returns main()'s exit code. */
+int fx_main(const char *name, const struct fx_test *tests, size_t count);
 
 #define fx_ok(status)                                                                              \
     do {                                                                                           \

@@ -165,7 +165,7 @@ START_TEST(references_are_counted)
 }
 END_TEST
 
-/* --- expectation ------------------------------------------------------------------------------------ */
+/* --- expectation ------------------------------------------------------------------------------- */
 
 struct verifier {
     unsigned asked;
@@ -255,10 +255,8 @@ START_TEST(without_proof_the_first_signature_of_each_epoch_is_verified)
     struct ks_key *key;
     uint8_t point[65] = {4};
 
-    fake_add_key(fx.slot, &(struct fake_key){.kind = FAKE_P256,
-                                             .label = "k",
-                                             .id = "k",
-                                             .flags = FAKE_NO_PUBLIC});
+    fake_add_key(fx.slot, &(struct fake_key){
+                              .kind = FAKE_P256, .label = "k", .id = "k", .flags = FAKE_NO_PUBLIC});
     key = fx_key("k");
     fx_ok(expect(key, point, sizeof(point), &v));
     ck_assert(!ks_key_proved(key));
@@ -283,10 +281,8 @@ START_TEST(a_signature_that_does_not_verify_is_not_released)
     uint8_t point[65] = {4}, sig[64], zeros[64] = {0};
     size_t len = sizeof(sig);
 
-    fake_add_key(fx.slot, &(struct fake_key){.kind = FAKE_P256,
-                                             .label = "k",
-                                             .id = "k",
-                                             .flags = FAKE_NO_PUBLIC});
+    fake_add_key(fx.slot, &(struct fake_key){
+                              .kind = FAKE_P256, .label = "k", .id = "k", .flags = FAKE_NO_PUBLIC});
     key = fx_key("k");
     fx_ok(expect(key, point, sizeof(point), &v));
     memset(sig, 0, sizeof(sig));
@@ -408,24 +404,24 @@ END_TEST
 
 int main(void)
 {
-    const TTest *const tests[] = {
-        a_key_is_found_by_what_the_uri_says,
-        what_was_not_found_is_named_escaped,
-        two_that_match_are_both_named_and_neither_is_taken,
-        two_with_one_name_are_told_apart_by_the_id,
-        a_key_among_five_thousand_costs_no_more_than_a_key_alone,
-        the_same_for_an_ec_key_with_its_public_object,
-        references_are_counted,
-        the_right_public_half_is_taken_as_proof,
-        another_public_half_is_a_mismatch,
-        without_proof_the_first_signature_of_each_epoch_is_verified,
-        a_signature_that_does_not_verify_is_not_released,
-        a_key_that_was_replaced_is_noticed_when_found_again,
-        a_replaced_key_is_noticed_without_an_expectation_too,
-        a_key_that_became_another_type_is_noticed,
-        a_key_that_is_gone_is_not_found_and_found_when_it_is_back,
-        a_second_key_of_the_same_name_makes_finding_again_ambiguous,
-        refused_mechanisms_are_remembered_per_parameters,
+    const struct fx_test tests[] = {
+        {a_key_is_found_by_what_the_uri_says, 0},
+        {what_was_not_found_is_named_escaped, 0},
+        {two_that_match_are_both_named_and_neither_is_taken, 0},
+        {two_with_one_name_are_told_apart_by_the_id, 0},
+        {a_key_among_five_thousand_costs_no_more_than_a_key_alone, 0},
+        {the_same_for_an_ec_key_with_its_public_object, 0},
+        {references_are_counted, 0},
+        {the_right_public_half_is_taken_as_proof, 0},
+        {another_public_half_is_a_mismatch, 0},
+        {without_proof_the_first_signature_of_each_epoch_is_verified, 0},
+        {a_signature_that_does_not_verify_is_not_released, 0},
+        {a_key_that_was_replaced_is_noticed_when_found_again, 0},
+        {a_replaced_key_is_noticed_without_an_expectation_too, 0},
+        {a_key_that_became_another_type_is_noticed, 0},
+        {a_key_that_is_gone_is_not_found_and_found_when_it_is_back, 0},
+        {a_second_key_of_the_same_name_makes_finding_again_ambiguous, 0},
+        {refused_mechanisms_are_remembered_per_parameters, 0},
     };
 
     return fx_main("ks_key", tests, COUNT_OF(tests));

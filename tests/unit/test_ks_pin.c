@@ -20,7 +20,7 @@ static ks_status connect_with(const char *pin, const struct ks_how *how)
     return ks_ok(st) ? ks_token_connect(fx.token, how, &fx.err) : st;
 }
 
-/* --- sources ---------------------------------------------------------------------------------- */
+/* --- sources ----------------------------------------------------------------------------------- */
 
 START_TEST(only_the_documented_sources_are_taken)
 {
@@ -177,7 +177,7 @@ START_TEST(the_environment_is_a_source)
 }
 END_TEST
 
-/* --- prompts ------------------------------------------------------------------------------------ */
+/* --- prompts ----------------------------------------------------------------------------------- */
 
 struct person {
     const char *pin; /* NULL: nobody there */
@@ -273,7 +273,7 @@ START_TEST(of_two_wrong_pins_neither_is_sent_twice)
 }
 END_TEST
 
-/* --- refusals ------------------------------------------------------------------------------------ */
+/* --- refusals ---------------------------------------------------------------------------------- */
 
 START_TEST(a_refused_pin_is_never_sent_again)
 {
@@ -473,34 +473,34 @@ END_TEST
 
 int main(void)
 {
-    const TTest *const tests[] = {
-        only_the_documented_sources_are_taken,
-        a_private_file_is_read,
-        group_may_read_but_nobody_else_and_nobody_may_write,
-        a_file_of_another_user_is_refused,
-        what_is_no_regular_file_is_refused_and_blocks_nobody,
-        a_missing_or_empty_or_huge_file_is_refused,
-        a_link_to_a_good_file_is_followed_and_judged_by_the_file,
-        one_newline_goes_and_every_other_byte_stays,
-        the_environment_is_a_source,
-        a_person_is_asked_once,
-        nobody_to_ask_is_an_error_and_no_login,
-        a_person_may_try_another_pin_but_not_the_same_again,
-        of_two_wrong_pins_neither_is_sent_twice,
-        a_refused_pin_is_never_sent_again,
-        nor_after_the_token_was_released_and_taken_again,
-        nor_by_another_handle_of_the_same_token,
-        nor_by_threads_that_connect_at_the_same_time,
-        a_locked_pin_is_reported_and_not_tried,
-        the_final_try_is_never_used,
-        nor_is_it_when_all_sessions_were_lost,
-        nor_is_it_when_the_login_was_lost,
-        other_refusals_of_the_login_are_not_repeated_with_the_pin,
-        a_failed_login_for_another_reason_may_be_tried_again,
-        a_protected_path_gets_a_null_pin_and_others_never,
-        a_token_without_login_is_not_logged_in_to,
-        a_token_without_a_user_pin_says_so,
-        the_pin_stays_for_later_logins,
+    const struct fx_test tests[] = {
+        {only_the_documented_sources_are_taken, 0},
+        {a_private_file_is_read, 0},
+        {group_may_read_but_nobody_else_and_nobody_may_write, 0},
+        {a_file_of_another_user_is_refused, 0},
+        {what_is_no_regular_file_is_refused_and_blocks_nobody, 0},
+        {a_missing_or_empty_or_huge_file_is_refused, 0},
+        {a_link_to_a_good_file_is_followed_and_judged_by_the_file, 0},
+        {one_newline_goes_and_every_other_byte_stays, 0},
+        {the_environment_is_a_source, 0},
+        {a_person_is_asked_once, 0},
+        {nobody_to_ask_is_an_error_and_no_login, 0},
+        {a_person_may_try_another_pin_but_not_the_same_again, 0},
+        {of_two_wrong_pins_neither_is_sent_twice, 0},
+        {a_refused_pin_is_never_sent_again, 0},
+        {nor_after_the_token_was_released_and_taken_again, 0},
+        {nor_by_another_handle_of_the_same_token, 0},
+        {nor_by_threads_that_connect_at_the_same_time, 0},
+        {a_locked_pin_is_reported_and_not_tried, 0},
+        {the_final_try_is_never_used, 0},
+        {nor_is_it_when_all_sessions_were_lost, 0},
+        {nor_is_it_when_the_login_was_lost, 0},
+        {other_refusals_of_the_login_are_not_repeated_with_the_pin, 0},
+        {a_failed_login_for_another_reason_may_be_tried_again, 0},
+        {a_protected_path_gets_a_null_pin_and_others_never, 0},
+        {a_token_without_login_is_not_logged_in_to, 0},
+        {a_token_without_a_user_pin_says_so, 0},
+        {the_pin_stays_for_later_logins, 0},
     };
 
     return fx_main("ks_pin", tests, COUNT_OF(tests));

@@ -32,8 +32,8 @@ static void *sign_many(void *arg)
 
     for (unsigned i = 0; i < job->rounds; i++) {
         size_t len = sizeof(sig);
-        ks_status st = ks_sign(job->key, &how, &fx_ecdsa, fx_digest, sizeof(fx_digest), sig, &len,
-                               &job->err);
+        ks_status st =
+            ks_sign(job->key, &how, &fx_ecdsa, fx_digest, sizeof(fx_digest), sig, &len, &job->err);
 
         if (!ks_ok(st)) {
             job->failed++;
@@ -272,19 +272,19 @@ END_TEST
 
 int main(void)
 {
-    const TTest *const tests[] = {
-        thirty_two_threads_share_two_sessions_of_the_token,
-        the_configured_limit_counts_too,
-        all_of_the_token_s_parallelism_is_used,
-        a_token_that_is_full_early_is_believed,
-        a_token_without_any_session_left_is_an_error_and_no_hang,
-        steady_state_opens_and_closes_nothing,
-        one_thread_needs_one_session,
-        signing_sessions_are_read_only,
-        a_wait_ends_at_the_deadline,
-        lost_sessions_are_replaced_once_for_all_threads,
-        sessions_that_are_lost_under_way_fail_nobody,
-        releasing_the_token_closes_its_sessions,
+    const struct fx_test tests[] = {
+        {thirty_two_threads_share_two_sessions_of_the_token, 0},
+        {the_configured_limit_counts_too, 0},
+        {all_of_the_token_s_parallelism_is_used, 0},
+        {a_token_that_is_full_early_is_believed, 0},
+        {a_token_without_any_session_left_is_an_error_and_no_hang, 0},
+        {steady_state_opens_and_closes_nothing, 0},
+        {one_thread_needs_one_session, 0},
+        {signing_sessions_are_read_only, 0},
+        {a_wait_ends_at_the_deadline, 0},
+        {lost_sessions_are_replaced_once_for_all_threads, 0},
+        {sessions_that_are_lost_under_way_fail_nobody, 0},
+        {releasing_the_token_closes_its_sessions, 0},
     };
 
     return fx_main("ks_session", tests, COUNT_OF(tests));

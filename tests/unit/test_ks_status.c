@@ -178,16 +178,15 @@ END_TEST
 
 int main(void)
 {
-    const TTest *const tests[] = {
-        every_code_and_every_name_is_there_once,
-        each_code_is_reported_by_name_value_and_function,
-        codes_that_nobody_knows_are_reported_by_value,
-        every_status_has_a_text,
-        the_error_may_be_null_and_stays_as_it_was_on_success,
-        text_is_escaped,
-        a_label_with_a_newline_does_not_break_the_line,
+    const struct fx_test tests[] = {
+        {every_code_and_every_name_is_there_once, 0},
+        {each_code_is_reported_by_name_value_and_function, (int)COUNT_OF(rows)},
+        {codes_that_nobody_knows_are_reported_by_value, 0},
+        {every_status_has_a_text, 0},
+        {the_error_may_be_null_and_stays_as_it_was_on_success, 0},
+        {text_is_escaped, 0},
+        {a_label_with_a_newline_does_not_break_the_line, 0},
     };
-    const int loops[] = {0, (int)COUNT_OF(rows), 0, 0, 0, 0, 0};
 
-    return fx_main_loop("ks_status", tests, loops, COUNT_OF(tests));
+    return fx_main("ks_status", tests, COUNT_OF(tests));
 }

@@ -221,15 +221,14 @@ END_TEST
 
 int main(void)
 {
-    const TTest *const tests[] = {
-        each_is_taken_where_it_may_be_and_refused_elsewhere,
-        a_long_one_is_refused,
-        newlines_of_a_refused_one_are_escaped,
-        class_and_names_can_be_asked,
-        what_we_write_we_read_and_it_finds_the_key,
-        a_written_one_that_does_not_fit_is_an_error,
+    const struct fx_test tests[] = {
+        {each_is_taken_where_it_may_be_and_refused_elsewhere, (int)COUNT_OF(rows)},
+        {a_long_one_is_refused, 0},
+        {newlines_of_a_refused_one_are_escaped, 0},
+        {class_and_names_can_be_asked, 0},
+        {what_we_write_we_read_and_it_finds_the_key, 0},
+        {a_written_one_that_does_not_fit_is_an_error, 0},
     };
-    const int loops[] = {(int)COUNT_OF(rows), 0, 0, 0, 0, 0};
 
-    return fx_main_loop("ks_uri", tests, loops, COUNT_OF(tests));
+    return fx_main("ks_uri", tests, COUNT_OF(tests));
 }

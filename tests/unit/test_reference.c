@@ -23,7 +23,7 @@ static EVP_PKEY *pubs[PROV_KEY_TYPES];
 static const char *const uris[PROV_KEY_TYPES] = {
     [PROV_RSA] = URI_RSA, [PROV_RSA_PSS] = URI_PSS, [PROV_EC] = URI_EC};
 
-/* --- helpers ---------------------------------------------------------------------------------- */
+/* --- helpers ----------------------------------------------------------------------------------- */
 
 struct der {
     unsigned char *data;
@@ -130,7 +130,7 @@ static void assert_not_ours(struct der d)
     free_der(&d);
 }
 
-/* --- a DER writer for things that our own codec would never write ----------------------------- */
+/* --- a DER writer for things that our own codec would never write ------------------------------ */
 
 static struct der tlv(int tag, const void *content, size_t len)
 {
@@ -235,7 +235,7 @@ static struct der foreign(const char *what, const char *uri)
     return sequence(parts, 2);
 }
 
-/* --- what we write we read -------------------------------------------------------------------- */
+/* --- what we write we read --------------------------------------------------------------------- */
 
 START_TEST(round_trip)
 {
@@ -315,7 +315,7 @@ START_TEST(foreign_uri)
 }
 END_TEST
 
-/* --- what is not ours is left alone ----------------------------------------------------------- */
+/* --- what is not ours is left alone ------------------------------------------------------------ */
 
 START_TEST(software_keys_are_not_ours)
 {
@@ -352,7 +352,7 @@ START_TEST(other_things_are_not_ours)
 }
 END_TEST
 
-/* --- refusals --------------------------------------------------------------------------------- */
+/* --- refusals ---------------------------------------------------------------------------------- */
 
 START_TEST(contradictions)
 {
@@ -522,7 +522,7 @@ START_TEST(only_der_and_nothing_behind)
 }
 END_TEST
 
-/* --- damage ----------------------------------------------------------------------------------- */
+/* --- damage ------------------------------------------------------------------------------------ */
 
 START_TEST(truncated_at_every_length)
 {
@@ -582,7 +582,7 @@ START_TEST(every_byte_counts)
 }
 END_TEST
 
-/* --- writing ---------------------------------------------------------------------------------- */
+/* --- writing ----------------------------------------------------------------------------------- */
 
 START_TEST(does_not_write_what_it_would_not_read)
 {

@@ -98,20 +98,29 @@ static inline EVP_PKEY *public_half(unsigned long handle)
 }
 
 /* The reason of the latest error of ours; libcrypto may have added its own. The queue is empty
- * then. */
-static inline int our_reason(void)
+ * then. The error's text goes to `text` (or NULL). */
+static inline int our_reason_and_text(char *text, size_t size)
 {
+    const char *data = NULL;
     unsigned long e;
-    int reason = 0;
+    int reason = 0, flags = 0;
 
-    while ((e = ERR_get_error()) != 0) {
+    while ((e = ERR_get_error_all(NULL, NULL, NULL, &data, &flags)) != 0) {
         const char *lib = ERR_lib_error_string(e);
 
-        if (lib != NULL && strstr(lib, "hsm") != NULL)
-            reason = ERR_GET_REASON(e);
+        if (lib == NULL || strstr(lib, "hsm") == NULL)
+            continue;
+        reason = ERR_GET_REASON(e);
+        if (text != NULL)
+            snprintf(text, size, "%s", (flags & ERR_TXT_STRING) != 0 ? data : "");
     }
     ck_assert_msg(reason != 0, "no error of ours");
     return reason;
+}
+
+static inline int our_reason(void)
+{
+    return our_reason_and_text(NULL, 0);
 }
 
 static inline void no_errors(void)

@@ -1,0 +1,392 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * ks_module.c: forks, and the end of the process.
+ */
+#include "ks_fixture.h"
+
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <sys/wait.h>
+
+/* Runs `body` in a child that is ended if it takes more than 20 s; its failures are ours. Without
+ * the parent's exit handlers: they are looked at apart. */
+static void in_child(void (*body)(void *arg), void *arg)
+{
+    pid_t pid;
+    int status = 0;
+
+    fflush(NULL);
+    pid = fork();
+    ck_assert_int_ge(pid, 0);
+    if (pid == 0) {
+        signal(SIGALRM, SIG_DFL);
+        alarm(20);
+        body(arg);
+        _exit(0);
+    }
+    ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+    ck_assert_msg(WIFEXITED(status) && WEXITSTATUS(status) == 0, "the child ended with 0x%x",
+                  (unsigned)status);
+}
+
+/* In a child Check's asserts would write to the parent's pipe, or return to its tests. */
+static void need(bool what, const char *text)
+{
+    if (what)
+        return;
+    fprintf(stderr, "child: %s; %s; %s\n", text, fx.err.text, fake_log());
+    _exit(1);
+}
+
+static bool signs(struct ks_key *key, const char *label)
+{
+    struct fake_mechanism made = {.type = CKM_ECDSA};
+    uint8_t sig[64];
+    size_t len = sizeof(sig);
+
+    return ks_ok(ks_sign(key, NULL, &fx_ecdsa, fx_digest, sizeof(fx_digest), sig, &len, &fx.err)) &&
+           fake_verify(fake_find(fx.slot, CKO_PRIVATE_KEY, label), &made, fx_digest,
+                       sizeof(fx_digest), sig, len);
+}
+
+static void sign_as_child(void *arg)
+{
+    for (int i = 0; i < 3; i++)
+        need(signs(arg, "k"), "signing failed");
+    need(fake_calls("C_Finalize") == 0, "C_Finalize in a child");
+    need(fake_calls("C_Login") <= 1, "more than one login");
+    need(fake_calls("C_Sign") == 3, "more than one C_Sign a signature");
+    need(fake_sessions() <= 2, "sessions");
+}
+
+START_TEST(a_child_signs_and_the_parent_goes_on)
+{
+    enum { KEEP, OTHER, SOFTHSM, VARIANTS };
+    struct ks_key *key;
+    struct ks_key *other;
+
+    ck_assert_int_lt(_i, VARIANTS);
+    if (_i == OTHER)
+        fake_set_reinit_handles(FAKE_HANDLES_OTHER);
+    if (_i == SOFTHSM)
+        fake_set_quirk(FAKE_QUIRK_SOFTHSM_FORK, true);
+    key = fx_new_key(FAKE_P256, "k");
+    other = fx_new_key(FAKE_P256, "other");
+    ck_assert(signs(key, "k"));
+    fake_clear_counts();
+    for (int i = 0; i < 3; i++)
+        in_child(sign_as_child, key);
+    ck_assert_uint_eq(fake_calls(NULL), 0);
+    ck_assert(signs(key, "k"));
+    ck_assert(signs(other, "other"));
+    fx_log_is("C_SignInit C_Sign C_SignInit C_Sign");
+    ks_key_free(key);
+    ks_key_free(other);
+}
+END_TEST
+
+static void initialised_anew(void *arg)
+{
+    need(signs(arg, "k"), "signing failed");
+    need(fake_calls("C_Initialize") == 1, "not initialised once");
+    need(fake_calls("C_Login") == 1, "not logged in once");
+    need(fake_calls("C_FindObjectsInit") > 0, "the key was not found again");
+}
+
+START_TEST(a_child_starts_anew)
+{
+    struct ks_key *key = fx_new_key(FAKE_P256, "k");
+
+    in_child(initialised_anew, key);
+    ks_key_free(key);
+}
+END_TEST
+
+static void fork_again(void *arg)
+{
+    need(signs(arg, "k"), "signing failed");
+    in_child(sign_as_child, arg);
+    need(signs(arg, "k"), "signing failed after a fork");
+}
+
+START_TEST(a_child_s_child_signs_too)
+{
+    struct ks_key *key = fx_new_key(FAKE_P256, "k");
+
+    in_child(fork_again, key);
+    ck_assert(signs(key, "k"));
+    ks_key_free(key);
+}
+END_TEST
+
+static void find_in_child(void *arg)
+{
+    struct ks_uri *uri = arg;
+    struct ks_key *key = NULL;
+
+    need(ks_ok(ks_key_find(fx.token, NULL, uri, &key, &fx.err)), "not found");
+    need(signs(key, "k"), "signing failed");
+    ks_key_free(key);
+}
+
+/* A master that has read its configuration, and nothing more. */
+START_TEST(a_child_of_a_parent_that_used_nothing_yet)
+{
+    struct ks_uri *uri = fx_uri("pkcs11:object=k", KS_URI_CALLER);
+
+    fake_add_pair(fx.slot, FAKE_P256, "k");
+    (void)fx_token();
+    in_child(find_in_child, uri);
+    in_child(find_in_child, uri);
+    ck_assert_uint_eq(fake_calls(NULL), 0);
+    ks_uri_free(uri);
+}
+END_TEST
+
+static void pin_file_is_gone(void *arg)
+{
+    need(signs(arg, "k"), "signing failed");
+}
+
+START_TEST(a_child_needs_no_pin_file)
+{
+    struct ks_key *key = fx_new_key(FAKE_P256, "k");
+
+    ck_assert_int_eq(unlink(fx.pin_path), 0);
+    in_child(pin_file_is_gone, key);
+    ks_key_free(key);
+}
+END_TEST
+
+static void release_all(void *arg)
+{
+    ks_key_free(arg);
+    ks_token_free(fx.token);
+    need(fake_calls(NULL) == 0, "calls for the parent's sessions");
+}
+
+START_TEST(a_child_that_releases_does_not_touch_the_parent_s_module)
+{
+    struct ks_key *key = fx_new_key(FAKE_P256, "k");
+
+    in_child(release_all, key);
+    ck_assert(signs(key, "k"));
+    ks_key_free(key);
+}
+END_TEST
+
+/* --- forks while other threads are at work ----------------------------------------------------- */
+
+struct worker {
+    pthread_t thread;
+    struct ks_key *key;
+    atomic_bool *stop;
+    unsigned failed;
+};
+
+static void *sign_on(void *arg)
+{
+    struct worker *w = arg;
+    struct ks_error err;
+    uint8_t sig[64];
+
+    while (!atomic_load(w->stop)) {
+        size_t len = sizeof(sig);
+
+        if (!ks_ok(ks_sign(w->key, NULL, &fx_ecdsa, fx_digest, sizeof(fx_digest), sig, &len, &err)))
+            w->failed++;
+    }
+    return NULL;
+}
+
+static void sign_cheaply(void *arg)
+{
+    need(ks_ok(fx_sign(arg)), "signing failed");
+}
+
+START_TEST(forks_amid_busy_threads_leave_no_lock_behind)
+{
+    struct worker workers[4];
+    atomic_bool stop = false;
+    struct ks_key *key;
+    unsigned rounds = fx_rounds(100);
+
+    fake_set_cheap(true);
+    key = fx_new_key(FAKE_P256, "k");
+    for (size_t i = 0; i < COUNT_OF(workers); i++) {
+        workers[i] = (struct worker){.key = key, .stop = &stop};
+        ck_assert_int_eq(pthread_create(&workers[i].thread, NULL, sign_on, &workers[i]), 0);
+    }
+    for (unsigned i = 0; i < rounds; i++) {
+        if (i % 2 != 0)
+            fake_lose_sessions(false);
+        in_child(sign_cheaply, key);
+    }
+    atomic_store(&stop, true);
+    for (size_t i = 0; i < COUNT_OF(workers); i++) {
+        pthread_join(workers[i].thread, NULL);
+        ck_assert_uint_eq(workers[i].failed, 0);
+    }
+    ks_key_free(key);
+}
+END_TEST
+
+/* Another thread hangs in the module while we fork: the child has nothing to do with it. */
+START_TEST(a_hanging_call_in_the_parent_does_not_hang_the_child)
+{
+    struct ks_key *key = fx_new_key(FAKE_P256, "k");
+    atomic_bool stop = true;
+    struct worker w = {.key = key, .stop = &stop};
+
+    atomic_store(&stop, false);
+    fake_hang("C_Sign", 1);
+    ck_assert_int_eq(pthread_create(&w.thread, NULL, sign_on, &w), 0);
+    ck_assert(fake_wait_hanging(1, 5000));
+    in_child(sign_as_child, key);
+    fake_release();
+    atomic_store(&stop, true);
+    pthread_join(w.thread, NULL);
+    ck_assert_uint_eq(w.failed, 0);
+    ks_key_free(key);
+}
+END_TEST
+
+/* --- the end ----------------------------------------------------------------------------------- */
+
+static void shut_down(void *arg)
+{
+    struct ks_key *key = NULL;
+
+    need(signs(arg, "k"), "signing failed");
+    fake_clear_counts();
+    ks_shutdown();
+    need(!fake_initialized(), "still initialised");
+    need(fake_calls("C_Finalize") == 1, "not finalised once");
+    ks_shutdown();
+    need(fx_sign(arg).code == KS_SHUTDOWN, "signing after the end");
+    need(fx_find("k", &key).code == KS_SHUTDOWN, "finding after the end");
+    ks_key_free(arg);
+    ks_token_free(fx.token);
+    need(fake_calls("C_Finalize") == 1, "finalised again");
+}
+
+START_TEST(after_the_shutdown_everything_says_so)
+{
+    struct ks_key *key = fx_new_key(FAKE_P256, "k");
+
+    in_child(shut_down, key);
+    ks_key_free(key);
+}
+END_TEST
+
+static void *hang_in_sign(void *arg)
+{
+    struct ks_error err;
+    uint8_t sig[64];
+    size_t len = sizeof(sig);
+
+    (void)ks_ok(ks_sign(arg, NULL, &fx_ecdsa, fx_digest, sizeof(fx_digest), sig, &len, &err));
+    return NULL;
+}
+
+static void shut_down_while_hanging(void *arg)
+{
+    pthread_t thread;
+
+    need(signs(arg, "k"), "signing failed");
+    fake_hang("C_Sign", 1);
+    need(pthread_create(&thread, NULL, hang_in_sign, arg) == 0, "no thread");
+    need(fake_wait_hanging(1, 5000), "nothing hangs");
+    ks_shutdown(); /* alarm() ends us if this waits for ever */
+    need(fake_calls("C_Finalize") == 0, "finalised under a running call");
+    fake_release();
+    pthread_join(thread, NULL);
+}
+
+START_TEST(the_shutdown_waits_for_a_bounded_time_and_then_leaves_the_module_alone)
+{
+    struct ks_key *key = fx_new_key(FAKE_P256, "k");
+
+    in_child(shut_down_while_hanging, key);
+    ks_key_free(key);
+}
+END_TEST
+
+/* What a process writes at its end, with what is registered with atexit(). */
+static void counts_of_exit(const char *counts, bool use, char *line, size_t size)
+{
+    pid_t pid;
+    int status = 0;
+    FILE *file;
+
+    fake_add_pair(fx.slot, FAKE_P256, "k");
+    fflush(NULL);
+    pid = fork();
+    ck_assert_int_ge(pid, 0);
+    if (pid == 0) {
+        struct ks_key *key = NULL;
+
+        signal(SIGALRM, SIG_DFL);
+        alarm(20);
+        setenv("HSM_FAKE_COUNTS", counts, 1);
+        if (use) {
+            need(ks_ok(fx_find("k", &key)), "not found");
+            need(signs(key, "k"), "signing failed");
+        }
+        exit(0);
+    }
+    ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+    ck_assert_msg(WIFEXITED(status) && WEXITSTATUS(status) == 0, "ended with 0x%x",
+                  (unsigned)status);
+    line[0] = '\0';
+    file = fopen(counts, "r");
+    if (file == NULL)
+        return;
+    ck_assert_ptr_nonnull(fgets(line, (int)size, file));
+    fclose(file);
+}
+
+START_TEST(at_exit_the_module_is_finalised_by_who_initialised_it)
+{
+    char counts[128], line[2048];
+
+    snprintf(counts, sizeof(counts), "%s/counts", fx.dir);
+    counts_of_exit(counts, true, line, sizeof(line));
+    ck_assert_ptr_nonnull(strstr(line, " C_Initialize=1 C_Finalize=1 "));
+    ck_assert_ptr_nonnull(strstr(line, " C_Sign=1"));
+}
+END_TEST
+
+START_TEST(at_exit_a_child_that_used_nothing_calls_nothing)
+{
+    char counts[128], line[2048];
+    struct ks_key *key = fx_new_key(FAKE_P256, "l");
+
+    snprintf(counts, sizeof(counts), "%s/counts", fx.dir);
+    counts_of_exit(counts, false, line, sizeof(line));
+    ck_assert_str_eq(line, "");
+    ck_assert(signs(key, "l"));
+    ks_key_free(key);
+}
+END_TEST
+
+int main(void)
+{
+    const struct fx_test tests[] = {
+        {a_child_signs_and_the_parent_goes_on, 3},
+        {a_child_starts_anew, 0},
+        {a_child_s_child_signs_too, 0},
+        {a_child_of_a_parent_that_used_nothing_yet, 0},
+        {a_child_needs_no_pin_file, 0},
+        {a_child_that_releases_does_not_touch_the_parent_s_module, 0},
+        {forks_amid_busy_threads_leave_no_lock_behind, 0},
+        {a_hanging_call_in_the_parent_does_not_hang_the_child, 0},
+        {after_the_shutdown_everything_says_so, 0},
+        {the_shutdown_waits_for_a_bounded_time_and_then_leaves_the_module_alone, 0},
+        {at_exit_the_module_is_finalised_by_who_initialised_it, 0},
+        {at_exit_a_child_that_used_nothing_calls_nothing, 0},
+    };
+
+    return fx_main("ks_module", tests, COUNT_OF(tests));
+}
