@@ -58,3 +58,14 @@ find_spy() {
     find_file "/usr/lib/*/pkcs11/pkcs11-spy.so" "/usr/lib/*/pkcs11-spy.so" \
         "/usr/lib64/pkcs11/pkcs11-spy.so"
 }
+
+# c_files FOLDER...: all C files below those that exist. By find and not by git: the sources may
+# have come without it, or belong to another user.
+c_files() {
+    local folder folders=()
+    for folder in "$@"; do
+        [ ! -d "$root/$folder" ] || folders+=("$folder")
+    done
+    (cd "$root" && find "${folders[@]}" -name '*.[ch]' -type f | sort)
+}
+all_c='keystore provider tools engine tests bench'

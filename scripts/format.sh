@@ -6,7 +6,8 @@ set -euo pipefail
 . "$(dirname "$0")/common.sh"
 cd "$root"
 
-mapfile -t files < <(git ls-files --cached --others --exclude-standard '*.c' '*.h')
+# shellcheck disable=SC2086
+mapfile -t files < <(c_files $all_c)
 [ ${#files[@]} -gt 0 ] || die "no C files found"
 if [ "${1:-}" = --check ]; then
     clang-format --dry-run --Werror "${files[@]}"

@@ -27,7 +27,7 @@ unset OPENSSL_CONF OPENSSL_MODULES PKCS11SPY PKCS11SPY_OUTPUT P11_KIT_SERVER_ADD
 
 W=$(mktemp -d "${TMPDIR:-/tmp}/hsm-e2e.XXXXXX")
 chmod 711 "$W" # nginx's workers pass through
-mkdir -m 1777 "$W/reports"
+mkdir -m 1777 "$W/reports" "$W/socket"
 cd "$W"
 pids=
 printf "some text to sign\n" >data
@@ -191,13 +191,31 @@ END
 
 # start_p11_kit_server: serve the SoftHSM token on a socket, from a process of its own.
 start_p11_kit_server() {
-    SOFTHSM2_CONF=$W/softhsm2.conf p11-kit server -f --provider "$(find_softhsm)" \
-        --name "$W/p11-kit.sock" "$token_uri" >"$W/p11-kit.log" 2>&1 </dev/null &
+    SOFTHSM2_CONF=$W/softhsm2.conf "$@" p11-kit server -f --provider "$(find_softhsm)" \
+        --name "$W/socket/p11-kit.sock" "$token_uri" >"$W/p11-kit.log" 2>&1 </dev/null &
     p11_kit_pid=$!
     pids="$pids $p11_kit_pid"
-    wait_until 20 "p11-kit server opens its socket" test -S "$W/p11-kit.sock"
-    chmod 666 "$W/p11-kit.sock"
-    export P11_KIT_SERVER_ADDRESS=unix:path=$W/p11-kit.sock
+    wait_until 20 "p11-kit server opens its socket" test -S "$W/socket/p11-kit.sock"
+    chmod 666 "$W/socket/p11-kit.sock"
+    export P11_KIT_SERVER_ADDRESS=unix:path=$W/socket/p11-kit.sock
+}
+
+# many_processes: the token is about to be used by several processes at once; no more keys are made.
+#
+# p11-kit server forks for every connection, so there is one SoftHSM per process that uses the
+# token. SoftHSM writes the token's file anew at every login (to say that the last PIN was right),
+# and unlocks it before the content is on disk: another one that starts at this very moment finds
+# an empty file, and no token. Where it cannot write that file it does not mind.
+many_processes() {
+    local unprivileged=()
+    [ "$HSM_TOKEN" = softhsm-remote ] || return 0
+    stop_server "$p11_kit_pid"
+    rm -f "$W/socket/p11-kit.sock"
+    chmod -R a+rX,a-w "$W/tokens"
+    if [ "$(id -u)" = 0 ]; then
+        unprivileged=(setpriv --reuid=nobody --regid=nogroup --clear-groups)
+    fi
+    start_p11_kit_server "${unprivileged[@]}"
 }
 
 # token: make one of the kind $HSM_TOKEN, and the configuration for it.

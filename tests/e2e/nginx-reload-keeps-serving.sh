@@ -10,6 +10,7 @@ key rsa rsa:2048
 key ec ec:P-256
 certificate rsa
 certificate ec
+many_processes
 nginx_start rsa ec
 master=$(cat nginx.pid)
 
