@@ -159,16 +159,20 @@ static void add(CK_ATTRIBUTE *template, CK_ULONG *n, CK_ATTRIBUTE_TYPE type, con
     template[(*n)++] = (CK_ATTRIBUTE){type, (void *)value, len};
 }
 
+static enum ks_mech_kind kind_for(enum ks_key_type type)
+{
+    return type == KS_KEY_RSA       ? KS_MECH_RSA_KEYGEN
+           : type == KS_KEY_EDWARDS ? KS_MECH_EDWARDS_KEYGEN
+                                    : KS_MECH_EC_KEYGEN;
+}
+
 static CK_RV generate_pair(struct generation *g, CK_FUNCTION_LIST *fn, CK_SESSION_HANDLE session)
 {
     static const CK_BBOOL yes = CK_TRUE, no = CK_FALSE;
     static const uint8_t f4[] = {1, 0, 1};
     const struct ks_generate_spec *spec = g->spec;
     bool rsa = spec->type == KS_KEY_RSA;
-    enum ks_mech_kind kind = rsa                            ? KS_MECH_RSA_KEYGEN
-                             : spec->type == KS_KEY_EDWARDS ? KS_MECH_EDWARDS_KEYGEN
-                                                            : KS_MECH_EC_KEYGEN;
-    CK_MECHANISM mechanism = {ks_mech_type(kind, KS_DIGEST_NONE), NULL, 0};
+    CK_MECHANISM mechanism = {ks_mech_type(kind_for(spec->type), KS_DIGEST_NONE), NULL, 0};
     CK_OBJECT_HANDLE public_handle = CK_INVALID_HANDLE;
     CK_ATTRIBUTE pub[8], priv[10];
     CK_ULONG np = 0, ns = 0, bits = spec->rsa_bits;
@@ -213,6 +217,7 @@ static ks_status generate_step(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSIO
     (void)key;
     g->called = true;
     st = ks_op_rv(op, "C_GenerateKeyPair", generate_pair(g, fn, session));
+    ks_mech_blame(op->err, st, kind_for(g->spec->type));
     if (ks_ok(st))
         st = ks_object_read(op, fn, session, g->handle, KS_CLASS_PRIVATE, true, &g->object);
     if (ks_ok(st))

@@ -260,6 +260,9 @@ struct ks_mech_storage {
  * KS_MECHANISM when there is no such mechanism. */
 ks_status ks_mech_build(const struct ks_mech *mech, const uint8_t *label, size_t label_len,
                         struct ks_mech_storage *out, struct ks_error *err);
+/* Purpose: when `st` is KS_MECHANISM, add the mechanism's name to the text of `err` (may be
+ * NULL). */
+void ks_mech_blame(struct ks_error *err, ks_status st, enum ks_mech_kind kind);
 /* Purpose: the number; ~0 when PKCS#11 has none for this digest. */
 CK_MECHANISM_TYPE ks_mech_type(enum ks_mech_kind kind, enum ks_digest digest);
 /* Purpose: a number that is the same for the same parameters: for ks_key_refused(). */

@@ -2,6 +2,7 @@
  *
  * ks_mech.c - (operation, digest, padding) -> CK_MECHANISM, as tables.
  */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -135,6 +136,16 @@ ks_status ks_mech_build(const struct ks_mech *mech, const uint8_t *label, size_t
         out->mechanism.ulParameterLen = sizeof(out->param.oaep);
     }
     return KS_SUCCESS;
+}
+
+void ks_mech_blame(struct ks_error *err, ks_status st, enum ks_mech_kind kind)
+{
+    size_t n;
+
+    if (err == NULL || st.code != KS_MECHANISM || strstr(err->text, kinds[kind].name) != NULL)
+        return;
+    n = strlen(err->text);
+    snprintf(err->text + n, sizeof(err->text) - n, " (%s)", kinds[kind].name);
 }
 
 uint32_t ks_mech_hash(const struct ks_mech *mech)

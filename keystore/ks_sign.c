@@ -80,6 +80,7 @@ static ks_status sign_step(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION_HA
     if (ks_ok(st))
         st = ks_op_rv(op, "C_Sign",
                       fn->C_Sign(session, (uint8_t *)op->in, op->in_len, op->out, &len));
+    ks_mech_blame(op->err, st, mech->kind);
     if (!ks_ok(st))
         return st;
     op->out_len = len;
@@ -102,6 +103,7 @@ static ks_status decrypt_step(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION
     if (ks_ok(st))
         st = ks_op_rv(op, "C_Decrypt",
                       fn->C_Decrypt(session, (uint8_t *)op->in, op->in_len, op->out, &len));
+    ks_mech_blame(op->err, st, mech->kind);
     if (!ks_ok(st))
         return st;
     op->out_len = len;

@@ -446,6 +446,25 @@ static struct prov_key *generate_parameters(const struct prov_gen *gen)
     return key;
 }
 
+/* The class as a whole was permitted; this is about the type. */
+static int token_generates(const struct prov_gen *gen)
+{
+    const enum ks_mech_kind kind = gen->type == PROV_EC ? KS_MECH_EC_KEYGEN : KS_MECH_RSA_KEYGEN;
+    struct ks_error err;
+    bool can = false;
+
+    if (!ks_ok(ks_token_can(gen->ctx->token, NULL, kind, &can, &err))) {
+        prov_raise_ks(gen->ctx, &err);
+        return 0;
+    }
+    if (!can)
+        prov_raise(gen->ctx, (enum prov_reason)(PROV_R_TOKEN + KS_MECHANISM),
+                   "the token lacks %s: it does not generate %s keys, and they are never generated "
+                   "elsewhere",
+                   ks_mech_name(kind), prov_types[gen->type].name);
+    return can;
+}
+
 static int generate_on_token(const struct prov_gen *gen, struct ks_key **priv)
 {
     struct ks_generate_spec spec = {
@@ -542,7 +561,7 @@ void *prov_gen(void *genctx, OSSL_CALLBACK *callback, void *cbarg)
         no_label(gen);
         return NULL;
     }
-    if (!generate_on_token(gen, &priv))
+    if (!token_generates(gen) || !generate_on_token(gen, &priv))
         return NULL;
     key = wrap(gen, priv);
     if (key == NULL) {

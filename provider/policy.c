@@ -116,11 +116,109 @@ int prov_usable(const struct prov_ctx *ctx)
     return 1;
 }
 
+const char *prov_policy_line(const struct prov_ctx *ctx, enum prov_class class, char *out,
+                             size_t size)
+{
+    int used = snprintf(out, size, "offload =");
+    unsigned i;
+
+    for (i = 0; i < PROV_CLASSES && used > 0 && (size_t)used < size; i++) {
+        if ((ctx->config.offload | BIT(class)) & BIT(i))
+            used += snprintf(out + used, size - (size_t)used, " %s", prov_class_names[i]);
+    }
+    return out;
+}
+
+/* --- what the token has for a class ------------------------------------------------------------- */
+
+const struct prov_need prov_needs[PROV_CLASSES] = {
+    [PROV_CLASS_RSA_SIGN] = {{KS_MECH_RSA_PKCS1, KS_MECH_RSA_PSS, KS_MECH_RSA_RAW,
+                              KS_MECH_RSA_PKCS1_HASH, KS_MECH_RSA_PSS_HASH},
+                             5},
+    [PROV_CLASS_RSA_OAEP] = {{KS_MECH_RSA_OAEP, KS_MECH_RSA_RAW}, 2},
+    [PROV_CLASS_RSA_PKCS1] = {{KS_MECH_RSA_RAW, KS_MECH_RSA_PKCS1}, 2},
+    /* the token's own removal of the padding would be an oracle */
+    [PROV_CLASS_RSA_TLS] = {{KS_MECH_RSA_RAW}, 1},
+    [PROV_CLASS_EC_SIGN] = {{KS_MECH_ECDSA, KS_MECH_ECDSA_HASH}, 2},
+    [PROV_CLASS_EC_DERIVE] = {{KS_MECH_ECDH, KS_MECH_ECDH_COFACTOR}, 2},
+    [PROV_CLASS_ED_SIGN] = {{KS_MECH_EDDSA}, 1},
+    [PROV_CLASS_KEYGEN] = {{KS_MECH_RSA_KEYGEN, KS_MECH_EC_KEYGEN, KS_MECH_EDWARDS_KEYGEN}, 3},
+    [PROV_CLASS_RAND] = {{0}, 0},
+};
+
+static enum ks_digest digest_of(enum ks_mech_kind kind)
+{
+    return kind == KS_MECH_RSA_PKCS1_HASH || kind == KS_MECH_RSA_PSS_HASH ||
+                   kind == KS_MECH_ECDSA_HASH
+               ? KS_DIGEST_SHA256
+               : KS_DIGEST_NONE;
+}
+
+ks_status prov_class_mechanisms(const struct prov_ctx *ctx, enum prov_class class, unsigned *listed,
+                                struct ks_error *err)
+{
+    const struct prov_need *need = &prov_needs[class];
+    ks_status status = {KS_OK};
+    bool can = false;
+    unsigned i;
+
+    *listed = 0;
+    for (i = 0; i < need->count && ks_ok(status); i++) {
+        status = ks_token_can_hash(ctx->token, NULL, need->kinds[i], digest_of(need->kinds[i]),
+                                   &can, err);
+        if (ks_ok(status) && can)
+            *listed |= 1U << i;
+    }
+    return status;
+}
+
+const char *prov_class_mech_names(enum prov_class class, unsigned bits, char *out, size_t size)
+{
+    const struct prov_need *need = &prov_needs[class];
+    int used = 0;
+    unsigned i;
+
+    out[0] = '\0';
+    for (i = 0; i < need->count && used >= 0 && (size_t)used < size; i++) {
+        if ((bits & 1U << i) != 0)
+            used += snprintf(out + used, size - (size_t)used, "%s%s", used > 0 ? ", " : "",
+                             ks_mech_name(need->kinds[i]));
+    }
+    return out;
+}
+
+/* Has the token a mechanism for the class? What it can do it is not asked again. */
+static int token_able(const struct prov_ctx *ctx, enum prov_class class, const struct prov_key *key)
+{
+    atomic_uint *able = &((struct prov_ctx *)(uintptr_t)ctx)->able;
+    const bool named = key != NULL && key->uri != NULL;
+    unsigned listed = 0;
+    char names[200];
+    struct ks_error err;
+
+    if (prov_needs[class].count == 0 || (atomic_load(able) & BIT(class)) != 0)
+        return 1;
+    if (!ks_ok(prov_class_mechanisms(ctx, class, &listed, &err))) {
+        prov_raise_ks(ctx, &err);
+        return 0;
+    }
+    if (listed != 0) {
+        atomic_fetch_or(able, BIT(class));
+        return 1;
+    }
+    prov_raise(ctx, (enum prov_reason)(PROV_R_TOKEN + KS_MECHANISM),
+               "%s%s%s: the token lacks %s%s, and this is never done elsewhere",
+               prov_class_names[class], named ? " for " : "", named ? key->uri : "",
+               prov_class_mech_names(class, ~0U, names, sizeof(names)),
+               prov_needs[class].count > 1 ? " (one of them would do)" : "");
+    return 0;
+}
+
+/* --- permission --------------------------------------------------------------------------------- */
+
 int prov_permits(const struct prov_ctx *ctx, enum prov_class class, const struct prov_key *key)
 {
-    char line[160] = "offload =";
-    size_t used = strlen(line);
-    unsigned i;
+    char line[160];
 
     if (!prov_usable(ctx))
         return 0;
@@ -129,15 +227,12 @@ int prov_permits(const struct prov_ctx *ctx, enum prov_class class, const struct
         return 0;
     }
     if (ctx->config.offload & BIT(class))
-        return 1;
-    for (i = 0; i < PROV_CLASSES; i++) {
-        if ((ctx->config.offload | BIT(class)) & BIT(i))
-            used += (size_t)snprintf(line + used, sizeof(line) - used, " %s", prov_class_names[i]);
-    }
+        return token_able(ctx, class, key);
     prov_raise(ctx, PROV_R_POLICY,
                "%s is not offloaded to the HSM%s%s, and is never done elsewhere; this line in the "
                "provider's section would allow it: %s",
                prov_class_names[class], key != NULL && key->uri != NULL ? " for " : "",
-               key != NULL && key->uri != NULL ? key->uri : "", line);
+               key != NULL && key->uri != NULL ? key->uri : "",
+               prov_policy_line(ctx, class, line, sizeof(line)));
     return 0;
 }

@@ -121,12 +121,35 @@ extern const char *const prov_class_names[PROV_CLASSES];
  * Returns 0 with a sentence in `why` when it is not valid; raises nothing. */
 int prov_policy_parse(const char *value, unsigned *classes, char *why, size_t why_size);
 
-/* Purpose: refuse (raise, return 0) when the configuration is broken, or does not offload
- * `class`. `key` is named in the error, and may be NULL. Called at init of every operation. */
+/* Purpose: refuse (raise, return 0) when the configuration is broken, does not offload `class`, or
+ * when the token has no mechanism for it. `key` is named in the error, and may be NULL. Called at
+ * init of every operation: the token is asked once for a class that it can do. */
 int prov_permits(const struct prov_ctx *ctx, enum prov_class class, const struct prov_key *key);
 
 /* Purpose: refuse (raise, return 0) when the configuration is broken. */
 int prov_usable(const struct prov_ctx *ctx);
+
+/* What a class can be done with: any one mechanism will do; none needed (count 0): none to lack.
+ * The one table for refusals, and for hsmkey policy. */
+#define PROV_NEEDS_MAX 5
+struct prov_need {
+    enum ks_mech_kind kinds[PROV_NEEDS_MAX];
+    unsigned count;
+};
+extern const struct prov_need prov_needs[PROV_CLASSES];
+
+/* Purpose: which of the mechanisms of prov_needs[class] the token lists: bit n for kinds[n]. The
+ * digest that stands for the hash-and-sign kinds is SHA-256. Raises nothing. */
+ks_status prov_class_mechanisms(const struct prov_ctx *ctx, enum prov_class class, unsigned *listed,
+                                struct ks_error *err);
+
+/* Purpose: the names of those mechanisms of a class that are in the set (`bits` as above), in
+ * `out`. Returns `out`. */
+const char *prov_class_mech_names(enum prov_class class, unsigned bits, char *out, size_t size);
+
+/* Purpose: the line that would allow `class` besides what is allowed. Returns `out`. */
+const char *prov_policy_line(const struct prov_ctx *ctx, enum prov_class class, char *out,
+                             size_t size);
 
 struct prov_config {
     char *module;
@@ -178,8 +201,9 @@ struct prov_ctx {
     const OSSL_CORE_HANDLE *core;
     OSSL_LIB_CTX *libctx; /* a child of the application's: its providers, digests, properties */
     struct prov_config config;
-    char *broken;           /* why the configuration is unusable; NULL: it is fine */
-    struct ks_token *token; /* NULL when broken */
+    char *broken;                   /* why the configuration is unusable; NULL: it is fine */
+    struct ks_token *token;         /* NULL when broken */
+    atomic_uint able;               /* classes that the token was found to have a mechanism for */
     struct prov_supplied *supplied; /* what the engine added; configure.c */
     OSSL_FUNC_core_get_params_fn *core_get_params;
     OSSL_FUNC_core_new_error_fn *core_new_error;

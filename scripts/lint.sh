@@ -1,7 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
 #
-# lint.sh [CHECK...]: all static checks, or some of: format tidy cppcheck arrows limits.
+# lint.sh [CHECK...]: all static checks, or some of: format tidy cppcheck arrows limits
+# policy-doc.
 # Needs a finished build in build/ (LINT_BUILD: another one). All checks run; fails if one did.
 set -euo pipefail
 . "$(dirname "$0")/common.sh"
@@ -106,10 +107,14 @@ check_limits() {
     done
 }
 
-[ $# -gt 0 ] || set -- format arrows limits cppcheck tidy
+check_policy-doc() {
+    scripts/policy-doc.sh --check || fail "docs/policy.md is not what the tests' table says"
+}
+
+[ $# -gt 0 ] || set -- format arrows limits policy-doc cppcheck tidy
 for check in "$@"; do
     case $check in
-    format | tidy | cppcheck | arrows | limits) "check_$check" ;;
+    format | tidy | cppcheck | arrows | limits | policy-doc) "check_$check" ;;
     *) die "unknown check: $check" ;;
     esac
 done

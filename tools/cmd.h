@@ -239,6 +239,7 @@ void cmd_check_file(struct cmd_checks *checks, const char *path);
 
 /* --- verbs -------------------------------------------------------------------------------- */
 
-extern const struct cmd cmd_tokens, cmd_list, cmd_generate, cmd_reference, cmd_check_verb;
+extern const struct cmd cmd_tokens, cmd_list, cmd_generate, cmd_reference, cmd_policy,
+    cmd_check_verb;
 
 #endif
