@@ -59,17 +59,16 @@ enum eng_setting { ENG_MODULE_PATH, ENG_INIT_ARGS, ENG_PIN, ENG_SETTINGS };
  * former value stays. */
 int eng_set(enum eng_setting setting, const char *value);
 int eng_force_login(void);
-/* Purpose: the provider's shared object, for when it is not in OpenSSL's folder of modules. */
+/* Purpose: the provider's shared object, for when it is not in OpenSSL's folder of modules. Loads
+ * it, as eng_provider_at_bind() would have. */
 int eng_set_provider_path(const char *path);
 void eng_set_verbose(bool verbose);
 bool eng_verbose(void);
 
 /* Purpose: load the provider unless openssl.cnf is about to do that itself, which is then left to
  * it: the section has the module's path, its settings, and the order of providers. Says nothing
- * when it fails, the next two do. */
+ * when it fails, the next one does. */
 void eng_provider_at_bind(void);
-/* Purpose: the same, but raise what is wrong. */
-int eng_provider_at_init(void);
 /* Purpose: the provider, loaded by now and with our settings; NULL when that cannot be. It stays
  * loaded for ever, as keys outlive engines. */
 OSSL_PROVIDER *eng_provider(void);

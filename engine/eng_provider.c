@@ -250,10 +250,11 @@ int eng_set_provider_path(const char *path)
     } else if (state.provider != NULL) {
         eng_raise(ENG_R_COMMAND, "PROVIDER_PATH: the provider %s is loaded already", ENG_PROVIDER);
     } else {
+        /* Kept even when it is wrong: openssl.cnf drops the error, the first key repeats it. */
         OPENSSL_free(state.path);
         state.path = copy;
         copy = NULL;
-        ok = 1;
+        ok = configuration_pending() || (load() && configure());
     }
     pthread_mutex_unlock(&state.lock);
     OPENSSL_free(copy);
@@ -270,16 +271,6 @@ void eng_provider_at_bind(void)
         (void)load();
     pthread_mutex_unlock(&state.lock);
     ERR_pop_to_mark();
-}
-
-int eng_provider_at_init(void)
-{
-    int ok;
-
-    pthread_mutex_lock(&state.lock);
-    ok = configuration_pending() || (load() && configure());
-    pthread_mutex_unlock(&state.lock);
-    return ok;
 }
 
 OSSL_PROVIDER *eng_provider(void)

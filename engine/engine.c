@@ -156,18 +156,6 @@ static int ctrl(ENGINE *e, int cmd, long i, void *p, void (*f)(void))
 
 /* --- what libcrypto calls --------------------------------------------------------------------- */
 
-static int init(ENGINE *e)
-{
-    (void)e;
-    return eng_provider_at_init();
-}
-
-static int finish(ENGINE *e)
-{
-    (void)e;
-    return 1;
-}
-
 static struct eng_ui asked_with(UI_METHOD *method, void *data)
 {
     struct eng_ui ui = {method, data};
@@ -205,7 +193,6 @@ static int set_up(ENGINE *e, const char *id)
         return 0;
     }
     if (!ENGINE_set_id(e, ENG_ID) || !ENGINE_set_name(e, ENG_NAME) ||
-        !ENGINE_set_init_function(e, init) || !ENGINE_set_finish_function(e, finish) ||
         !ENGINE_set_ctrl_function(e, ctrl) || !ENGINE_set_cmd_defns(e, commands) ||
         !ENGINE_set_load_privkey_function(e, load_private) ||
         !ENGINE_set_load_pubkey_function(e, load_public))
@@ -213,7 +200,10 @@ static int set_up(ENGINE *e, const char *id)
     /* Not at init: some programs never initialise an engine without methods, and yet expect that
      * key references can be read once it is there. */
     eng_provider_at_bind();
-    return 1;
+    /* nginx loads keys without ever calling ENGINE_init(), which libcrypto refuses; with other
+     * engines that needs init = 1 in openssl.cnf. There is nothing to initialise, so the engine
+     * takes its functional reference itself, and keeps it. */
+    return ENGINE_init(e);
 }
 
 /* --- what the dynamic loader looks for -------------------------------------------------------- */
