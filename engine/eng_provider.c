@@ -29,7 +29,9 @@ static struct {
     char *values[ENG_SETTINGS];
     bool force_login;
     bool verbose;
-    char *path; /* PROVIDER_PATH */
+    char *path;                /* PROVIDER_PATH */
+    bool used;                 /* a key was asked for, and settings were good */
+    const char *refused, *why; /* a command that was refused before that */
 } state = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
 void eng_set_verbose(bool verbose)
@@ -209,10 +211,14 @@ int eng_set(enum eng_setting setting, const char *value)
     if (copy == NULL)
         return 0;
     pthread_mutex_lock(&state.lock);
+    if (setting == ENG_PIN && state.refused != NULL && strcmp(state.refused, "PIN") == 0)
+        state.refused = NULL;
     old = state.values[setting];
     state.values[setting] = copy;
     ok = changed();
-    if (!ok) {
+    /* openssl.cnf drops errors: so a bad value stays, and the first key raises it again. But one
+     * that comes when all is well already must not do harm. */
+    if (!ok && state.used) {
         state.values[setting] = old;
         old = copy;
     }
@@ -230,10 +236,22 @@ int eng_force_login(void)
     old = state.force_login;
     state.force_login = true;
     ok = changed();
-    if (!ok)
+    if (!ok && state.used)
         state.force_login = old;
     pthread_mutex_unlock(&state.lock);
     return ok;
+}
+
+int eng_refuse(const char *name, const char *why)
+{
+    pthread_mutex_lock(&state.lock);
+    if (!state.used) {
+        state.refused = name;
+        state.why = why;
+    }
+    pthread_mutex_unlock(&state.lock);
+    eng_raise(ENG_R_COMMAND, "%s: %s", name, why);
+    return 0;
 }
 
 int eng_set_provider_path(const char *path)
@@ -278,10 +296,14 @@ OSSL_PROVIDER *eng_provider(void)
     OSSL_PROVIDER *provider = NULL;
 
     pthread_mutex_lock(&state.lock);
-    /* Also when no command was given: it reads its section again if it had none when it was
-     * loaded. */
-    if (load() && configure())
+    if (state.refused != NULL) {
+        eng_raise(ENG_R_COMMAND, "%s: %s", state.refused, state.why);
+    } else if (load() && configure()) {
+        /* configure() also when no command was given: the provider reads its section again if it
+         * had none when it was loaded. */
         provider = state.provider;
+        state.used = true;
+    }
     pthread_mutex_unlock(&state.lock);
     return provider;
 }

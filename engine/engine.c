@@ -55,7 +55,7 @@ static const ENGINE_CMD_DEFN commands[] = {
     {CMD_SO_PATH, "SO_PATH", "Refused: it is a command of the engine `dynamic`",
      ENGINE_CMD_FLAG_STRING},
     {CMD_DEBUG_LEVEL, "DEBUG_LEVEL", "Refused: there is no log", ENGINE_CMD_FLAG_NUMERIC},
-    {CMD_RE_ENUMERATE, "RE_ENUMERATE", "Refused: tokens are looked for when they are needed",
+    {CMD_RE_ENUMERATE, "RE_ENUMERATE", "Nothing: tokens are looked for whenever a key is loaded",
      ENGINE_CMD_FLAG_NO_INPUT},
     {CMD_VLOG_A, "VLOG_A", "Refused: there is no log", ENGINE_CMD_FLAG_INTERNAL},
     {0, NULL, NULL, 0},
@@ -70,7 +70,8 @@ struct load_cert {
     X509 *certificate;
 };
 
-static int refuse(const char *name, const char *why)
+/* A program's own mistake; nothing to do with keys. */
+static int bad_call(const char *name, const char *why)
 {
     eng_raise(ENG_R_COMMAND, "%s: %s", name, why);
     return 0;
@@ -82,15 +83,16 @@ static int set_pin(const char *value)
         (strncmp(value, "env:", 4) == 0 && value[4] != '\0') || strcmp(value, "prompt") == 0)
         return eng_set(ENG_PIN, value);
     /* The value is not shown. */
-    return refuse("PIN", "the PIN itself is not taken, as others can read the file that it would "
-                         "be in; put it into a file of mode 0400 and write PIN = file:/that/file "
-                         "(or env:NAME, or prompt)");
+    return eng_refuse("PIN",
+                      "the PIN itself is not taken, as others can read the file that it would "
+                      "be in; put it into a file of mode 0400 and write PIN = file:/that/file "
+                      "(or env:NAME, or prompt)");
 }
 
 static int load_certificate(struct load_cert *load)
 {
     if (load == NULL || load->certificate != NULL)
-        return refuse("LOAD_CERT_CTRL", "wants a struct of a name and an X509 that is NULL");
+        return bad_call("LOAD_CERT_CTRL", "wants a struct of a name and an X509 that is NULL");
     load->certificate = eng_load_certificate(load->name, &user);
     return load->certificate != NULL;
 }
@@ -98,7 +100,7 @@ static int load_certificate(struct load_cert *load)
 static int set_string(int cmd, const char *value)
 {
     if (value == NULL || value[0] == '\0')
-        return refuse(commands[cmd - ENGINE_CMD_BASE].cmd_name, "has no value");
+        return eng_refuse(commands[cmd - ENGINE_CMD_BASE].cmd_name, "has no value");
     switch (cmd) {
     case CMD_PROVIDER_PATH:
         return eng_set_provider_path(value);
@@ -110,6 +112,9 @@ static int set_string(int cmd, const char *value)
         return set_pin(value);
     }
 }
+
+static const char no_log[] =
+    "there is no log; errors are in OpenSSL's queue, and VERBOSE says what is loaded";
 
 static int ctrl(ENGINE *e, int cmd, long i, void *p, void (*f)(void))
 {
@@ -139,16 +144,15 @@ static int ctrl(ENGINE *e, int cmd, long i, void *p, void (*f)(void))
         user.data = p;
         return 1;
     case CMD_SO_PATH:
-        return refuse("SO_PATH", "a command of the engine `dynamic`; this engine is loaded "
-                                 "(PROVIDER_PATH names the provider, MODULE_PATH the PKCS#11 "
-                                 "module)");
+        return eng_refuse("SO_PATH", "a command of the engine `dynamic`; this engine is loaded "
+                                     "(PROVIDER_PATH names the provider, MODULE_PATH the PKCS#11 "
+                                     "module)");
     case CMD_DEBUG_LEVEL:
+        return eng_refuse("DEBUG_LEVEL", no_log);
     case CMD_VLOG_A:
-        return refuse(commands[cmd - ENGINE_CMD_BASE].cmd_name,
-                      "there is no log; errors are in OpenSSL's queue, and VERBOSE says what is "
-                      "loaded");
+        return bad_call("VLOG_A", no_log);
     case CMD_RE_ENUMERATE:
-        return refuse("RE_ENUMERATE", "not needed: tokens are looked for when a key is loaded");
+        return 1; /* tokens are looked for whenever a key is loaded */
     default:
         return 0;
     }

@@ -175,8 +175,8 @@ struct prov_ctx {
     const OSSL_CORE_HANDLE *core;
     OSSL_LIB_CTX *libctx; /* a child of the application's: its providers, digests, properties */
     struct prov_config config;
-    char *broken;           /* why the configuration is unusable; NULL: it is fine */
-    struct ks_token *token; /* NULL when broken */
+    char *broken;                   /* why the configuration is unusable; NULL: it is fine */
+    struct ks_token *token;         /* NULL when broken */
     struct prov_supplied *supplied; /* what the engine added; configure.c */
     OSSL_FUNC_core_get_params_fn *core_get_params;
     OSSL_FUNC_core_new_error_fn *core_new_error;

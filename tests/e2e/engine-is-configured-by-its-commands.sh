@@ -36,7 +36,7 @@ must "the default provider stays, and comes first" client engine_client bind
 says "the provider is loaded by bind" "provider hsm is there" out
 must "a program of its own" client engine_client sign pkcs11:object=rsa
 
-engine_conf VERBOSE=EMPTY
+engine_conf RE_ENUMERATE=EMPTY VERBOSE=EMPTY
 signs "VERBOSE" pkcs11:object=rsa
 signs "VERBOSE and a reference" rsa.pem
 openssl dgst -engine hsm -keyform ENGINE -sha256 -sign rsa.pem -out sig data >out 2>&1
@@ -81,12 +81,16 @@ says_refused "a PIN itself" 'engine command refused.*PIN: the PIN itself is not 
 says_not "  which is not shown" 'command refused.*99887766' out
 says_refused "SO_PATH" 'SO_PATH: a command of the engine `dynamic`' SO_PATH /x.so
 says_refused "DEBUG_LEVEL" 'DEBUG_LEVEL: there is no log' DEBUG_LEVEL 7
-says_refused "RE_ENUMERATE" 'RE_ENUMERATE: not needed' RE_ENUMERATE
 says_refused "a relative PROVIDER_PATH" 'PROVIDER_PATH: must be the absolute path' PROVIDER_PATH hsm.so
 says_refused "PROVIDER_PATH too late" 'PROVIDER_PATH: the provider hsm is loaded already' PROVIDER_PATH "$provider"
 says_refused "a relative path of a module" 'pkcs11-module.*absolute path' MODULE_PATH ./x.so
 engine_conf PIN="$pin"
-refused "a PIN in openssl.cnf gives no key" .
+refused "a PIN in openssl.cnf gives no key, and the first one says why" 'PIN: the PIN itself is not taken'
+says_not "  the PIN is not shown" "$pin" out
+engine_conf DEBUG_LEVEL=7
+refused "DEBUG_LEVEL in openssl.cnf" 'DEBUG_LEVEL: there is no log'
+engine_conf MODULE_PATH=./x.so
+refused "a relative path in openssl.cnf" 'pkcs11-module.*absolute path'
 engine_conf MODULE_PATH=/nowhere/module.so
 refused "no such module" '/nowhere/module.so'
 engine_conf MODULE_PATH=
@@ -145,7 +149,7 @@ for order in "engine provider" "provider engine"; do
     signs "$order: the same settings twice" pkcs11:object=rsa
     # shellcheck disable=SC2086
     both $order PROVIDER_PATH= PIN=file:/another
-    [ "$order" = "provider engine" ] || refused "$order: settings that differ" 'different values for pin: keep the section'
+    refused "$order: settings that differ" 'different values for pin: keep the section'
     sed -i '/^pin = /d; /^pkcs11-module = /d' "$conf"
     # shellcheck disable=SC2086
     both $order PROVIDER_PATH=
