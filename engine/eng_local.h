@@ -53,7 +53,7 @@ void eng_say(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
 /* --- settings and the provider (eng_provider.c) ----------------------------------------------- */
 
-enum eng_setting { ENG_MODULE_PATH, ENG_INIT_ARGS, ENG_PIN, ENG_SETTINGS };
+enum eng_setting { ENG_MODULE_PATH, ENG_INIT_ARGS, ENG_TOKEN, ENG_PIN, ENG_SETTINGS };
 
 /* Purpose: take the value of a command, and hand it on if the provider is there. A bad value is an
  * error again when the first key is loaded, for openssl.cnf drops errors; later than that, the

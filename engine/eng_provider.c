@@ -20,6 +20,7 @@
 static const char *const keys[ENG_SETTINGS] = {
     [ENG_MODULE_PATH] = "pkcs11-module",
     [ENG_INIT_ARGS] = "pkcs11-init-args",
+    [ENG_TOKEN] = "token",
     [ENG_PIN] = "pin",
 };
 

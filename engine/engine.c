@@ -18,6 +18,7 @@ enum command {
     CMD_PROVIDER_PATH = ENGINE_CMD_BASE,
     CMD_MODULE_PATH,
     CMD_INIT_ARGS,
+    CMD_TOKEN,
     CMD_PIN,
     CMD_FORCE_LOGIN,
     CMD_VERBOSE,
@@ -38,6 +39,8 @@ static const ENGINE_CMD_DEFN commands[] = {
     {CMD_MODULE_PATH, "MODULE_PATH", "The PKCS#11 module (pkcs11-module of the provider)",
      ENGINE_CMD_FLAG_STRING},
     {CMD_INIT_ARGS, "INIT_ARGS", "A string for C_Initialize (pkcs11-init-args of the provider)",
+     ENGINE_CMD_FLAG_STRING},
+    {CMD_TOKEN, "TOKEN", "The token, as a pkcs11: URI (token of the provider)",
      ENGINE_CMD_FLAG_STRING},
     {CMD_PIN, "PIN",
      "Where the PIN comes from: file:/PATH, env:NAME or prompt (pin of the provider)",
@@ -108,6 +111,8 @@ static int set_string(int cmd, const char *value)
         return eng_set(ENG_MODULE_PATH, value);
     case CMD_INIT_ARGS:
         return eng_set(ENG_INIT_ARGS, value);
+    case CMD_TOKEN:
+        return eng_set(ENG_TOKEN, value);
     default:
         return set_pin(value);
     }
@@ -125,6 +130,7 @@ static int ctrl(ENGINE *e, int cmd, long i, void *p, void (*f)(void))
     case CMD_PROVIDER_PATH:
     case CMD_MODULE_PATH:
     case CMD_INIT_ARGS:
+    case CMD_TOKEN:
     case CMD_PIN:
         return set_string(cmd, p);
     case CMD_FORCE_LOGIN:

@@ -47,6 +47,12 @@ says_not "QUIET takes it back" 'loaded through' out
 must_fail "a setting that comes too late" 'MODULE_PATH.* have to come before the first key' \
     client engine_client ctrl pkcs11:object=rsa MODULE_PATH /another/module.so
 must "the same setting again" client engine_client ctrl pkcs11:object=rsa PIN "file:$W/pin"
+if [ "$HSM_TOKEN" = softhsm ]; then
+    engine_conf TOKEN=
+    signs "without TOKEN, where there is only one" pkcs11:object=rsa
+fi
+engine_conf TOKEN=pkcs11:token=other
+refused "another token" 'no token .* matches pkcs11:token=other'
 engine_conf init=0
 signs "init = 0" pkcs11:object=rsa
 
@@ -140,7 +146,7 @@ both() {
 }
 for order in "engine provider" "provider engine"; do
     # shellcheck disable=SC2086
-    both $order MODULE_PATH= INIT_ARGS= PIN= PROVIDER_PATH=
+    both $order MODULE_PATH= INIT_ARGS= TOKEN= PIN= PROVIDER_PATH=
     signs "$order: all settings are the provider's" pkcs11:object=rsa
     must "  default stays first" client engine_client bind
     must "  a program of its own" client engine_client sign pkcs11:object=rsa
@@ -150,10 +156,9 @@ for order in "engine provider" "provider engine"; do
     # shellcheck disable=SC2086
     both $order PROVIDER_PATH= PIN=file:/another
     refused "$order: settings that differ" 'different values for pin: keep the section'
-    sed -i '/^pin = /d; /^pkcs11-module = /d' "$conf"
     # shellcheck disable=SC2086
     both $order PROVIDER_PATH=
-    sed -i '/^pin = /d; /^pkcs11-module = /d' "$conf"
+    sed -i '/^pin = /d; /^pkcs11-module = /d; /^token = /d' "$conf"
     signs "$order: the engine completes the section" pkcs11:object=rsa
 done
 

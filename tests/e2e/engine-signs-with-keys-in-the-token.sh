@@ -55,8 +55,16 @@ refused "a PIN in the URI, which is not shown" 'pin-value' "pkcs11:object=rsa?pi
 says_not "the PIN is not shown in an error" ":error:.*$pin" out
 refused "a certificate alone" 'rsa.crt: holds no key reference' rsa.crt
 refused "a key in software" 'ca.key: holds a private key itself' "$W/ca.key"
+printf -- '-----BEGIN PRIVATE KEY-----\nMAMCAQA=\n-----END PRIVATE KEY-----\n' >damaged.pem
+refused "a damaged file" 'damaged.pem: the key that this file stands for cannot be used' damaged.pem
 refused "a folder" 'cannot be read' "$W"
 refused "a whole token with two keys" 'more than one|two|ambiguous' "$token_uri"
+
+cp "$conf" here.cnf
+configure token=pkcs11:token=unplugged
+refused "a token that is not plugged in" 'no token .* matches pkcs11:token=unplugged' rsa.pem
+refused "  by URI as well" 'no token .* matches pkcs11:token=unplugged' pkcs11:object=rsa
+cp here.cnf "$conf"
 
 must "a request" openssl req -new -engine hsm -keyform engine -key label_ec -subj /CN=x -out x.csr
 must "  verifies" plain_openssl req -in x.csr -verify -noout
