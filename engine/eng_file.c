@@ -86,6 +86,39 @@ out:
     return key;
 }
 
+/* Whether libcrypto without us takes the block for a key. */
+static bool works_without_us(const unsigned char *der, size_t len)
+{
+    EVP_PKEY *key = d2i_AutoPrivateKey_ex(NULL, &der, (long)len, NULL, "provider!=" ENG_PROVIDER);
+    bool works = key != NULL && !eng_is_ours(key);
+
+    EVP_PKEY_free(key);
+    return works;
+}
+
+/* A block that should be a reference. The one label is also that of software keys. */
+static EVP_PKEY *try_reference(const unsigned char *der, size_t len, const struct eng_ui *ui,
+                               struct found *found)
+{
+    EVP_PKEY *key;
+
+    ERR_set_mark();
+    key = decode(der, len, ui);
+    if (key != NULL && eng_is_ours(key)) {
+        ERR_pop_to_mark();
+        return key;
+    }
+    EVP_PKEY_free(key);
+    if (works_without_us(der, len)) {
+        ERR_pop_to_mark();
+        found->software = true;
+    } else {
+        ERR_clear_last_mark();
+        found->reference = true;
+    }
+    return NULL;
+}
+
 static EVP_PKEY *try_block(const char *name, const unsigned char *der, size_t len,
                            const struct eng_ui *ui, struct found *found)
 {
@@ -100,10 +133,8 @@ static EVP_PKEY *try_block(const char *name, const unsigned char *der, size_t le
         break;
     }
     if (strcmp(name, PEM_STRING_PKCS8INF) == 0 || strcmp(name, "HSM KEY REFERENCE") == 0 ||
-        strcmp(name, "PKCS#11 PROVIDER URI") == 0) {
-        found->reference = true;
-        return decode(der, len, ui);
-    }
+        strcmp(name, "PKCS#11 PROVIDER URI") == 0)
+        return try_reference(der, len, ui, found);
     found->software = found->software || ends_with(name, "PRIVATE KEY");
     return NULL;
 }
@@ -166,11 +197,6 @@ EVP_PKEY *eng_load_reference(const char *path, const struct eng_ui *ui)
     if (file == NULL)
         return NULL;
     key = try_all(file, ui, &found);
-    if (key != NULL && !eng_is_ours(key)) {
-        found = (struct found){.software = true};
-        EVP_PKEY_free(key);
-        key = NULL;
-    }
     if (key == NULL)
         explain(path, &found);
     BIO_free(file);

@@ -53,23 +53,26 @@ void eng_say(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
 /* --- settings and the provider (eng_provider.c) ----------------------------------------------- */
 
-enum eng_setting { ENG_MODULE_PATH, ENG_INIT_ARGS, ENG_PIN, ENG_SETTINGS };
+enum eng_setting { ENG_MODULE_PATH, ENG_INIT_ARGS, ENG_TOKEN, ENG_PIN, ENG_SETTINGS };
 
-/* Purpose: take the value of a command, and hand it on if the provider is there. On failure the
+/* Purpose: take the value of a command, and hand it on if the provider is there. A bad value is an
+ * error again when the first key is loaded, for openssl.cnf drops errors; later than that, the
  * former value stays. */
 int eng_set(enum eng_setting setting, const char *value);
 int eng_force_login(void);
-/* Purpose: the provider's shared object, for when it is not in OpenSSL's folder of modules. */
+/* Purpose: raise why command `name` is refused (static strings), now and, if none was loaded so
+ * far, for every key. Returns 0. */
+int eng_refuse(const char *name, const char *why);
+/* Purpose: the provider's shared object, for when it is not in OpenSSL's folder of modules. Loads
+ * it, as eng_provider_at_bind() would have. */
 int eng_set_provider_path(const char *path);
 void eng_set_verbose(bool verbose);
 bool eng_verbose(void);
 
 /* Purpose: load the provider unless openssl.cnf is about to do that itself, which is then left to
  * it: the section has the module's path, its settings, and the order of providers. Says nothing
- * when it fails, the next two do. */
+ * when it fails, the next one does. */
 void eng_provider_at_bind(void);
-/* Purpose: the same, but raise what is wrong. */
-int eng_provider_at_init(void);
 /* Purpose: the provider, loaded by now and with our settings; NULL when that cannot be. It stays
  * loaded for ever, as keys outlive engines. */
 OSSL_PROVIDER *eng_provider(void);

@@ -20,6 +20,7 @@
 static const char *const keys[ENG_SETTINGS] = {
     [ENG_MODULE_PATH] = "pkcs11-module",
     [ENG_INIT_ARGS] = "pkcs11-init-args",
+    [ENG_TOKEN] = "token",
     [ENG_PIN] = "pin",
 };
 
@@ -29,7 +30,9 @@ static struct {
     char *values[ENG_SETTINGS];
     bool force_login;
     bool verbose;
-    char *path; /* PROVIDER_PATH */
+    char *path;                /* PROVIDER_PATH */
+    bool used;                 /* a key was asked for, and settings were good */
+    const char *refused, *why; /* a command that was refused before that */
 } state = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
 void eng_set_verbose(bool verbose)
@@ -209,10 +212,14 @@ int eng_set(enum eng_setting setting, const char *value)
     if (copy == NULL)
         return 0;
     pthread_mutex_lock(&state.lock);
+    if (setting == ENG_PIN && state.refused != NULL && strcmp(state.refused, "PIN") == 0)
+        state.refused = NULL;
     old = state.values[setting];
     state.values[setting] = copy;
     ok = changed();
-    if (!ok) {
+    /* openssl.cnf drops errors: so a bad value stays, and the first key raises it again. But one
+     * that comes when all is well already must not do harm. */
+    if (!ok && state.used) {
         state.values[setting] = old;
         old = copy;
     }
@@ -230,10 +237,22 @@ int eng_force_login(void)
     old = state.force_login;
     state.force_login = true;
     ok = changed();
-    if (!ok)
+    if (!ok && state.used)
         state.force_login = old;
     pthread_mutex_unlock(&state.lock);
     return ok;
+}
+
+int eng_refuse(const char *name, const char *why)
+{
+    pthread_mutex_lock(&state.lock);
+    if (!state.used) {
+        state.refused = name;
+        state.why = why;
+    }
+    pthread_mutex_unlock(&state.lock);
+    eng_raise(ENG_R_COMMAND, "%s: %s", name, why);
+    return 0;
 }
 
 int eng_set_provider_path(const char *path)
@@ -250,10 +269,11 @@ int eng_set_provider_path(const char *path)
     } else if (state.provider != NULL) {
         eng_raise(ENG_R_COMMAND, "PROVIDER_PATH: the provider %s is loaded already", ENG_PROVIDER);
     } else {
+        /* Kept even when it is wrong: openssl.cnf drops the error, the first key repeats it. */
         OPENSSL_free(state.path);
         state.path = copy;
         copy = NULL;
-        ok = 1;
+        ok = configuration_pending() || (load() && configure());
     }
     pthread_mutex_unlock(&state.lock);
     OPENSSL_free(copy);
@@ -272,25 +292,19 @@ void eng_provider_at_bind(void)
     ERR_pop_to_mark();
 }
 
-int eng_provider_at_init(void)
-{
-    int ok;
-
-    pthread_mutex_lock(&state.lock);
-    ok = configuration_pending() || (load() && configure());
-    pthread_mutex_unlock(&state.lock);
-    return ok;
-}
-
 OSSL_PROVIDER *eng_provider(void)
 {
     OSSL_PROVIDER *provider = NULL;
 
     pthread_mutex_lock(&state.lock);
-    /* Also when no command was given: it reads its section again if it had none when it was
-     * loaded. */
-    if (load() && configure())
+    if (state.refused != NULL) {
+        eng_raise(ENG_R_COMMAND, "%s: %s", state.refused, state.why);
+    } else if (load() && configure()) {
+        /* configure() also when no command was given: the provider reads its section again if it
+         * had none when it was loaded. */
         provider = state.provider;
+        state.used = true;
+    }
     pthread_mutex_unlock(&state.lock);
     return provider;
 }

@@ -18,6 +18,7 @@ enum command {
     CMD_PROVIDER_PATH = ENGINE_CMD_BASE,
     CMD_MODULE_PATH,
     CMD_INIT_ARGS,
+    CMD_TOKEN,
     CMD_PIN,
     CMD_FORCE_LOGIN,
     CMD_VERBOSE,
@@ -39,6 +40,8 @@ static const ENGINE_CMD_DEFN commands[] = {
      ENGINE_CMD_FLAG_STRING},
     {CMD_INIT_ARGS, "INIT_ARGS", "A string for C_Initialize (pkcs11-init-args of the provider)",
      ENGINE_CMD_FLAG_STRING},
+    {CMD_TOKEN, "TOKEN", "The token, as a pkcs11: URI (token of the provider)",
+     ENGINE_CMD_FLAG_STRING},
     {CMD_PIN, "PIN",
      "Where the PIN comes from: file:/PATH, env:NAME or prompt (pin of the provider)",
      ENGINE_CMD_FLAG_STRING},
@@ -55,7 +58,7 @@ static const ENGINE_CMD_DEFN commands[] = {
     {CMD_SO_PATH, "SO_PATH", "Refused: it is a command of the engine `dynamic`",
      ENGINE_CMD_FLAG_STRING},
     {CMD_DEBUG_LEVEL, "DEBUG_LEVEL", "Refused: there is no log", ENGINE_CMD_FLAG_NUMERIC},
-    {CMD_RE_ENUMERATE, "RE_ENUMERATE", "Refused: tokens are looked for when they are needed",
+    {CMD_RE_ENUMERATE, "RE_ENUMERATE", "Nothing: tokens are looked for whenever a key is loaded",
      ENGINE_CMD_FLAG_NO_INPUT},
     {CMD_VLOG_A, "VLOG_A", "Refused: there is no log", ENGINE_CMD_FLAG_INTERNAL},
     {0, NULL, NULL, 0},
@@ -70,7 +73,8 @@ struct load_cert {
     X509 *certificate;
 };
 
-static int refuse(const char *name, const char *why)
+/* A program's own mistake; nothing to do with keys. */
+static int bad_call(const char *name, const char *why)
 {
     eng_raise(ENG_R_COMMAND, "%s: %s", name, why);
     return 0;
@@ -82,15 +86,16 @@ static int set_pin(const char *value)
         (strncmp(value, "env:", 4) == 0 && value[4] != '\0') || strcmp(value, "prompt") == 0)
         return eng_set(ENG_PIN, value);
     /* The value is not shown. */
-    return refuse("PIN", "the PIN itself is not taken, as others can read the file that it would "
-                         "be in; put it into a file of mode 0400 and write PIN = file:/that/file "
-                         "(or env:NAME, or prompt)");
+    return eng_refuse("PIN",
+                      "the PIN itself is not taken, as others can read the file that it would "
+                      "be in; put it into a file of mode 0400 and write PIN = file:/that/file "
+                      "(or env:NAME, or prompt)");
 }
 
 static int load_certificate(struct load_cert *load)
 {
     if (load == NULL || load->certificate != NULL)
-        return refuse("LOAD_CERT_CTRL", "wants a struct of a name and an X509 that is NULL");
+        return bad_call("LOAD_CERT_CTRL", "wants a struct of a name and an X509 that is NULL");
     load->certificate = eng_load_certificate(load->name, &user);
     return load->certificate != NULL;
 }
@@ -98,7 +103,7 @@ static int load_certificate(struct load_cert *load)
 static int set_string(int cmd, const char *value)
 {
     if (value == NULL || value[0] == '\0')
-        return refuse(commands[cmd - ENGINE_CMD_BASE].cmd_name, "has no value");
+        return eng_refuse(commands[cmd - ENGINE_CMD_BASE].cmd_name, "has no value");
     switch (cmd) {
     case CMD_PROVIDER_PATH:
         return eng_set_provider_path(value);
@@ -106,10 +111,15 @@ static int set_string(int cmd, const char *value)
         return eng_set(ENG_MODULE_PATH, value);
     case CMD_INIT_ARGS:
         return eng_set(ENG_INIT_ARGS, value);
+    case CMD_TOKEN:
+        return eng_set(ENG_TOKEN, value);
     default:
         return set_pin(value);
     }
 }
+
+static const char no_log[] =
+    "there is no log; errors are in OpenSSL's queue, and VERBOSE says what is loaded";
 
 static int ctrl(ENGINE *e, int cmd, long i, void *p, void (*f)(void))
 {
@@ -120,6 +130,7 @@ static int ctrl(ENGINE *e, int cmd, long i, void *p, void (*f)(void))
     case CMD_PROVIDER_PATH:
     case CMD_MODULE_PATH:
     case CMD_INIT_ARGS:
+    case CMD_TOKEN:
     case CMD_PIN:
         return set_string(cmd, p);
     case CMD_FORCE_LOGIN:
@@ -139,34 +150,21 @@ static int ctrl(ENGINE *e, int cmd, long i, void *p, void (*f)(void))
         user.data = p;
         return 1;
     case CMD_SO_PATH:
-        return refuse("SO_PATH", "a command of the engine `dynamic`; this engine is loaded "
-                                 "(PROVIDER_PATH names the provider, MODULE_PATH the PKCS#11 "
-                                 "module)");
+        return eng_refuse("SO_PATH", "a command of the engine `dynamic`; this engine is loaded "
+                                     "(PROVIDER_PATH names the provider, MODULE_PATH the PKCS#11 "
+                                     "module)");
     case CMD_DEBUG_LEVEL:
+        return eng_refuse("DEBUG_LEVEL", no_log);
     case CMD_VLOG_A:
-        return refuse(commands[cmd - ENGINE_CMD_BASE].cmd_name,
-                      "there is no log; errors are in OpenSSL's queue, and VERBOSE says what is "
-                      "loaded");
+        return bad_call("VLOG_A", no_log);
     case CMD_RE_ENUMERATE:
-        return refuse("RE_ENUMERATE", "not needed: tokens are looked for when a key is loaded");
+        return 1; /* tokens are looked for whenever a key is loaded */
     default:
         return 0;
     }
 }
 
 /* --- what libcrypto calls --------------------------------------------------------------------- */
-
-static int init(ENGINE *e)
-{
-    (void)e;
-    return eng_provider_at_init();
-}
-
-static int finish(ENGINE *e)
-{
-    (void)e;
-    return 1;
-}
 
 static struct eng_ui asked_with(UI_METHOD *method, void *data)
 {
@@ -205,7 +203,6 @@ static int set_up(ENGINE *e, const char *id)
         return 0;
     }
     if (!ENGINE_set_id(e, ENG_ID) || !ENGINE_set_name(e, ENG_NAME) ||
-        !ENGINE_set_init_function(e, init) || !ENGINE_set_finish_function(e, finish) ||
         !ENGINE_set_ctrl_function(e, ctrl) || !ENGINE_set_cmd_defns(e, commands) ||
         !ENGINE_set_load_privkey_function(e, load_private) ||
         !ENGINE_set_load_pubkey_function(e, load_public))
@@ -213,7 +210,10 @@ static int set_up(ENGINE *e, const char *id)
     /* Not at init: some programs never initialise an engine without methods, and yet expect that
      * key references can be read once it is there. */
     eng_provider_at_bind();
-    return 1;
+    /* nginx loads keys without ever calling ENGINE_init(), which libcrypto refuses; with other
+     * engines that needs init = 1 in openssl.cnf. There is nothing to initialise, so the engine
+     * takes its functional reference itself, and keeps it. */
+    return ENGINE_init(e);
 }
 
 /* --- what the dynamic loader looks for -------------------------------------------------------- */

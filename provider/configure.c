@@ -14,7 +14,7 @@
 #include "prov_local.h"
 
 /* The keys that the engine's commands map to. */
-static const char *const supplied_keys[] = {"pkcs11-module", "pkcs11-init-args", "pin"};
+static const char *const supplied_keys[] = {"pkcs11-module", "pkcs11-init-args", "token", "pin"};
 #define SUPPLIED (sizeof(supplied_keys) / sizeof(supplied_keys[0]))
 
 struct prov_supplied {
@@ -165,6 +165,7 @@ static bool in_use(struct prov_ctx *ctx, const struct prov_supplied *supplied)
     return ctx->broken == NULL &&
            same_text(merged_value(&merged, "pkcs11-module"), ctx->config.module) &&
            same_text(merged_value(&merged, "pkcs11-init-args"), ctx->config.init_args) &&
+           same_text(merged_value(&merged, "token"), ctx->config.token) &&
            same_text(merged_value(&merged, "pin"), ctx->config.pin);
 }
 
@@ -215,9 +216,10 @@ int prov_configure_entry(void *provctx, const OSSL_PARAM params[])
         goto out;
     if (!in_use(ctx, supplied)) {
         if (ctx->token != NULL && ks_token_started(ctx->token)) {
-            prov_raise(ctx, PROV_R_CONFIG,
-                       "the PKCS#11 module is in use: MODULE_PATH, INIT_ARGS and PIN have to come "
-                       "before the first key");
+            prov_raise(
+                ctx, PROV_R_CONFIG,
+                "the PKCS#11 module is in use: MODULE_PATH, INIT_ARGS, TOKEN and PIN have to "
+                "come before the first key");
             goto out;
         }
         /* The old handle first: two for one token with different settings are refused. */
