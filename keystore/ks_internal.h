@@ -174,7 +174,7 @@ struct ks_token {
     /* written under up_lock and lock, read under either */
     struct ks_token_facts facts;
     CK_SLOT_ID slot;
-    CK_MECHANISM_TYPE *mechanisms; /* under up_lock; NULL: not asked yet */
+    CK_MECHANISM_TYPE *mechanisms; /* under up_lock; NULL: not known yet */
     size_t mechanism_count;
 
     pthread_mutex_t lock;
@@ -265,6 +265,8 @@ ks_status ks_mech_build(const struct ks_mech *mech, const uint8_t *label, size_t
 void ks_mech_blame(struct ks_error *err, ks_status st, enum ks_mech_kind kind);
 /* Purpose: the number; ~0 when PKCS#11 has none for this digest. */
 CK_MECHANISM_TYPE ks_mech_type(enum ks_mech_kind kind, enum ks_digest digest);
+/* Purpose: read the token's list of mechanisms. The caller holds up_lock. */
+ks_status ks_token_read_mechanisms(struct ks_token *token, struct ks_error *err);
 /* Purpose: a number that is the same for the same parameters: for ks_key_refused(). */
 uint32_t ks_mech_hash(const struct ks_mech *mech);
 

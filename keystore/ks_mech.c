@@ -160,7 +160,7 @@ uint32_t ks_mech_hash(const struct ks_mech *mech)
            (uint32_t)mech->mgf1 << 16 | salt;
 }
 
-static ks_status read_list(struct ks_token *token, struct ks_error *err)
+ks_status ks_token_read_mechanisms(struct ks_token *token, struct ks_error *err)
 {
     CK_FUNCTION_LIST *fn = token->module->fn;
     CK_MECHANISM_TYPE *list = NULL;
@@ -207,7 +207,7 @@ ks_status ks_token_can_hash(struct ks_token *token, const struct ks_how *how,
         return st;
     pthread_mutex_lock(&token->up_lock);
     if (token->mechanisms == NULL)
-        st = read_list(token, err);
+        st = ks_token_read_mechanisms(token, err);
     if (ks_ok(st))
         *can = type != NONE && listed(token, type);
     pthread_mutex_unlock(&token->up_lock);

@@ -501,6 +501,9 @@ static ks_status bring_up(struct ks_token *token, const struct ks_how *how, stru
         }
         goto fail;
     }
+    /* Now, so that no operation has to ask; whoever needs it asks again if this fails. */
+    if (token->mechanisms == NULL)
+        (void)ks_token_read_mechanisms(token, NULL);
     pthread_mutex_lock(&token->lock);
     free(token->idle);
     token->idle = idle;

@@ -196,7 +196,10 @@ static int token_able(const struct prov_ctx *ctx, enum prov_class class, const s
     char names[200];
     struct ks_error err;
 
-    if (prov_needs[class].count == 0 || (atomic_load(able) & BIT(class)) != 0)
+    /* Without a key the token need not be up yet: a generation that it cannot do fails with the
+     * mechanism's name. */
+    if (key == NULL || ctx->token == NULL || prov_needs[class].count == 0 ||
+        (atomic_load(able) & BIT(class)) != 0)
         return 1;
     if (!ks_ok(prov_class_mechanisms(ctx, class, &listed, &err))) {
         prov_raise_ks(ctx, &err);
