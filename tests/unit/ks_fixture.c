@@ -6,6 +6,7 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <sys/stat.h>
 
 struct fx fx;
@@ -158,6 +159,35 @@ void fx_sign_well(struct ks_key *key, const char *label)
     fx_ok(ks_sign(key, NULL, mech, fx_digest, sizeof(fx_digest), sig, &len, &fx.err));
     ck_assert(fake_verify(fake_find(fx.slot, CKO_PRIVATE_KEY, label), &made, fx_digest,
                           sizeof(fx_digest), sig, len));
+}
+
+static struct {
+    pthread_t thread;
+    unsigned calls;
+    bool met;
+} meeting;
+
+static void *release_when_met(void *arg)
+{
+    (void)arg;
+    meeting.met = fake_wait_hanging(meeting.calls, 50000);
+    fake_release();
+    return NULL;
+}
+
+void fx_meet(const char *function, unsigned calls)
+{
+    meeting.calls = calls;
+    meeting.met = false;
+    for (unsigned i = 0; i < calls; i++)
+        fake_hang(function, 1);
+    ck_assert_int_eq(pthread_create(&meeting.thread, NULL, release_when_met, NULL), 0);
+}
+
+void fx_met(void)
+{
+    pthread_join(meeting.thread, NULL);
+    ck_assert_msg(meeting.met, "%u calls were never under way at once", meeting.calls);
 }
 
 unsigned fx_rounds(unsigned full)

@@ -64,6 +64,11 @@ ks_status fx_sign(struct ks_key *key);
  * object with this label. */
 void fx_sign_well(struct ks_key *key, const char *label);
 
+/* Purpose: the next `calls` calls of `function` wait for each other: so that many are under way at
+ * once, however slow the machine is. fx_met() is called after them, and fails if they never met. */
+void fx_meet(const char *function, unsigned calls);
+void fx_met(void);
+
 /* Purpose: fewer rounds where every instruction costs fifty. */
 unsigned fx_rounds(unsigned full);
 

@@ -183,18 +183,19 @@ struct worker {
     struct ks_key *key;
     atomic_bool *stop;
     unsigned failed;
+    struct ks_error err; /* the last one */
 };
 
 static void *sign_on(void *arg)
 {
     struct worker *w = arg;
-    struct ks_error err;
     uint8_t sig[64];
 
     while (!atomic_load(w->stop)) {
         size_t len = sizeof(sig);
 
-        if (!ks_ok(ks_sign(w->key, NULL, &fx_ecdsa, fx_digest, sizeof(fx_digest), sig, &len, &err)))
+        if (!ks_ok(
+                ks_sign(w->key, NULL, &fx_ecdsa, fx_digest, sizeof(fx_digest), sig, &len, &w->err)))
             w->failed++;
     }
     return NULL;
@@ -226,7 +227,8 @@ START_TEST(forks_amid_busy_threads_leave_no_lock_behind)
     atomic_store(&stop, true);
     for (size_t i = 0; i < COUNT_OF(workers); i++) {
         pthread_join(workers[i].thread, NULL);
-        ck_assert_uint_eq(workers[i].failed, 0);
+        ck_assert_msg(workers[i].failed == 0, "%u failed: %s", workers[i].failed,
+                      workers[i].err.text);
     }
     ks_key_free(key);
 }

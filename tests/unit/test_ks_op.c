@@ -73,9 +73,9 @@ START_TEST(exactly_two_calls_per_operation_at_any_number_of_threads)
     fake_set_cheap(true);
     key = fx_new_key(FAKE_RSA, "k");
     /* the pool fills up */
-    fake_set_latency(work, 20000);
+    fx_meet(work, threads);
     run(threads, key, 2, decrypt);
-    fake_set_latency(work, 0);
+    fx_met();
     fake_clear_counts();
     run(threads, key, rounds, decrypt);
     ck_assert_uint_eq(fake_calls(init), threads * rounds);
@@ -207,7 +207,7 @@ static const struct row {
     {"C_Sign", CKR_SESSION_HANDLE_INVALID, 1, KS_OK, NULL, 40},
     {"C_SignInit", CKR_SESSION_CLOSED, 1, KS_OK, NULL, 40},
     {"C_Sign", CKR_SESSION_CLOSED, 1, KS_OK, NULL, 40},
-    {"C_SignInit", CKR_SESSION_HANDLE_INVALID, FOREVER, KS_SESSIONS, NULL, 100},
+    {"C_SignInit", CKR_SESSION_HANDLE_INVALID, FOREVER, KS_SESSIONS, NULL, 200},
     /* logged out: login once */
     {"C_SignInit", CKR_USER_NOT_LOGGED_IN, 1, KS_OK,
      "C_SignInit C_GetTokenInfo C_Login " FIND_EC SIGN, 0},

@@ -63,8 +63,9 @@ START_TEST(thirty_two_threads_share_two_sessions_of_the_token)
     fx_restart(&(struct fake_token){.sessions_max = 2});
     fake_set_cheap(true);
     key = fx_new_key(FAKE_P256, "k");
-    fake_set_latency("C_Sign", 200);
+    fx_meet("C_Sign", 2);
     run(jobs, COUNT_OF(jobs), key, 20);
+    fx_met();
     ck_assert_uint_eq(fake_calls("C_Sign"), 32 * 20);
     ck_assert_uint_eq(fake_peak_sessions(), 2);
     ck_assert_uint_eq(fake_peak_parallel("C_Sign"), 2);
@@ -84,8 +85,9 @@ START_TEST(the_configured_limit_counts_too)
     fx_ok(ks_token_new(&config, &fx.token, &fx.err));
     fake_set_cheap(true);
     key = fx_new_key(FAKE_P256, "k");
-    fake_set_latency("C_Sign", 500);
+    fx_meet("C_Sign", 3);
     run(jobs, COUNT_OF(jobs), key, 10);
+    fx_met();
     ck_assert_uint_eq(fake_peak_sessions(), 3);
     ck_assert_uint_eq(fake_peak_parallel("C_Sign"), 3);
     ks_key_free(key);
@@ -99,8 +101,9 @@ START_TEST(all_of_the_token_s_parallelism_is_used)
 
     fake_set_cheap(true);
     key = fx_new_key(FAKE_P256, "k");
-    fake_set_latency("C_Sign", 20000);
+    fx_meet("C_Sign", COUNT_OF(jobs));
     run(jobs, COUNT_OF(jobs), key, 3);
+    fx_met();
     ck_assert_uint_eq(fake_peak_parallel("C_Sign"), COUNT_OF(jobs));
     ck_assert_uint_le(fake_peak_sessions(), COUNT_OF(jobs) + 1);
     ks_key_free(key);
@@ -115,9 +118,10 @@ START_TEST(a_token_that_is_full_early_is_believed)
 
     fake_set_cheap(true);
     key = fx_new_key(FAKE_P256, "k");
-    fake_set_latency("C_Sign", 2000);
+    fx_meet("C_Sign", 2);
     fake_inject("C_OpenSession", 2, FAKE_FOREVER, CKR_SESSION_COUNT, false);
     run(jobs, COUNT_OF(jobs), key, 10);
+    fx_met();
     ck_assert_uint_eq(fake_calls("C_Sign"), 8 * 10);
     ck_assert_uint_eq(fake_peak_sessions(), 2);
     ks_key_free(key);
@@ -145,9 +149,9 @@ START_TEST(steady_state_opens_and_closes_nothing)
     key = fx_new_key(FAKE_P256, "k");
     for (size_t i = 0; i < COUNT_OF(threads); i++) {
         /* as many sessions as threads */
-        fake_set_latency("C_Sign", 20000);
+        fx_meet("C_Sign", threads[i]);
         run(jobs, threads[i], key, 2);
-        fake_set_latency("C_Sign", 0);
+        fx_met();
         fake_clear_counts();
         run(jobs, threads[i], key, rounds);
         ck_assert_uint_eq(fake_calls("C_SignInit"), threads[i] * rounds);
@@ -259,9 +263,10 @@ START_TEST(releasing_the_token_closes_its_sessions)
 
     fake_set_cheap(true);
     key = fx_new_key(FAKE_P256, "k");
-    fake_set_latency("C_Sign", 5000);
+    fx_meet("C_Sign", COUNT_OF(jobs));
     run(jobs, COUNT_OF(jobs), key, 2);
-    ck_assert_uint_gt(fake_sessions(), 1);
+    fx_met();
+    ck_assert_uint_eq(fake_sessions(), COUNT_OF(jobs));
     ks_key_free(key);
     ks_token_free(fx.token);
     fx.token = NULL;
