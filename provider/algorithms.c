@@ -122,6 +122,13 @@ static const OSSL_ALGORITHM keyexch[] = {
     LAST_ROW,
 };
 
+/* With software-private-keys = refuse; the first row as above. */
+static const OSSL_ALGORITHM asymcipher_strict[] = {
+    ROW("RSA:rsaEncryption:1.2.840.113549.1.1.1", "", prov_asymcipher_rsa, "RSA by an HSM"),
+    ROW("SM2:1.2.156.10197.1.301", "", prov_asymcipher_refused, "refuses software keys"),
+    LAST_ROW,
+};
+
 static const OSSL_ALGORITHM store[] = {
     ROW("pkcs11", "", prov_store, "objects in a PKCS#11 token"),
     LAST_ROW,
@@ -183,7 +190,7 @@ const OSSL_ALGORITHM *prov_algorithms(const struct prov_ctx *ctx, int operation_
     case OSSL_OP_SIGNATURE:
         return signatures(ctx);
     case OSSL_OP_ASYM_CIPHER:
-        return asymcipher;
+        return ctx->config.refuse_software_keys ? asymcipher_strict : asymcipher;
     case OSSL_OP_KEYEXCH:
         return keyexch;
     case OSSL_OP_STORE:

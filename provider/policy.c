@@ -229,8 +229,9 @@ int prov_permits(const struct prov_ctx *ctx, enum prov_class class, const struct
         prov_raise_software_key(key);
         return 0;
     }
+    /* Generation knows its type only later, and asks then. */
     if (ctx->config.offload & BIT(class))
-        return token_able(ctx, class, key);
+        return key == NULL || token_able(ctx, class, key);
     prov_raise(ctx, PROV_R_POLICY,
                "%s is not offloaded to the HSM%s%s, and is never done elsewhere; this line in the "
                "provider's section would allow it: %s",

@@ -432,6 +432,7 @@ extern const OSSL_DISPATCH prov_keymgmt_ed448[];
 #undef REFUSED
 #undef REFUSED_SIGNS
 extern const OSSL_DISPATCH prov_signature_refused[];
+extern const OSSL_DISPATCH prov_asymcipher_refused[];
 extern const OSSL_DISPATCH prov_signature_rsa[];
 extern const OSSL_DISPATCH prov_signature_ecdsa[];
 extern const OSSL_DISPATCH prov_signature_ed25519[];

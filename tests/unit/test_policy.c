@@ -89,7 +89,7 @@ static const char *last_error(void)
 
 START_TEST(refusal_says_which_line_would_allow_it)
 {
-    struct prov_ctx ctx = {.config.offload = BIT(RSA_SIGN) | BIT(KEYGEN)};
+    struct prov_ctx ctx = {.config.offload = BIT(RSA_SIGN) | BIT(KEYGEN), .able = BIT(RSA_SIGN)};
     struct prov_key key = {.uri = (char *)"pkcs11:object=web;type=private"};
 
     ck_assert_int_eq(prov_permits(&ctx, PROV_CLASS_RSA_SIGN, &key), 1);

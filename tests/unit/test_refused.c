@@ -325,7 +325,8 @@ static EVP_PKEY *software_key(OSSL_LIB_CTX *libctx, const char *type)
 
 static const struct {
     const char *type, *md;
-} signing[] = {{"RSA", "SHA256"}, {"EC", "SHA256"}, {"ED25519", NULL}, {"ED448", NULL}};
+} signing[] = {
+    {"RSA", "SHA256"}, {"EC", "SHA256"}, {"ED25519", NULL}, {"ED448", NULL}, {"SM2", "SM3"}};
 #define SIGNING (sizeof(signing) / sizeof(signing[0]))
 
 static void assert_software_key(bool hsm_first, const char *propq, size_t i, bool refused)
@@ -370,17 +371,19 @@ START_TEST(test_software_keys_allowed)
 }
 END_TEST
 
+static const char *const decrypting[] = {"RSA", "SM2"};
+
 START_TEST(test_software_decryption)
 {
     struct prov_fixture f;
-    unsigned char ct[256], pt[256];
+    unsigned char ct[512], pt[512];
     size_t ct_len = sizeof(ct), pt_len = sizeof(pt);
     EVP_PKEY_CTX *pctx;
     EVP_PKEY *key;
 
     pf_config("software-private-keys", "refuse");
     f = pf_open(true);
-    key = software_key(f.libctx, "RSA");
+    key = software_key(f.libctx, decrypting[_i]);
     pctx = EVP_PKEY_CTX_new_from_pkey(f.libctx, key, NULL);
     ck_assert_int_gt(EVP_PKEY_encrypt_init(pctx), 0);
     ck_assert_int_gt(EVP_PKEY_encrypt(pctx, ct, &ct_len, seed, sizeof(seed)), 0);
@@ -388,6 +391,13 @@ START_TEST(test_software_decryption)
               EVP_PKEY_decrypt(pctx, pt, &pt_len, ct, ct_len) <= 0);
     ck_assert_msg(pf_error_says("software-private-keys = refuse"), "%s", pf_errors());
     ERR_clear_error();
+    EVP_PKEY_CTX_free(pctx);
+    /* what was encrypted is right */
+    pctx = EVP_PKEY_CTX_new_from_pkey(f.libctx, key, "provider=default");
+    ck_assert_int_gt(EVP_PKEY_decrypt_init(pctx), 0);
+    ck_assert_int_gt(EVP_PKEY_decrypt(pctx, pt, &pt_len, ct, ct_len), 0);
+    ck_assert_uint_eq(pt_len, sizeof(seed));
+    ck_assert_mem_eq(pt, seed, sizeof(seed));
     EVP_PKEY_CTX_free(pctx);
     EVP_PKEY_free(key);
     pf_close(&f);
@@ -411,7 +421,7 @@ int main(void)
     tcase_add_test(tcase, test_existing_keys);
     tcase_add_loop_test(tcase, test_software_keys_refused, 0, (int)SIGNING);
     tcase_add_loop_test(tcase, test_software_keys_allowed, 0, (int)SIGNING);
-    tcase_add_test(tcase, test_software_decryption);
+    tcase_add_loop_test(tcase, test_software_decryption, 0, 2);
     suite_add_tcase(suite, tcase);
     runner = srunner_create(suite);
     srunner_run_all(runner, CK_ENV);
