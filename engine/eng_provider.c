@@ -282,8 +282,17 @@ int eng_set_provider_path(const char *path)
 
 /* --- at each stage of an engine's life -------------------------------------------------------- */
 
+/* libcrypto would read openssl.cnf at the first look for a provider, and that file may bind this
+ * very engine and give it commands: not while the lock is held. Does nothing a second time, nor
+ * from within the reading. */
+static void read_configuration(void)
+{
+    (void)OPENSSL_init_crypto(OPENSSL_INIT_LOAD_CONFIG, NULL);
+}
+
 void eng_provider_at_bind(void)
 {
+    read_configuration();
     ERR_set_mark();
     pthread_mutex_lock(&state.lock);
     if (!configuration_pending())
@@ -296,6 +305,7 @@ OSSL_PROVIDER *eng_provider(void)
 {
     OSSL_PROVIDER *provider = NULL;
 
+    read_configuration();
     pthread_mutex_lock(&state.lock);
     if (state.refused != NULL) {
         eng_raise(ENG_R_COMMAND, "%s: %s", state.refused, state.why);

@@ -69,6 +69,10 @@ for how in PIN= PIN=prompt "PIN= FORCE_LOGIN=EMPTY"; do
         client engine_client sign pkcs11:object=rsa
 done
 
+engine_conf
+must_fail "a program with a libcrypto of its own is told" \
+    'hsm engine: refused: this program has a libcrypto of its own' client engine_client foreign "$engine"
+
 # --- what is refused, by name ---------------------------------------------------------------------
 
 # Errors in openssl.cnf are dropped by the openssl command, so commands are given to the engine.
@@ -161,6 +165,11 @@ for order in "engine provider" "provider engine"; do
     sed -i '/^pin = /d; /^pkcs11-module = /d; /^token = /d' "$conf"
     signs "$order: the engine completes the section" pkcs11:object=rsa
 done
+
+# libcrypto then reads openssl.cnf, which loads the same engine, while it loads the engine.
+both provider engine MODULE_PATH= INIT_ARGS= TOKEN= PIN= PROVIDER_PATH=
+OPENSSL_ENGINES=$build/engine must "the engine is asked for before openssl.cnf was read" \
+    client engine_client early pkcs11:object=rsa
 
 # --- certificates ---------------------------------------------------------------------------------
 

@@ -7,8 +7,11 @@
  *   engine_client cert NAME         LOAD_CERT_CTRL; PEM to standard output
  *   engine_client ctrl KEY NAME VALUE
  *                                   load KEY, then give a command
+ *   engine_client early KEY         like sign, but asks for the engine before openssl.cnf was read
+ *   engine_client foreign HSM.SO    bind as a program with another libcrypto would; is refused
  *   engine_client bind              what is there once the engine is, and never initialised
  */
+#include <dlfcn.h>
 #include <openssl/engine.h>
 #include <openssl/err.h>
 #include <openssl/evp.h>
@@ -141,13 +144,38 @@ static int certificate(ENGINE *e, const char *name)
     return status;
 }
 
+/* The engine cannot be used, and must say so where somebody sees it: its error queue is not ours. */
+static int foreign(const char *path)
+{
+    static int state;
+    dynamic_fns fns = {.static_state = &state};
+    void *object = dlopen(path, RTLD_NOW), *symbol = NULL;
+    int (*bind_engine)(ENGINE *, const char *, const dynamic_fns *) = NULL;
+    ENGINE *e = ENGINE_new();
+    int status;
+
+    if (object != NULL)
+        symbol = dlsym(object, "bind_engine");
+    memcpy(&bind_engine, &symbol, sizeof(bind_engine));
+    if (bind_engine == NULL || e == NULL)
+        return fail("no bind_engine");
+    status = bind_engine(e, "hsm", &fns) == 0 && ENGINE_get_id(e) == NULL ? 1 : 0;
+    ENGINE_free(e);
+    return status;
+}
+
 int main(int argc, char **argv)
 {
     const char *what = argc > 1 ? argv[1] : "";
     ENGINE *e;
     EVP_PKEY *key;
 
-    OPENSSL_init_crypto(OPENSSL_INIT_LOAD_CONFIG | OPENSSL_INIT_ENGINE_ALL_BUILTIN, NULL);
+    if (argc == 3 && strcmp(what, "foreign") == 0)
+        return foreign(argv[2]);
+    if (strcmp(what, "early") == 0)
+        OPENSSL_init_crypto(OPENSSL_INIT_ENGINE_DYNAMIC, NULL);
+    else
+        OPENSSL_init_crypto(OPENSSL_INIT_LOAD_CONFIG | OPENSSL_INIT_ENGINE_ALL_BUILTIN, NULL);
     e = ENGINE_by_id("hsm");
     if (e == NULL)
         return fail("no engine");
@@ -157,7 +185,7 @@ int main(int argc, char **argv)
     }
     if (ENGINE_init(e) != 1)
         return fail("the engine does not start");
-    if (argc == 3 && strcmp(what, "sign") == 0)
+    if (argc == 3 && (strcmp(what, "sign") == 0 || strcmp(what, "early") == 0))
         return load_and_sign(e, argv[2]);
     if (argc == 3 && strcmp(what, "cert") == 0)
         return certificate(e, argv[2]);
