@@ -388,6 +388,8 @@ struct ks_generate_spec {
     size_t rsa_exponent_len;  /* 0: 65537 */
     const uint8_t *ec_params; /* DER of the curve's OID, borrowed; EC and Edwards */
     size_t ec_params_len;
+    const uint8_t *ec_params_else; /* for tokens that refuse the former; NULL: nothing else */
+    size_t ec_params_else_len;
     const char *label; /* required */
     const uint8_t *id; /* NULL: 16 random bytes */
     size_t id_len;

@@ -12,6 +12,9 @@
 
 #define ID_DEFAULT_LEN 16
 
+/* p11-kit's header lacks it (PKCS#11 2.40). */
+#define CKR_CURVE_NOT_SUPPORTED_ 0x00000140UL
+
 struct generation {
     const struct ks_generate_spec *spec;
     CK_ATTRIBUTE label, id;
@@ -166,7 +169,8 @@ static enum ks_mech_kind kind_for(enum ks_key_type type)
                                     : KS_MECH_EC_KEYGEN;
 }
 
-static CK_RV generate_pair(struct generation *g, CK_FUNCTION_LIST *fn, CK_SESSION_HANDLE session)
+static CK_RV generate_pair(struct generation *g, CK_FUNCTION_LIST *fn, CK_SESSION_HANDLE session,
+                           const uint8_t *ec_params, size_t ec_params_len)
 {
     static const CK_BBOOL yes = CK_TRUE, no = CK_FALSE;
     static const uint8_t f4[] = {1, 0, 1};
@@ -191,7 +195,7 @@ static CK_RV generate_pair(struct generation *g, CK_FUNCTION_LIST *fn, CK_SESSIO
         else
             add(pub, &np, CKA_PUBLIC_EXPONENT, f4, sizeof(f4));
     } else {
-        add(pub, &np, CKA_EC_PARAMS, spec->ec_params, spec->ec_params_len);
+        add(pub, &np, CKA_EC_PARAMS, ec_params, ec_params_len);
     }
     add(priv, &ns, CKA_TOKEN, &yes, sizeof(yes));
     add(priv, &ns, CKA_PRIVATE, &yes, sizeof(yes));
@@ -208,15 +212,33 @@ static CK_RV generate_pair(struct generation *g, CK_FUNCTION_LIST *fn, CK_SESSIO
                                  &g->handle);
 }
 
+/* The codes by which tokens say that they do not know the curve. Nothing was made then. */
+static bool curve_refused(CK_RV rv)
+{
+    static const CK_RV codes[] = {
+        CKR_CURVE_NOT_SUPPORTED_,  CKR_DOMAIN_PARAMS_INVALID, CKR_ATTRIBUTE_VALUE_INVALID,
+        CKR_TEMPLATE_INCONSISTENT, CKR_ARGUMENTS_BAD,         CKR_MECHANISM_PARAM_INVALID,
+    };
+
+    for (size_t i = 0; i < sizeof(codes) / sizeof(codes[0]); i++)
+        if (codes[i] == rv)
+            return true;
+    return false;
+}
+
 static ks_status generate_step(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION_HANDLE session,
                                CK_OBJECT_HANDLE key)
 {
     struct generation *g = op->arg;
     ks_status st;
+    CK_RV rv;
 
     (void)key;
     g->called = true;
-    st = ks_op_rv(op, "C_GenerateKeyPair", generate_pair(g, fn, session));
+    rv = generate_pair(g, fn, session, g->spec->ec_params, g->spec->ec_params_len);
+    if (curve_refused(rv) && g->spec->ec_params_else != NULL)
+        rv = generate_pair(g, fn, session, g->spec->ec_params_else, g->spec->ec_params_else_len);
+    st = ks_op_rv(op, "C_GenerateKeyPair", rv);
     ks_mech_blame(op->err, st, kind_for(g->spec->type));
     if (ks_ok(st))
         st = ks_object_read(op, fn, session, g->handle, KS_CLASS_PRIVATE, true, &g->object);

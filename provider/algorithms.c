@@ -21,6 +21,8 @@ static const OSSL_ALGORITHM keymgmt[] = {
     ROW(PROV_NAMES_RSA, "", prov_keymgmt_rsa, "RSA keys in an HSM"),
     ROW(PROV_NAMES_RSA_PSS, "", prov_keymgmt_rsa_pss, "RSA-PSS keys in an HSM"),
     ROW(PROV_NAMES_EC, "", prov_keymgmt_ec, "EC keys in an HSM"),
+    ROW(PROV_NAMES_ED25519, "", prov_keymgmt_ed25519, "Ed25519 keys in an HSM"),
+    ROW(PROV_NAMES_ED448, "", prov_keymgmt_ed448, "Ed448 keys in an HSM"),
 #define REFUSED(id, name, others) ROW(name others, "", prov_refused_##id, "refused: not in an HSM"),
 #define REFUSED_SIGNS             REFUSED
 #include "keymgmt_refused.def"
@@ -32,6 +34,8 @@ static const OSSL_ALGORITHM keymgmt[] = {
 static const OSSL_ALGORITHM signature[] = {
     ROW("RSA:rsaEncryption:1.2.840.113549.1.1.1", "", prov_signature_rsa, "RSA by an HSM"),
     ROW("ECDSA", "", prov_signature_ecdsa, "ECDSA by an HSM"),
+    ROW("ED25519:1.3.101.112", "", prov_signature_ed25519, "Ed25519 by an HSM"),
+    ROW("ED448:1.3.101.113", "", prov_signature_ed448, "Ed448 by an HSM"),
 #ifdef OSSL_FUNC_SIGNATURE_SIGN_MESSAGE_INIT
     /* names as in the default provider of OpenSSL 3.4 and later */
     ROW("RSA-SHA1:RSA-SHA-1:sha1WithRSAEncryption:1.2.840.113549.1.1.5", "", prov_sigalg_rsa_sha1,
@@ -113,6 +117,11 @@ static const OSSL_ALGORITHM asymcipher[] = {
     LAST_ROW,
 };
 
+static const OSSL_ALGORITHM keyexch[] = {
+    ROW("ECDH", "", prov_keyexch_ecdh, "ECDH by an HSM"),
+    LAST_ROW,
+};
+
 static const OSSL_ALGORITHM store[] = {
     ROW("pkcs11", "", prov_store, "objects in a PKCS#11 token"),
     LAST_ROW,
@@ -126,9 +135,13 @@ static const OSSL_ALGORITHM decoder[] = {
     ROW(PROV_NAMES_RSA, DER_PKI, prov_decoder_der_rsa, "RSA key reference"),
     ROW(PROV_NAMES_RSA_PSS, DER_PKI, prov_decoder_der_rsa_pss, "RSA-PSS key reference"),
     ROW(PROV_NAMES_EC, DER_PKI, prov_decoder_der_ec, "EC key reference"),
+    ROW(PROV_NAMES_ED25519, DER_PKI, prov_decoder_der_ed25519, "Ed25519 key reference"),
+    ROW(PROV_NAMES_ED448, DER_PKI, prov_decoder_der_ed448, "Ed448 key reference"),
     ROW(PROV_NAMES_RSA, DER_REF, prov_decoder_der_rsa, "RSA key reference"),
     ROW(PROV_NAMES_RSA_PSS, DER_REF, prov_decoder_der_rsa_pss, "RSA-PSS key reference"),
     ROW(PROV_NAMES_EC, DER_REF, prov_decoder_der_ec, "EC key reference"),
+    ROW(PROV_NAMES_ED25519, DER_REF, prov_decoder_der_ed25519, "Ed25519 key reference"),
+    ROW(PROV_NAMES_ED448, DER_REF, prov_decoder_der_ed448, "Ed448 key reference"),
     ROW("DER", ",input=pem", prov_decoder_pem, "PEM labels of key references"),
     LAST_ROW,
 };
@@ -156,6 +169,8 @@ static const OSSL_ALGORITHM encoder[] = {
     ENCODERS(PROV_NAMES_RSA),
     ENCODERS(PROV_NAMES_RSA_PSS),
     ENCODERS(PROV_NAMES_EC),
+    ENCODERS(PROV_NAMES_ED25519),
+    ENCODERS(PROV_NAMES_ED448),
     LAST_ROW,
 };
 
@@ -169,6 +184,8 @@ const OSSL_ALGORITHM *prov_algorithms(const struct prov_ctx *ctx, int operation_
         return signatures(ctx);
     case OSSL_OP_ASYM_CIPHER:
         return asymcipher;
+    case OSSL_OP_KEYEXCH:
+        return keyexch;
     case OSSL_OP_STORE:
         return store;
     case OSSL_OP_DECODER:

@@ -7,9 +7,13 @@
  *   PROV_NAMES_RSA      "provider=hsm,input=der,structure=PrivateKeyInfo"  prov_decoder_der_rsa
  *   PROV_NAMES_RSA_PSS  "provider=hsm,input=der,structure=PrivateKeyInfo"  prov_decoder_der_rsa_pss
  *   PROV_NAMES_EC       "provider=hsm,input=der,structure=PrivateKeyInfo"  prov_decoder_der_ec
+ *   PROV_NAMES_ED25519  "provider=hsm,input=der,structure=PrivateKeyInfo"  prov_decoder_der_ed25519
+ *   PROV_NAMES_ED448    "provider=hsm,input=der,structure=PrivateKeyInfo"  prov_decoder_der_ed448
  *   PROV_NAMES_RSA      "provider=hsm,input=der,structure=hsm-reference"   prov_decoder_der_rsa
  *   PROV_NAMES_RSA_PSS  "provider=hsm,input=der,structure=hsm-reference"   prov_decoder_der_rsa_pss
  *   PROV_NAMES_EC       "provider=hsm,input=der,structure=hsm-reference"   prov_decoder_der_ec
+ *   PROV_NAMES_ED25519  "provider=hsm,input=der,structure=hsm-reference"   prov_decoder_der_ed25519
+ *   PROV_NAMES_ED448    "provider=hsm,input=der,structure=hsm-reference"   prov_decoder_der_ed448
  *   "DER"               "provider=hsm,input=pem"                           prov_decoder_pem
  *
  * Decoders are tried one after the other on the same input. What is not ours is left with 1 and
@@ -176,19 +180,33 @@ static bool find_foreign(struct prov_ctx *ctx, const struct prov_ref *ref, enum 
     }
     if (ks_key_object(key)->type != prov_types[type].ks_type || type == PROV_RSA_PSS) {
         /* a type that nobody has is reported once, by the first of the decoders */
-        mine = type == PROV_RSA && ks_key_object(key)->type != KS_KEY_EC;
+        mine = type == PROV_RSA && ks_key_object(key)->type == KS_KEY_OTHER;
         if (mine) {
             prov_raise(ctx, PROV_R_UNSUPPORTED,
-                       "the key reference is to a key that is neither RSA nor EC");
+                       "the key reference is to a key that is neither RSA nor EC nor Ed25519 nor "
+                       "Ed448");
             fail(load);
         }
         goto out;
     }
+    ERR_set_mark();
     load->key = prov_key_from_ks(ctx, key, NULL);
-    if (load->key != NULL)
-        key = NULL;
+    /* once is enough: Ed25519 and Ed448 are one type to the token */
+    mine = load->key != NULL || type != PROV_ED448;
+    if (mine)
+        ERR_clear_last_mark();
     else
+        ERR_pop_to_mark();
+    if (load->key == NULL) {
         fail(load);
+        goto out;
+    }
+    key = NULL;
+    mine = load->key->type == type;
+    if (!mine) {
+        prov_key_free(load->key);
+        load->key = NULL;
+    }
 out:
     ks_key_free(key);
     ks_uri_free(uri);
@@ -272,6 +290,18 @@ static int decode_ec(void *vctx, OSSL_CORE_BIO *in, int selection, OSSL_CALLBACK
                      void *data_arg, OSSL_PASSPHRASE_CALLBACK *pw_cb, void *pw_arg)
 {
     return decode(vctx, PROV_EC, in, selection, data_cb, data_arg, pw_cb, pw_arg);
+}
+
+static int decode_ed25519(void *vctx, OSSL_CORE_BIO *in, int selection, OSSL_CALLBACK *data_cb,
+                          void *data_arg, OSSL_PASSPHRASE_CALLBACK *pw_cb, void *pw_arg)
+{
+    return decode(vctx, PROV_ED25519, in, selection, data_cb, data_arg, pw_cb, pw_arg);
+}
+
+static int decode_ed448(void *vctx, OSSL_CORE_BIO *in, int selection, OSSL_CALLBACK *data_cb,
+                        void *data_arg, OSSL_PASSPHRASE_CALLBACK *pw_cb, void *pw_arg)
+{
+    return decode(vctx, PROV_ED448, in, selection, data_cb, data_arg, pw_cb, pw_arg);
 }
 
 /* --- PEM --------------------------------------------------------------------------------------- */
@@ -381,6 +411,24 @@ const OSSL_DISPATCH prov_decoder_der_ec[] = {
     {OSSL_FUNC_DECODER_FREECTX, (void (*)(void))decoder_freectx},
     {OSSL_FUNC_DECODER_DOES_SELECTION, (void (*)(void))decoder_does_selection},
     {OSSL_FUNC_DECODER_DECODE, (void (*)(void))decode_ec},
+    {OSSL_FUNC_DECODER_EXPORT_OBJECT, (void (*)(void))decoder_export_object},
+    {0, NULL},
+};
+
+const OSSL_DISPATCH prov_decoder_der_ed25519[] = {
+    {OSSL_FUNC_DECODER_NEWCTX, (void (*)(void))decoder_newctx},
+    {OSSL_FUNC_DECODER_FREECTX, (void (*)(void))decoder_freectx},
+    {OSSL_FUNC_DECODER_DOES_SELECTION, (void (*)(void))decoder_does_selection},
+    {OSSL_FUNC_DECODER_DECODE, (void (*)(void))decode_ed25519},
+    {OSSL_FUNC_DECODER_EXPORT_OBJECT, (void (*)(void))decoder_export_object},
+    {0, NULL},
+};
+
+const OSSL_DISPATCH prov_decoder_der_ed448[] = {
+    {OSSL_FUNC_DECODER_NEWCTX, (void (*)(void))decoder_newctx},
+    {OSSL_FUNC_DECODER_FREECTX, (void (*)(void))decoder_freectx},
+    {OSSL_FUNC_DECODER_DOES_SELECTION, (void (*)(void))decoder_does_selection},
+    {OSSL_FUNC_DECODER_DECODE, (void (*)(void))decode_ed448},
     {OSSL_FUNC_DECODER_EXPORT_OBJECT, (void (*)(void))decoder_export_object},
     {0, NULL},
 };

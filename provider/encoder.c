@@ -2,8 +2,7 @@
  *
  * encoder.c - what a key of ours looks like in a file.
  *
- * Rows for algorithms.c (OSSL_OP_ENCODER), each for PROV_NAMES_RSA, PROV_NAMES_RSA_PSS and
- * PROV_NAMES_EC unless it says else:
+ * Rows for algorithms.c (OSSL_OP_ENCODER), each for all PROV_NAMES_ unless it says else:
  *
  *   "provider=hsm,output=der,structure=type-specific"            prov_encoder_traditional
  *   "provider=hsm,output=pem,structure=type-specific"            prov_encoder_traditional

@@ -159,13 +159,14 @@ int prov_keymgmt_import(void *keydata, int selection, const OSSL_PARAM params[])
                    "import it with the HSM's own tools");
         return 0;
     }
-    public_name = key->type == PROV_EC ? OSSL_PKEY_PARAM_PUB_KEY : OSSL_PKEY_PARAM_RSA_N;
+    public_name = prov_types[key->type].ks_type == KS_KEY_RSA ? OSSL_PKEY_PARAM_RSA_N
+                                                              : OSSL_PKEY_PARAM_PUB_KEY;
     has_public = (selection & PUBLIC) != 0 && OSSL_PARAM_locate_const(params, public_name) != NULL;
     if (!has_public) {
         if ((selection & OSSL_KEYMGMT_SELECT_KEYPAIR) != 0 && !key->software)
             return 0;
         if (key->type != PROV_EC)
-            return 1; /* RSA has no parameters that keys could differ in */
+            return 1; /* the others have no parameters that keys could differ in */
     }
     key->pub = prov_public_params(
         key->ctx, key->type, has_public ? EVP_PKEY_PUBLIC_KEY : EVP_PKEY_KEY_PARAMETERS, params);

@@ -268,7 +268,7 @@ static int take_salt_len(struct prov_gen *gen, const OSSL_PARAM *p)
 
 #define FOR(type) (1U << (unsigned)(type))
 #define FOR_RSA   (FOR(PROV_RSA) | FOR(PROV_RSA_PSS))
-#define FOR_ALL   (FOR_RSA | FOR(PROV_EC))
+#define FOR_ALL   (FOR_RSA | FOR(PROV_EC) | FOR(PROV_ED25519) | FOR(PROV_ED448))
 
 static const struct {
     const char *name;
@@ -353,25 +353,54 @@ static const unsigned char test_info[51] =
 static const unsigned char *const test_digest = test_info + 19;
 #define TEST_DIGEST_LEN 32U
 
-static int verify_rsa(const struct prov_ctx *ctx, EVP_PKEY *pub, int padding, const uint8_t *sig,
-                      size_t sig_len)
+static int verify_rsa(const struct prov_ctx *ctx, EVP_PKEY *pub, int padding,
+                      const unsigned char *digest, const uint8_t *sig, size_t sig_len)
 {
     EVP_PKEY_CTX *pctx = EVP_PKEY_CTX_new_from_pkey(ctx->libctx, pub, PROV_NOT_US);
     EVP_MD *md = EVP_MD_fetch(ctx->libctx, "SHA2-256", PROV_NOT_US);
     int ok = pctx != NULL && md != NULL && EVP_PKEY_verify_init(pctx) > 0 &&
              EVP_PKEY_CTX_set_rsa_padding(pctx, padding) > 0 &&
              EVP_PKEY_CTX_set_signature_md(pctx, md) > 0 &&
-             EVP_PKEY_verify(pctx, sig, sig_len, test_digest, TEST_DIGEST_LEN) == 1;
+             EVP_PKEY_verify(pctx, sig, sig_len, digest, TEST_DIGEST_LEN) == 1;
 
     EVP_MD_free(md);
     EVP_PKEY_CTX_free(pctx);
     return ok;
 }
 
-/* PKCS#1 v1.5, or PSS where the token has only that. `pub` is a plain RSA key. */
+/* For tokens that hash by themselves: the text is the message. */
+static int test_message(const struct prov_ctx *ctx, struct ks_key *priv, enum ks_mech_kind kind,
+                        uint8_t *sig, size_t *sig_len, struct ks_error *err)
+{
+    const struct ks_mech mech = {.kind = kind, .digest = KS_DIGEST_SHA256};
+    struct ks_error other;
+    bool can = false;
+
+    if (!ks_ok(ks_token_can_hash(ks_key_token(priv), NULL, kind, KS_DIGEST_SHA256, &can, &other)) ||
+        !can) {
+        prov_raise_ks(ctx, err); /* what the token said to the raw mechanism */
+        return 0;
+    }
+    if (ks_ok(ks_sign(priv, NULL, &mech, test_digest, TEST_DIGEST_LEN, sig, sig_len, err)))
+        return 1;
+    prov_raise_ks(ctx, err);
+    return 0;
+}
+
+static int hash_of_test(const struct prov_ctx *ctx, unsigned char *out)
+{
+    EVP_MD *md = EVP_MD_fetch(ctx->libctx, "SHA2-256", PROV_NOT_US);
+    int ok = md != NULL && EVP_Digest(test_digest, TEST_DIGEST_LEN, out, NULL, md, NULL);
+
+    EVP_MD_free(md);
+    return ok;
+}
+
+/* PKCS#1 v1.5, or what else the token has. `pub` is a plain RSA key. */
 static int test_rsa(const struct prov_ctx *ctx, struct ks_key *priv, EVP_PKEY *pub)
 {
     struct ks_mech mech = {.kind = KS_MECH_RSA_PKCS1};
+    unsigned char hash[TEST_DIGEST_LEN];
     uint8_t sig[BITS_MAX / 8];
     size_t sig_len = sizeof(sig);
     int padding = RSA_PKCS1_PADDING;
@@ -388,17 +417,46 @@ static int test_rsa(const struct prov_ctx *ctx, struct ks_key *priv, EVP_PKEY *p
         sig_len = sizeof(sig);
         status = ks_sign(priv, NULL, &mech, test_digest, TEST_DIGEST_LEN, sig, &sig_len, &err);
     }
+    if (status.code == KS_MECHANISM) {
+        sig_len = sizeof(sig);
+        return test_message(ctx, priv, KS_MECH_RSA_PKCS1_HASH, sig, &sig_len, &err) &&
+               hash_of_test(ctx, hash) &&
+               verify_rsa(ctx, pub, RSA_PKCS1_PADDING, hash, sig, sig_len);
+    }
     if (!ks_ok(status)) {
         prov_raise_ks(ctx, &err);
         return 0;
     }
-    return verify_rsa(ctx, pub, padding, sig, sig_len);
+    return verify_rsa(ctx, pub, padding, test_digest, sig, sig_len);
 }
 
 static int test_ec(struct prov_key *key, struct ks_key *priv)
 {
     const struct ks_mech mech = {.kind = KS_MECH_ECDSA};
+    unsigned char hash[TEST_DIGEST_LEN];
     uint8_t sig[2 * 66];
+    size_t sig_len = sizeof(sig);
+    struct ks_error err;
+    ks_status status;
+
+    status = ks_sign(priv, NULL, &mech, test_digest, TEST_DIGEST_LEN, sig, &sig_len, &err);
+    if (status.code == KS_MECHANISM) {
+        sig_len = sizeof(sig);
+        return test_message(key->ctx, priv, KS_MECH_ECDSA_HASH, sig, &sig_len, &err) &&
+               hash_of_test(key->ctx, hash) &&
+               prov_ecdsa_verify_raw(key, hash, sizeof(hash), sig, sig_len);
+    }
+    if (!ks_ok(status)) {
+        prov_raise_ks(key->ctx, &err);
+        return 0;
+    }
+    return prov_ecdsa_verify_raw(key, test_digest, TEST_DIGEST_LEN, sig, sig_len);
+}
+
+static int test_ed(struct prov_key *key, struct ks_key *priv)
+{
+    const struct ks_mech mech = {.kind = KS_MECH_EDDSA};
+    uint8_t sig[2 * 57];
     size_t sig_len = sizeof(sig);
     struct ks_error err;
 
@@ -406,7 +464,14 @@ static int test_ec(struct prov_key *key, struct ks_key *priv)
         prov_raise_ks(key->ctx, &err);
         return 0;
     }
-    return prov_ecdsa_verify_raw(key, test_digest, TEST_DIGEST_LEN, sig, sig_len);
+    return prov_eddsa_verify_raw(key, test_digest, TEST_DIGEST_LEN, sig, sig_len);
+}
+
+static int test_key(const struct prov_gen *gen, struct prov_key *key, struct ks_key *priv)
+{
+    if (prov_edwards_of(gen->type) != NULL)
+        return test_ed(key, priv);
+    return gen->type == PROV_EC ? test_ec(key, priv) : test_rsa(gen->ctx, priv, key->pub);
 }
 
 /* --- generation ------------------------------------------------------------------------------- */
@@ -414,17 +479,17 @@ static int test_ec(struct prov_key *key, struct ks_key *priv)
 static void no_label(const struct prov_gen *gen)
 {
     const char *type = prov_types[gen->type].name;
-    char option[60];
+    char option[80] = "";
 
     if (gen->type == PROV_EC)
-        snprintf(option, sizeof(option), "ec_paramgen_curve:%s",
+        snprintf(option, sizeof(option), " -pkeyopt ec_paramgen_curve:%s",
                  gen->curve->nist != NULL ? gen->curve->nist : gen->curve->name);
-    else
-        snprintf(option, sizeof(option), "rsa_keygen_bits:%u", gen->bits);
+    else if (prov_edwards_of(gen->type) == NULL)
+        snprintf(option, sizeof(option), " -pkeyopt rsa_keygen_bits:%u", gen->bits);
     prov_raise(gen->ctx, PROV_R_NO_LABEL,
                "a key in the HSM needs a name: add \"-pkeyopt hsm-label:NAME\" (genpkey, req). "
                "genrsa and ecparam cannot pass it, use: openssl genpkey -propquery "
-               "provider=hsm -algorithm %s -pkeyopt %s -pkeyopt hsm-label:NAME -out FILE",
+               "provider=hsm -algorithm %s%s -pkeyopt hsm-label:NAME -out FILE",
                type, option);
 }
 
@@ -467,6 +532,7 @@ static int token_generates(const struct prov_gen *gen)
 
 static int generate_on_token(const struct prov_gen *gen, struct ks_key **priv)
 {
+    const struct prov_edwards *edwards = prov_edwards_of(gen->type);
     struct ks_generate_spec spec = {
         .type = prov_types[gen->type].ks_type,
         .rsa_bits = gen->bits,
@@ -483,6 +549,12 @@ static int generate_on_token(const struct prov_gen *gen, struct ks_key **priv)
     };
     struct ks_error err;
 
+    if (edwards != NULL) {
+        spec.ec_params = edwards->oid;
+        spec.ec_params_len = edwards->oid_len;
+        spec.ec_params_else = edwards->name;
+        spec.ec_params_else_len = edwards->name_len;
+    }
     memcpy(spec.rsa_exponent, gen->exponent, gen->exponent_len);
     if (!ks_ok(ks_generate(gen->ctx->token, NULL, &spec, priv, &err))) {
         prov_raise_ks(gen->ctx, &err);
@@ -512,7 +584,7 @@ static struct prov_key *wrap(const struct prov_gen *gen, struct ks_key *priv)
     if (plain == NULL)
         return NULL;
     if (gen->sign)
-        ok = gen->type == PROV_EC ? test_ec(plain, priv) : test_rsa(gen->ctx, priv, plain->pub);
+        ok = test_key(gen, plain, priv);
     if (!ok) {
         prov_raise(gen->ctx, PROV_R_VERIFY,
                    "the token generated a key whose signatures are not good; it was not kept");

@@ -15,11 +15,15 @@
 
 /* The longest URI that a reference may hold. */
 #define URI_MAX 4096
+/* The longest raw public key: Ed448's. */
+#define EDWARDS_MAX 57
 
 const struct prov_type_info prov_types[PROV_KEY_TYPES] = {
     [PROV_RSA] = {"RSA", PROV_OID_RSA, KS_KEY_RSA},
     [PROV_RSA_PSS] = {"RSA-PSS", PROV_OID_RSA_PSS, KS_KEY_RSA},
     [PROV_EC] = {"EC", PROV_OID_EC, KS_KEY_EC},
+    [PROV_ED25519] = {"ED25519", PROV_OID_ED25519, KS_KEY_EDWARDS},
+    [PROV_ED448] = {"ED448", PROV_OID_ED448, KS_KEY_EDWARDS},
 };
 
 /* --- curves ----------------------------------------------------------------------------------- */
@@ -73,6 +77,46 @@ const struct prov_curve *prov_curve_of(EVP_PKEY *pub)
         curve = prov_curve_by_name(name);
     ERR_pop_to_mark();
     return curve;
+}
+
+static const unsigned char oid_ed25519[] = {0x06, 0x03, 0x2b, 0x65, 0x70};
+static const unsigned char oid_ed448[] = {0x06, 0x03, 0x2b, 0x65, 0x71};
+static const unsigned char name_ed25519[] = "\x13\x0c"
+                                            "edwards25519";
+static const unsigned char name_ed448[] = "\x13\x0a"
+                                          "edwards448";
+
+const struct prov_edwards *prov_edwards_of(enum prov_key_type type)
+{
+    static const struct prov_edwards ed25519 = {oid_ed25519, sizeof(oid_ed25519), name_ed25519,
+                                                sizeof(name_ed25519) - 1, 32};
+    static const struct prov_edwards ed448 = {oid_ed448, sizeof(oid_ed448), name_ed448,
+                                              sizeof(name_ed448) - 1, 57};
+
+    if (type == PROV_ED25519)
+        return &ed25519;
+    return type == PROV_ED448 ? &ed448 : NULL;
+}
+
+/* Which of the two an object on a token is. PKCS#11 lets X25519 and X448 be named in the same
+ * way, and some tokens give them the Edwards type: those are none of ours. */
+static bool edwards_type(const struct ks_object *object, enum prov_key_type *type)
+{
+    static const enum prov_key_type types[] = {PROV_ED25519, PROV_ED448};
+    size_t i;
+
+    for (i = 0; i < sizeof(types) / sizeof(types[0]); i++) {
+        const struct prov_edwards *e = prov_edwards_of(types[i]);
+        const struct ks_bytes *p = &object->ec_params;
+
+        *type = types[i];
+        if (p->data == NULL && object->ec_point.len == e->public_len)
+            return true;
+        if ((p->len == e->oid_len && memcmp(p->data, e->oid, p->len) == 0) ||
+            (p->len == e->name_len && memcmp(p->data, e->name, p->len) == 0))
+            return true;
+    }
+    return false;
 }
 
 /* --- public halves ---------------------------------------------------------------------------- */
@@ -131,6 +175,17 @@ EVP_PKEY *prov_public_ec(const struct prov_ctx *ctx, const struct prov_curve *cu
     return prov_public_params(ctx, PROV_EC, EVP_PKEY_PUBLIC_KEY, params);
 }
 
+EVP_PKEY *prov_public_raw(const struct prov_ctx *ctx, enum prov_key_type type, const uint8_t *raw,
+                          size_t raw_len)
+{
+    const OSSL_PARAM params[] = {
+        OSSL_PARAM_construct_octet_string(OSSL_PKEY_PARAM_PUB_KEY, (void *)raw, raw_len),
+        OSSL_PARAM_construct_end(),
+    };
+
+    return prov_public_params(ctx, type, EVP_PKEY_PUBLIC_KEY, params);
+}
+
 EVP_PKEY *prov_public_spki(const struct prov_ctx *ctx, const uint8_t *der, size_t len)
 {
     const unsigned char *p = der;
@@ -158,13 +213,22 @@ static EVP_PKEY *public_from_certificate(const struct prov_ctx *ctx, const uint8
     return pub;
 }
 
-/* Modulus, or uncompressed point, as ks_expect wants it. Freed with OPENSSL_free(). */
-static unsigned char *public_part(EVP_PKEY *pub, size_t *len)
+/* As ks_expect wants it, too. */
+unsigned char *prov_public_part(EVP_PKEY *pub, size_t *len)
 {
     const struct prov_curve *curve;
     BIGNUM *a = NULL, *b = NULL;
     unsigned char *out = NULL;
 
+    if (EVP_PKEY_is_a(pub, "ED25519") || EVP_PKEY_is_a(pub, "ED448")) {
+        out = OPENSSL_malloc(EDWARDS_MAX);
+        *len = EDWARDS_MAX;
+        if (out != NULL && EVP_PKEY_get_raw_public_key(pub, out, len) != 1) {
+            OPENSSL_free(out);
+            out = NULL;
+        }
+        return out;
+    }
     if (!EVP_PKEY_is_a(pub, "EC")) {
         if (EVP_PKEY_get_bn_param(pub, OSSL_PKEY_PARAM_RSA_N, &a)) {
             *len = (size_t)BN_num_bytes(a);
@@ -194,13 +258,20 @@ out:
     return out;
 }
 
-/* --- the public half of an EC key on a token -------------------------------------------------- */
+/* --- the public half of an EC or Edwards key on a token --------------------------------------- */
 
 static EVP_PKEY *public_from_point(const struct prov_ctx *ctx, const struct ks_object *object)
 {
-    const struct prov_curve *curve =
-        prov_curve_by_der(object->ec_params.data, object->ec_params.len);
+    const struct prov_curve *curve;
+    enum prov_key_type type;
 
+    if (object->type == KS_KEY_EDWARDS) {
+        if (edwards_type(object, &type))
+            return prov_public_raw(ctx, type, object->ec_point.data, object->ec_point.len);
+        prov_raise(ctx, PROV_R_UNSUPPORTED, "the key's curve is neither Ed25519 nor Ed448");
+        return NULL;
+    }
+    curve = prov_curve_by_der(object->ec_params.data, object->ec_params.len);
     if (curve == NULL) {
         prov_raise(ctx, PROV_R_UNSUPPORTED,
                    "the key's curve is not one of P-256, P-384, P-521 and secp256k1");
@@ -215,11 +286,22 @@ struct certificate_search {
     EVP_PKEY *pub;
 };
 
-/* The first EC certificate with the key's id and curve. */
+/* Is the certificate's key of the private key's curve? */
+static bool same_curve(const struct ks_object *key, EVP_PKEY *pub)
+{
+    const struct prov_curve *curve;
+    enum prov_key_type type;
+
+    if (key->type == KS_KEY_EDWARDS)
+        return edwards_type(key, &type) && EVP_PKEY_is_a(pub, prov_types[type].name);
+    curve = EVP_PKEY_is_a(pub, "EC") ? prov_curve_of(pub) : NULL;
+    return curve != NULL && curve == prov_curve_by_der(key->ec_params.data, key->ec_params.len);
+}
+
+/* The first certificate with the key's id and curve. */
 static bool visit_certificate(void *arg, const struct ks_object *object)
 {
     struct certificate_search *search = arg;
-    const struct prov_curve *curve;
 
     if (object->klass != KS_CLASS_CERTIFICATE || object->value.data == NULL)
         return true;
@@ -228,9 +310,7 @@ static bool visit_certificate(void *arg, const struct ks_object *object)
     ERR_pop_to_mark();
     if (search->pub == NULL)
         return true;
-    curve = EVP_PKEY_is_a(search->pub, "EC") ? prov_curve_of(search->pub) : NULL;
-    if (curve != NULL &&
-        curve == prov_curve_by_der(search->key->ec_params.data, search->key->ec_params.len))
+    if (same_curve(search->key, search->pub))
         return false;
     EVP_PKEY_free(search->pub);
     search->pub = NULL;
@@ -262,14 +342,15 @@ static EVP_PKEY *public_from_token_certificate(const struct prov_ctx *ctx, struc
 static EVP_PKEY *public_from_token(const struct prov_ctx *ctx, struct ks_key *priv, const char *uri)
 {
     const struct ks_object *object = ks_key_object(priv);
+    const bool ec = object->type == KS_KEY_EC || object->type == KS_KEY_EDWARDS;
     EVP_PKEY *pub = NULL;
 
     if (object->type == KS_KEY_RSA && object->modulus.data != NULL && object->exponent.data != NULL)
         return prov_public_rsa(ctx, object->modulus.data, object->modulus.len,
                                object->exponent.data, object->exponent.len);
-    if (object->type == KS_KEY_EC && object->ec_point.data != NULL)
+    if (ec && object->ec_point.data != NULL)
         return public_from_point(ctx, object);
-    if (object->type == KS_KEY_EC)
+    if (ec)
         pub = public_from_token_certificate(ctx, priv);
     if (pub == NULL && object->spki.data != NULL)
         return prov_public_spki(ctx, object->spki.data, object->spki.len);
@@ -343,6 +424,13 @@ static int compare_rest(const struct prov_key *key, const struct ks_object *obje
 
     if (object->type != prov_types[key->type].ks_type)
         return raise_mismatch(key, "the key's type");
+    if (object->type == KS_KEY_EDWARDS) {
+        enum prov_key_type type = key->type;
+
+        if (object->ec_params.data != NULL && (!edwards_type(object, &type) || type != key->type))
+            return raise_mismatch(key, "the key's curve");
+        return 1;
+    }
     if (object->type == KS_KEY_EC) {
         const struct prov_curve *curve = prov_curve_of(key->pub);
 
@@ -379,13 +467,16 @@ static int expect_public(struct prov_key *key, struct ks_key *priv)
 
     if (!compare_rest(key, object))
         return 0;
-    part = public_part(key->pub, &expect.public_len);
+    part = prov_public_part(key->pub, &expect.public_len);
     if (part == NULL) {
         prov_raise(key->ctx, PROV_R_SOFTWARE, "%s: the public half cannot be read", key->uri);
         return 0;
     }
     expect.public_part = part;
-    expect.verify = key->type == PROV_EC ? prov_ecdsa_verify_raw : NULL;
+    if (key->type == PROV_EC)
+        expect.verify = prov_ecdsa_verify_raw;
+    else if (prov_edwards_of(key->type) != NULL)
+        expect.verify = prov_eddsa_verify_raw;
     if (!ks_ok(ks_key_expect(priv, &expect, &err))) {
         prov_raise_ks(key->ctx, &err);
         goto out;
@@ -479,7 +570,8 @@ struct prov_key *prov_key_from_object(struct prov_ctx *ctx, const struct ks_obje
              object->exponent.data != NULL)
         pub = prov_public_rsa(ctx, object->modulus.data, object->modulus.len, object->exponent.data,
                               object->exponent.len);
-    else if (object->type == KS_KEY_EC && object->ec_point.data != NULL)
+    else if ((object->type == KS_KEY_EC || object->type == KS_KEY_EDWARDS) &&
+             object->ec_point.data != NULL)
         pub = public_from_point(ctx, object);
     else if (object->spki.data != NULL)
         pub = prov_public_spki(ctx, object->spki.data, object->spki.len);
@@ -618,4 +710,21 @@ struct ks_key *prov_key_private(struct prov_key *key, const struct ks_how *how)
     }
     CRYPTO_THREAD_unlock(key->lock);
     return priv;
+}
+
+bool prov_key_can(struct prov_key *key, struct ks_key *priv, enum ks_mech_kind kind)
+{
+    /* two bits for each kind: the answer is known, the answer */
+    const unsigned known = 1U << (2 * (unsigned)kind), yes = known << 1;
+    unsigned seen = atomic_load_explicit(&key->mechanisms, memory_order_relaxed);
+    struct ks_error err;
+    bool can = true;
+
+    _Static_assert(2 * KS_MECH_KINDS <= 32, "prov_key.mechanisms is too small");
+    if ((seen & known) != 0)
+        return (seen & yes) != 0;
+    if (!ks_ok(ks_token_can(ks_key_token(priv), NULL, kind, &can, &err)))
+        return true;
+    atomic_fetch_or_explicit(&key->mechanisms, can ? known | yes : known, memory_order_relaxed);
+    return can;
 }

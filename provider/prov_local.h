@@ -26,7 +26,7 @@
 
 /* --- key types -------------------------------------------------------------------------------- */
 
-enum prov_key_type { PROV_RSA, PROV_RSA_PSS, PROV_EC, PROV_KEY_TYPES };
+enum prov_key_type { PROV_RSA, PROV_RSA_PSS, PROV_EC, PROV_ED25519, PROV_ED448, PROV_KEY_TYPES };
 
 /* The private arc for key references, 2.25.<UUID b291fade-7c3b-4ae2-9bc6-66e689d76d81>. One OID
  * per key type; never reuse or reorder. Text stays under libcrypto's 50 characters. */
@@ -34,14 +34,16 @@ enum prov_key_type { PROV_RSA, PROV_RSA_PSS, PROV_EC, PROV_KEY_TYPES };
 #define PROV_OID_RSA     PROV_OID_ARC ".1"
 #define PROV_OID_RSA_PSS PROV_OID_ARC ".2"
 #define PROV_OID_EC      PROV_OID_ARC ".3"
-#define PROV_OID_ED25519 PROV_OID_ARC ".4" /* reserved */
-#define PROV_OID_ED448   PROV_OID_ARC ".5" /* reserved */
+#define PROV_OID_ED25519 PROV_OID_ARC ".4"
+#define PROV_OID_ED448   PROV_OID_ARC ".5"
 
 /* The names under which keymgmt, encoders and decoders of a type are registered. The OID has to
  * be among the keymgmt's names, or the PEM decoder of OpenSSL 3.5 and later finds no keymgmt. */
 #define PROV_NAMES_RSA     "RSA:rsaEncryption:1.2.840.113549.1.1.1:" PROV_OID_RSA
 #define PROV_NAMES_RSA_PSS "RSA-PSS:RSASSA-PSS:1.2.840.113549.1.1.10:" PROV_OID_RSA_PSS
 #define PROV_NAMES_EC      "EC:id-ecPublicKey:1.2.840.10045.2.1:" PROV_OID_EC
+#define PROV_NAMES_ED25519 "ED25519:1.3.101.112:" PROV_OID_ED25519
+#define PROV_NAMES_ED448   "ED448:1.3.101.113:" PROV_OID_ED448
 
 struct prov_type_info {
     const char *name; /* "RSA", what EVP_PKEY_is_a() is asked with */
@@ -289,6 +291,9 @@ void prov_ir_secret_free(void *secret);
  * ks_expect.verify (signature_common.c). */
 bool prov_ecdsa_verify_raw(void *key, const uint8_t *digest, size_t digest_len,
                            const uint8_t *signature, size_t signature_len);
+/* Purpose: the same for EdDSA, over a message (signature_eddsa.c). */
+bool prov_eddsa_verify_raw(void *key, const uint8_t *message, size_t message_len,
+                           const uint8_t *signature, size_t signature_len);
 
 /* --- keys (prov_key.c) ------------------------------------------------------------------------ */
 
@@ -302,12 +307,13 @@ struct prov_key {
     bool has_public; /* false: `pub` holds EC domain parameters only, or is NULL */
     bool has_private;
     bool software; /* the private half was a software key's and has been left out: not usable */
-    const char *refused;  /* keymgmt_refused.c: the type's name; `type` is PROV_KEY_TYPES then */
-    struct ks_key *priv;  /* NULL while lazy, or without private half: use prov_key_private() */
-    struct prov_ref *ref; /* the reference a lazy key came from, else NULL */
-    CRYPTO_RWLOCK *lock;  /* guards the lazy load */
-    char *uri;            /* as a reference would have it, for messages and encoders */
-    void *ir_secret;      /* implicit rejection: 32 bytes in secure memory, asymcipher_rsa.c */
+    const char *refused;    /* keymgmt_refused.c: the type's name; `type` is PROV_KEY_TYPES then */
+    struct ks_key *priv;    /* NULL while lazy, or without private half: use prov_key_private() */
+    struct prov_ref *ref;   /* the reference a lazy key came from, else NULL */
+    CRYPTO_RWLOCK *lock;    /* guards the lazy load */
+    char *uri;              /* as a reference would have it, for messages and encoders */
+    void *ir_secret;        /* implicit rejection: 32 bytes in secure memory, asymcipher_rsa.c */
+    atomic_uint mechanisms; /* what the token's list says of each ks_mech_kind: prov_key_can() */
 };
 
 /* The curves that keys on a token may have. Other curves work with public keys only. */
@@ -327,16 +333,34 @@ const struct prov_curve *prov_curve_by_der(const unsigned char *der, size_t len)
 /* Purpose: the curve of an EC public half; NULL, nothing raised, as above. */
 const struct prov_curve *prov_curve_of(EVP_PKEY *pub);
 
-/* Purpose: make a public half in software from numbers (big-endian) or from an encoded point. */
+/* The Edwards curves: what CKA_EC_PARAMS may be for each. */
+struct prov_edwards {
+    const unsigned char *oid; /* RFC 8410 and PKCS#11 3.1, in DER */
+    size_t oid_len;
+    const unsigned char *name; /* PKCS#11 3.0: a PrintableString, in DER */
+    size_t name_len;
+    size_t public_len; /* of a public key */
+};
+/* Purpose: the row of PROV_ED25519 or PROV_ED448; NULL for another type. */
+const struct prov_edwards *prov_edwards_of(enum prov_key_type type);
+
+/* Purpose: make a public half in software from numbers (big-endian), from an encoded point, or
+ * from an Edwards key's raw bytes. */
 EVP_PKEY *prov_public_rsa(const struct prov_ctx *ctx, const uint8_t *n, size_t n_len,
                           const uint8_t *e, size_t e_len);
 EVP_PKEY *prov_public_ec(const struct prov_ctx *ctx, const struct prov_curve *curve,
                          const uint8_t *point, size_t point_len);
+EVP_PKEY *prov_public_raw(const struct prov_ctx *ctx, enum prov_key_type type, const uint8_t *raw,
+                          size_t raw_len);
 /* Purpose: the same from a SubjectPublicKeyInfo, and from import's parameters of a type
  * (`selection` is EVP_PKEY_PUBLIC_KEY or EVP_PKEY_KEY_PARAMETERS). */
 EVP_PKEY *prov_public_spki(const struct prov_ctx *ctx, const uint8_t *der, size_t len);
 EVP_PKEY *prov_public_params(const struct prov_ctx *ctx, enum prov_key_type type, int selection,
                              const OSSL_PARAM params[]);
+
+/* Purpose: the other way: modulus without leading zeros, uncompressed point, or raw bytes. NULL,
+ * nothing raised, when it has none. Freed with OPENSSL_free(). */
+unsigned char *prov_public_part(EVP_PKEY *pub, size_t *len);
 
 /* Purpose: an empty key of `type` with one reference. */
 struct prov_key *prov_key_new(struct prov_ctx *ctx, enum prov_key_type type);
@@ -362,6 +386,10 @@ struct prov_key *prov_key_from_object(struct prov_ctx *ctx, const struct ks_obje
 
 /* Purpose: the keystore key, which a lazy key finds now. Raises when there is no private half. */
 struct ks_key *prov_key_private(struct prov_key *key, const struct ks_how *how);
+
+/* Purpose: tell whether the key's token lists a mechanism (not a _HASH kind), asking it once per
+ * key. True as well when the token cannot be asked now: the operation itself will say why. */
+bool prov_key_can(struct prov_key *key, struct ks_key *priv, enum ks_mech_kind kind);
 
 /* What decoder and store hand to keymgmt's load() by reference: OSSL_OBJECT_PARAM_REFERENCE is
  * the address of a `struct prov_load *`. load() takes what it uses and sets it to NULL; the
@@ -396,6 +424,8 @@ EVP_MD *prov_digest_fetch(const struct prov_ctx *ctx, const struct prov_digest *
 extern const OSSL_DISPATCH prov_keymgmt_rsa[];
 extern const OSSL_DISPATCH prov_keymgmt_rsa_pss[];
 extern const OSSL_DISPATCH prov_keymgmt_ec[];
+extern const OSSL_DISPATCH prov_keymgmt_ed25519[];
+extern const OSSL_DISPATCH prov_keymgmt_ed448[];
 #define REFUSED(id, name, others) extern const OSSL_DISPATCH prov_refused_##id[];
 #define REFUSED_SIGNS             REFUSED
 #include "keymgmt_refused.def"
@@ -404,6 +434,9 @@ extern const OSSL_DISPATCH prov_keymgmt_ec[];
 extern const OSSL_DISPATCH prov_signature_refused[];
 extern const OSSL_DISPATCH prov_signature_rsa[];
 extern const OSSL_DISPATCH prov_signature_ecdsa[];
+extern const OSSL_DISPATCH prov_signature_ed25519[];
+extern const OSSL_DISPATCH prov_signature_ed448[];
+extern const OSSL_DISPATCH prov_keyexch_ecdh[];
 extern const OSSL_DISPATCH prov_asymcipher_rsa[];
 extern const OSSL_DISPATCH prov_store[];
 /* decoders: input=der,structure=PrivateKeyInfo (one a type), input=der,structure=hsm-reference,
@@ -411,6 +444,8 @@ extern const OSSL_DISPATCH prov_store[];
 extern const OSSL_DISPATCH prov_decoder_der_rsa[];
 extern const OSSL_DISPATCH prov_decoder_der_rsa_pss[];
 extern const OSSL_DISPATCH prov_decoder_der_ec[];
+extern const OSSL_DISPATCH prov_decoder_der_ed25519[];
+extern const OSSL_DISPATCH prov_decoder_der_ed448[];
 extern const OSSL_DISPATCH prov_decoder_pem[];
 /* encoders, one set serves all types: PrivateKeyInfo and SubjectPublicKeyInfo in der and pem,
  * and text; "type-specific" and EncryptedPrivateKeyInfo are there to refuse with the reason */

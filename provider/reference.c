@@ -298,6 +298,8 @@ static const struct {
     [PROV_RSA] = {NID_rsaEncryption, V_ASN1_NULL, V_ASN1_NULL},
     [PROV_RSA_PSS] = {NID_rsassaPss, V_ASN1_SEQUENCE, V_ASN1_UNDEF},
     [PROV_EC] = {NID_X9_62_id_ecPublicKey, V_ASN1_OBJECT, V_ASN1_OBJECT},
+    [PROV_ED25519] = {NID_ED25519, V_ASN1_UNDEF, V_ASN1_UNDEF},
+    [PROV_ED448] = {NID_ED448, V_ASN1_UNDEF, V_ASN1_UNDEF},
 };
 
 /* The key type that a SubjectPublicKeyInfo is of; false when we have no such type. */
@@ -406,8 +408,8 @@ static int fill_ref(const struct prov_ctx *ctx, const REF_INNER *inner, struct p
     }
     if (!spki_type(inner->spki, &ref->type)) {
         prov_raise(ctx, PROV_R_REFERENCE,
-                   "the key reference's public key is neither RSA nor RSA-PSS nor EC on a named "
-                   "curve");
+                   "the key reference's public key is neither RSA nor RSA-PSS, nor EC on a named "
+                   "curve, nor Ed25519 or Ed448");
         return 0;
     }
     ref->uri = uri_from_asn1(ctx, inner->uri);

@@ -104,6 +104,10 @@ static void reset(struct prov_sig *sig)
     OPENSSL_free(sig->expected);
     sig->expected = NULL;
     sig->expected_len = 0;
+    OPENSSL_clear_free(sig->kept, sig->kept_room);
+    sig->kept = NULL;
+    sig->kept_len = sig->kept_room = 0;
+    sig->keeping = sig->too_long = false;
 }
 
 void prov_sig_release(struct prov_sig *sig)
@@ -138,6 +142,7 @@ int prov_sig_duplicate(struct prov_sig *dst, const struct prov_sig *src)
     dst->mdctx = dst->soft_md = NULL;
     dst->soft = NULL;
     dst->expected = NULL;
+    dst->kept = NULL;
 
     if (src->key != NULL)
         dst->key = prov_key_ref(src->key);
@@ -151,6 +156,12 @@ int prov_sig_duplicate(struct prov_sig *dst, const struct prov_sig *src)
     if (src->expected != NULL &&
         (dst->expected = OPENSSL_memdup(src->expected, src->expected_len)) == NULL)
         goto err;
+    if (src->kept != NULL) {
+        dst->kept = OPENSSL_malloc(src->kept_room);
+        if (dst->kept == NULL)
+            goto err;
+        memcpy(dst->kept, src->kept, src->kept_len);
+    }
     if (src->mdctx != NULL) {
         dst->mdctx = EVP_MD_CTX_new();
         if (dst->mdctx == NULL || !EVP_MD_CTX_copy_ex(dst->mdctx, src->mdctx))
@@ -280,6 +291,8 @@ int prov_sig_hash_start(struct prov_sig *sig, const OSSL_PARAM params[])
     }
     sig->hashed = false;
     sig->streaming = true;
+    sig->kept_len = 0;
+    sig->too_long = false;
     return 1;
 }
 
@@ -292,6 +305,8 @@ int prov_sig_update(void *vsig, const unsigned char *data, size_t len)
         return 0;
     }
     if (sig->hashed && !prov_sig_hash_start(sig, NULL))
+        return 0;
+    if (sig->keeping && !prov_sig_keep_more(sig, data, len))
         return 0;
     return EVP_DigestUpdate(sig->mdctx, data, len);
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * signature_common.h - what signature_rsa.c and signature_ecdsa.c share: the key, hashing, and
+ * signature_common.h - what the signature algorithms' files share: the key, hashing, and
  * verification, which is libcrypto's own work on the public half.
  */
 #ifndef HSM_SIGNATURE_COMMON_H
@@ -21,6 +21,12 @@ struct prov_sig {
     EVP_MD_CTX *mdctx;                /* NULL: nothing is being hashed */
     bool hashed;                      /* mdctx was finished, and starts anew when used again */
     bool streaming;                   /* after digest_sign_init: the digest cannot change */
+
+    /* tokens that hash by themselves want the message, which is kept beside the hash */
+    bool keeping;
+    bool too_long; /* over KS_MESSAGE_MAX: not kept any longer */
+    unsigned char *kept;
+    size_t kept_len, kept_room;
 
     /* verification, in software */
     EVP_MD_CTX *soft_md; /* digest-verify; owns `soft` */
@@ -65,6 +71,33 @@ int prov_sig_check_tbs(const struct prov_sig *sig, size_t tbs_len);
 
 /* Purpose: raise what the keystore said about a private operation. Always returns 0. */
 int prov_sig_failed(const struct prov_sig *sig, const struct ks_error *err);
+
+/* Purpose: raise that the token lacks a mechanism, by its name. Always returns 0. */
+int prov_sig_lacks(const struct prov_sig *sig, enum ks_mech_kind kind);
+
+/* Purpose: tell whether the token lacks `raw`, and has `hash` for the digest instead. Costs
+ * nothing where it has `raw`. */
+bool prov_sig_hashes(const struct prov_sig *sig, enum ks_mech_kind raw, enum ks_mech_kind hash);
+
+/* Purpose: have prov_sig_update() keep the message, up to KS_MESSAGE_MAX. Before
+ * prov_sig_hash_start(). */
+void prov_sig_keep(struct prov_sig *sig);
+
+/* Purpose: keep that much more of the message. */
+int prov_sig_keep_more(struct prov_sig *sig, const unsigned char *data, size_t len);
+
+/* Purpose: refuse (raise, return 0) to go on with nothing but a digest on a token that lacks
+ * `raw` and hashes by itself; 1 otherwise. */
+int prov_sig_digest_suffices(const struct prov_sig *sig, enum ks_mech_kind raw,
+                             enum ks_mech_kind hash);
+
+/* Purpose: sign the kept message with a mechanism that hashes in the token. `*out_len` is the room
+ * at `out` and becomes the length. The caller verifies the result. */
+int prov_sig_sign_kept(const struct prov_sig *sig, const struct ks_mech *mech, unsigned char *out,
+                       size_t *out_len);
+
+/* Purpose: raise that what the token hashed and signed is not good, and wipe it. Returns 0. */
+int prov_sig_not_good(const struct prov_sig *sig, unsigned char *out, size_t len);
 
 /* Purpose: the AlgorithmIdentifier of a signature with `digest` by a key of `key_nid`
  * (NID_rsaEncryption or NID_X9_62_id_ecPublicKey) into parameter `p`. */

@@ -162,6 +162,18 @@ static int encode(const struct prov_sig *ec, const unsigned char *raw, size_t ha
     return 0;
 }
 
+/* The message, for tokens that hash by themselves. `tbs` is its hash, or what counts of it. */
+static int sign_message(const struct prov_sig *ec, const unsigned char *tbs, size_t tbs_len,
+                        unsigned char *raw, size_t *raw_len)
+{
+    const struct ks_mech hash = {.kind = KS_MECH_ECDSA_HASH, .digest = ec->digest->ks};
+
+    if (!prov_sig_sign_kept(ec, &hash, raw, raw_len))
+        return 0;
+    return prov_ecdsa_verify_raw(ec->key, tbs, tbs_len, raw, *raw_len) ||
+           prov_sig_not_good(ec, raw, *raw_len);
+}
+
 static int sign_tbs(const struct prov_sig *ec, unsigned char *out, size_t *out_len, size_t out_size,
                     const unsigned char *tbs, size_t tbs_len)
 {
@@ -189,8 +201,14 @@ static int sign_tbs(const struct prov_sig *ec, unsigned char *out, size_t *out_l
         }
         tbs_len = half;
     }
-    if (!ks_ok(ks_sign(ec->priv, NULL, &ecdsa, tbs, tbs_len, raw, &raw_len, &err)))
+    if (ec->keeping) {
+        if (!sign_message(ec, tbs, tbs_len, raw, &raw_len))
+            return 0;
+    } else if (!prov_key_can(ec->key, ec->priv, KS_MECH_ECDSA)) {
+        return prov_sig_lacks(ec, KS_MECH_ECDSA);
+    } else if (!ks_ok(ks_sign(ec->priv, NULL, &ecdsa, tbs, tbs_len, raw, &raw_len, &err))) {
         return prov_sig_failed(ec, &err);
+    }
     if (raw_len != 2 * half) {
         prov_raise(ec->ctx, PROV_R_VERIFY,
                    "the token's ECDSA signature has %zu bytes instead of %zu", raw_len, 2 * half);
@@ -217,8 +235,11 @@ int prov_ecdsa_digest_sign_init(void *vctx, const char *mdname, void *vkey,
         return 0;
     if (mdname == NULL || *mdname == '\0')
         mdname = ec->digest != NULL ? ec->digest->name : "SHA2-256";
-    return prov_sig_set_digest(ec, mdname) && prov_ecdsa_set_ctx_params(ec, params) &&
-           prov_sig_hash_start(ec, params);
+    if (!prov_sig_set_digest(ec, mdname) || !prov_ecdsa_set_ctx_params(ec, params))
+        return 0;
+    if (prov_sig_hashes(ec, KS_MECH_ECDSA, KS_MECH_ECDSA_HASH))
+        prov_sig_keep(ec);
+    return prov_sig_hash_start(ec, params);
 }
 
 int prov_ecdsa_digest_sign_final(void *vctx, unsigned char *out, size_t *out_len, size_t out_size)
@@ -257,7 +278,8 @@ int prov_ecdsa_sign(void *vctx, unsigned char *out, size_t *out_len, size_t out_
         *out_len = prov_sig_size(ec);
         return 1;
     }
-    return sign_tbs(ec, out, out_len, out_size, tbs, tbs_len);
+    return prov_sig_digest_suffices(ec, KS_MECH_ECDSA, KS_MECH_ECDSA_HASH) &&
+           sign_tbs(ec, out, out_len, out_size, tbs, tbs_len);
 }
 
 const OSSL_DISPATCH prov_signature_ecdsa[] = {

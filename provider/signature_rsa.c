@@ -4,6 +4,7 @@
  * Verification is signature_common.c's.
  */
 #include <openssl/crypto.h>
+#include <openssl/err.h>
 #include <openssl/objects.h>
 #include <openssl/rsa.h>
 #include <stdio.h>
@@ -474,6 +475,8 @@ static int sign_pkcs1(const struct rsa_sig *rsa, const unsigned char *tbs, size_
                    prov_sig_bits(&rsa->sig));
         return 0;
     }
+    if (!prov_key_can(rsa->sig.key, rsa->sig.priv, KS_MECH_RSA_PKCS1))
+        return prov_sig_lacks(&rsa->sig, KS_MECH_RSA_PKCS1);
     return ks_ok(ks_sign(rsa->sig.priv, NULL, &pkcs1, tbs, tbs_len, out, out_len, &err)) ||
            prov_sig_failed(&rsa->sig, &err);
 }
@@ -532,6 +535,69 @@ static int sign_pss(const struct rsa_sig *rsa, const unsigned char *hash, unsign
     return sign_pss_encoded(rsa, hash, pss.salt_len, out, out_len);
 }
 
+/* --- tokens that hash by themselves ----------------------------------------------------------- */
+
+static bool hashes_pkcs1(const struct rsa_sig *rsa)
+{
+    return prov_sig_hashes(&rsa->sig, KS_MECH_RSA_PKCS1, KS_MECH_RSA_PKCS1_HASH);
+}
+
+/* With raw RSA everything can be had, see sign_pss_encoded(). */
+static bool hashes_pss(const struct rsa_sig *rsa)
+{
+    return prov_sig_hashes(&rsa->sig, KS_MECH_RSA_PSS, KS_MECH_RSA_PSS_HASH) &&
+           !prov_key_can(rsa->sig.key, rsa->sig.priv, KS_MECH_RSA_RAW);
+}
+
+/* Does a mere digest do, in the present padding mode? */
+static int digest_suffices(const struct rsa_sig *rsa)
+{
+    if (rsa->pad_mode == RSA_PKCS1_PADDING)
+        return prov_sig_digest_suffices(&rsa->sig, KS_MECH_RSA_PKCS1, KS_MECH_RSA_PKCS1_HASH);
+    if (rsa->pad_mode == RSA_PKCS1_PSS_PADDING && hashes_pss(rsa))
+        return prov_sig_digest_suffices(&rsa->sig, KS_MECH_RSA_PSS, KS_MECH_RSA_PSS_HASH);
+    return 1;
+}
+
+static bool verify_hash(const struct rsa_sig *rsa, size_t salt_len, const unsigned char *hash,
+                        const unsigned char *sig, size_t sig_len)
+{
+    const struct prov_key *key = rsa->sig.key;
+    EVP_PKEY_CTX *soft = EVP_PKEY_CTX_new_from_pkey(key->ctx->libctx, key->pub, PROV_NOT_US);
+    bool good;
+
+    ERR_set_mark();
+    good = soft != NULL && EVP_PKEY_verify_init(soft) == 1 &&
+           EVP_PKEY_CTX_set_rsa_padding(soft, rsa->pad_mode) == 1 &&
+           EVP_PKEY_CTX_set_signature_md(soft, rsa->sig.md) == 1;
+    if (good && rsa->pad_mode == RSA_PKCS1_PSS_PADDING)
+        good = EVP_PKEY_CTX_set_rsa_mgf1_md_name(soft, mgf1_of(rsa)->name, PROV_NOT_US) == 1 &&
+               EVP_PKEY_CTX_set_rsa_pss_saltlen(soft, (int)salt_len) == 1;
+    good = good && EVP_PKEY_verify(soft, sig, sig_len, hash, rsa->sig.digest->size) == 1;
+    ERR_pop_to_mark();
+    EVP_PKEY_CTX_free(soft);
+    return good;
+}
+
+static int sign_message(const struct rsa_sig *rsa, const unsigned char *hash, unsigned char *out,
+                        size_t *out_len)
+{
+    struct ks_mech mech = {.kind = KS_MECH_RSA_PKCS1_HASH, .digest = rsa->sig.digest->ks};
+
+    if (rsa->pad_mode == RSA_PKCS1_PSS_PADDING) {
+        mech.kind = KS_MECH_RSA_PSS_HASH;
+        mech.mgf1 = mgf1_of(rsa)->ks;
+        if (!salt_length(rsa, &mech.salt_len))
+            return 0;
+    }
+    if (!prov_sig_sign_kept(&rsa->sig, &mech, out, out_len))
+        return 0;
+    return verify_hash(rsa, mech.salt_len, hash, out, *out_len) ||
+           prov_sig_not_good(&rsa->sig, out, *out_len);
+}
+
+/* --- all of them ------------------------------------------------------------------------------ */
+
 /* Sign a digest, or without one what is there. */
 static int sign_tbs(const struct rsa_sig *rsa, unsigned char *out, size_t *out_len, size_t out_size,
                     const unsigned char *tbs, size_t tbs_len)
@@ -547,7 +613,10 @@ static int sign_tbs(const struct rsa_sig *rsa, unsigned char *out, size_t *out_l
     if (!prov_sig_check_tbs(&rsa->sig, tbs_len))
         return 0;
     *out_len = out_size;
-    if (rsa->pad_mode == RSA_PKCS1_PSS_PADDING)
+    if (rsa->sig.keeping &&
+        (rsa->pad_mode == RSA_PKCS1_PSS_PADDING ? hashes_pss(rsa) : hashes_pkcs1(rsa)))
+        ok = sign_message(rsa, tbs, out, out_len);
+    else if (rsa->pad_mode == RSA_PKCS1_PSS_PADDING)
         ok = sign_pss(rsa, tbs, out, out_len);
     else if (rsa->pad_mode == RSA_NO_PADDING)
         ok = sign_callers_block(rsa, tbs, tbs_len, out, out_len);
@@ -604,7 +673,12 @@ int prov_rsa_sig_digest_sign_init(void *vctx, const char *mdname, void *vkey,
     } else if (rsa->sig.digest == NULL && !prov_sig_set_digest(&rsa->sig, "SHA2-256")) {
         return 0;
     }
-    return rsa_set_ctx_params(rsa, params) && prov_sig_hash_start(&rsa->sig, params);
+    if (!rsa_set_ctx_params(rsa, params))
+        return 0;
+    /* libssl sets the padding mode afterwards: the message is kept if either mode needs it */
+    if (hashes_pkcs1(rsa) || hashes_pss(rsa))
+        prov_sig_keep(&rsa->sig);
+    return prov_sig_hash_start(&rsa->sig, params);
 }
 
 int prov_rsa_sig_digest_sign_final(void *vctx, unsigned char *out, size_t *out_len, size_t out_size)
@@ -639,7 +713,7 @@ int prov_rsa_sig_sign(void *vctx, unsigned char *out, size_t *out_len, size_t ou
         return 0;
     if (out == NULL)
         return size_query(rsa, out_len);
-    return sign_tbs(rsa, out, out_len, out_size, tbs, tbs_len);
+    return digest_suffices(rsa) && sign_tbs(rsa, out, out_len, out_size, tbs, tbs_len);
 }
 
 const OSSL_DISPATCH prov_signature_rsa[] = {

@@ -178,8 +178,8 @@ static bool note_private(struct store_ctx *sctx, const struct ks_object *object)
     struct ks_error err;
     struct entry *entry;
 
-    /* not a key that OpenSSL could use through us, like an AES or Ed25519 key */
-    if (object->type != KS_KEY_RSA && object->type != KS_KEY_EC)
+    /* not a key that OpenSSL could use through us, like a DSA key */
+    if (object->type == KS_KEY_OTHER)
         return true;
     if (!ks_ok(ks_object_uri(object, NULL, KS_URI_DETAIL_REFERENCE, uri, sizeof(uri), &err))) {
         prov_raise_ks(sctx->ctx, &err);
@@ -301,7 +301,8 @@ static void explain_nothing(const struct store_ctx *sctx)
              ks_uri_names_object(sctx->uri)
                  ? "no object of the kind that was asked for matches the URI; 'hsmkey list' shows "
                    "what is there"
-                 : "the token holds no RSA or EC key and no certificate of the kind that was asked "
+                 : "the token holds no RSA, EC or Edwards key and no certificate of the kind that "
+                   "was asked "
                    "for");
     prov_raise_ks(sctx->ctx, &err);
 }
