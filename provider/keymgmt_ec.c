@@ -2,6 +2,8 @@
  *
  * keymgmt_ec.c - EC keys.
  */
+#include <string.h>
+
 #include "keymgmt_common.h"
 
 #define EC_GROUP_PARAMS                                                                            \
@@ -62,6 +64,36 @@ static const OSSL_PARAM *gettable_params(void *provctx)
     return params;
 }
 
+static const OSSL_PARAM *ec_settable_params(void *provctx)
+{
+    static const OSSL_PARAM params[] = {
+        OSSL_PARAM_octet_string(OSSL_PKEY_PARAM_ENCODED_PUBLIC_KEY, NULL, 0),
+        OSSL_PARAM_END,
+    };
+
+    (void)provctx;
+    return params;
+}
+
+/* Keys do not change, but a public key may still be put to mere parameters: CMS copies those of the
+ * recipient's key, and makes the sender's key of them. */
+static int ec_set_params(void *keydata, const OSSL_PARAM params[])
+{
+    struct prov_key *key = keydata;
+
+    if (key == NULL || key->pub == NULL || key->has_public || key->has_private || params == NULL ||
+        params[0].key == NULL || params[1].key != NULL ||
+        strcmp(params[0].key, OSSL_PKEY_PARAM_ENCODED_PUBLIC_KEY) != 0 ||
+        params[0].data_type != OSSL_PARAM_OCTET_STRING)
+        return prov_keymgmt_set_params(keydata, params);
+    if (EVP_PKEY_set1_encoded_public_key(key->pub, params[0].data, params[0].data_size) != 1) {
+        prov_raise(key->ctx, PROV_R_SOFTWARE, "this is no public key of the curve");
+        return 0;
+    }
+    key->has_public = true;
+    return 1;
+}
+
 static const char *query_operation_name(int operation_id)
 {
     switch (operation_id) {
@@ -107,8 +139,8 @@ const OSSL_DISPATCH prov_keymgmt_ec[] = {
     {OSSL_FUNC_KEYMGMT_EXPORT_TYPES, (void (*)(void))types},
     {OSSL_FUNC_KEYMGMT_GET_PARAMS, (void (*)(void))prov_keymgmt_get_params},
     {OSSL_FUNC_KEYMGMT_GETTABLE_PARAMS, (void (*)(void))gettable_params},
-    {OSSL_FUNC_KEYMGMT_SET_PARAMS, (void (*)(void))prov_keymgmt_set_params},
-    {OSSL_FUNC_KEYMGMT_SETTABLE_PARAMS, (void (*)(void))prov_keymgmt_settable_params},
+    {OSSL_FUNC_KEYMGMT_SET_PARAMS, (void (*)(void))ec_set_params},
+    {OSSL_FUNC_KEYMGMT_SETTABLE_PARAMS, (void (*)(void))ec_settable_params},
     {OSSL_FUNC_KEYMGMT_QUERY_OPERATION_NAME, (void (*)(void))query_operation_name},
     {OSSL_FUNC_KEYMGMT_GEN_INIT, (void (*)(void))ec_gen_init},
     {OSSL_FUNC_KEYMGMT_GEN_SET_TEMPLATE, (void (*)(void))prov_gen_set_template},
