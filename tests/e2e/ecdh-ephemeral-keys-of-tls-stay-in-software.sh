@@ -15,8 +15,10 @@ server_groups=P-256:P-384:P-521:X25519
 s_server -cert ec.crt -key ec.pem -no_ticket -no_cache -groups $server_groups
 for group in P-256 P-384 P-521 X25519; do
     for version in 1.2 1.3; do
-        # TLS 1.2 wants the certificate's curve among the groups, behind the one to be used
-        must_fetch EC $version -groups $group:P-256
+        # TLS 1.2 wants the certificate's curve among the groups: behind the one to be used
+        groups=$group
+        [ $group = P-256 ] || groups=$group:P-256
+        must_fetch EC $version -groups $groups
         says "the key exchange" '^(Server|Peer) Temp Key: (ECDH, |X25519)' client.log
     done
 done

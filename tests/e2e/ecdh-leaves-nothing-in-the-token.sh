@@ -1,6 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
+# tokens: softhsm,nss
 #
+# (p11-kit's client of Debian 12 does not pass the mechanism on.)
 # Derived secrets are session objects for the length of two calls. Counted at the PKCS#11 boundary:
 # every one that is made is destroyed, by the same process.
 . "$(dirname "$0")/lib.sh"

@@ -1,6 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
+# tokens: softhsm,nss
 #
+# (p11-kit's client of Debian 12 does not pass the mechanism on.)
 # ECDH with keys in the token: pkeyutl -derive, both ways, and CMS, whose senders use it.
 . "$(dirname "$0")/lib.sh"
 

@@ -1,7 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
-# tokens: softhsm,softhsm-remote
+# tokens: softhsm
 #
+# (NSS softokn lacks the mechanism, p11-kit's client of Debian 12 does not pass it on.)
 # nginx with an Ed25519 key in the token.
 . "$(dirname "$0")/lib.sh"
 
