@@ -456,6 +456,26 @@ out:
     return ret;
 }
 
+/* Ask now which mechanisms there are, so that operations need not. */
+static void note_mechanisms(struct prov_key *key, struct ks_key *priv)
+{
+    static const struct {
+        enum ks_key_type type;
+        enum ks_mech_kind kind;
+    } rows[] = {
+        {KS_KEY_RSA, KS_MECH_RSA_PKCS1}, {KS_KEY_RSA, KS_MECH_RSA_PSS},
+        {KS_KEY_RSA, KS_MECH_RSA_RAW},   {KS_KEY_EC, KS_MECH_ECDSA},
+        {KS_KEY_EC, KS_MECH_ECDH},       {KS_KEY_EC, KS_MECH_ECDH_COFACTOR},
+        {KS_KEY_EDWARDS, KS_MECH_EDDSA},
+    };
+    size_t i;
+
+    for (i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        if (rows[i].type == prov_types[key->type].ks_type)
+            (void)prov_key_can(key, priv, rows[i].kind);
+    }
+}
+
 /* Holds the token's key against key->pub, now and in later epochs. */
 static int expect_public(struct prov_key *key, struct ks_key *priv)
 {
@@ -491,6 +511,7 @@ static int expect_public(struct prov_key *key, struct ks_key *priv)
                    key->uri);
         goto out;
     }
+    note_mechanisms(key, priv);
     ret = 1;
 out:
     OPENSSL_free(part);

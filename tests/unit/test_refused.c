@@ -84,7 +84,8 @@ static void tear_down(void)
 static bool is_made_on_token(EVP_PKEY_CTX *pctx)
 {
     return EVP_PKEY_CTX_is_a(pctx, "RSA") || EVP_PKEY_CTX_is_a(pctx, "RSA-PSS") ||
-           EVP_PKEY_CTX_is_a(pctx, "EC");
+           EVP_PKEY_CTX_is_a(pctx, "EC") || EVP_PKEY_CTX_is_a(pctx, "ED25519") ||
+           EVP_PKEY_CTX_is_a(pctx, "ED448");
 }
 
 /* Generates for a name that we have to make on the token, or that the token cannot do. */
@@ -259,17 +260,27 @@ static int verify(const struct prov_fixture *f, EVP_PKEY *key, const char *md,
 
 static const unsigned char seed[32] = "thirty-two bytes of a private k";
 
+/* The same as a PKCS#8 file. */
+static const unsigned char ed25519[48] = "\x30\x2e\x02\x01\x00\x30\x05\x06\x03\x2b\x65\x70\x04\x22"
+                                         "\x04\x20thirty-two bytes of a private ke";
+
 /* Key exchange with given keys, signature and verification, public keys: nothing breaks. */
 START_TEST(test_existing_keys)
 {
     struct prov_fixture f = pf_open(true);
     EVP_PKEY *x = raw_key(&f, "X25519", true, seed, 32), *ed, *ed_pub;
+    const unsigned char *p = ed25519;
     unsigned char pub[32], sig[64];
     size_t len = sizeof(pub), sig_len = sizeof(sig);
 
     ck_assert_ptr_eq(EVP_PKEY_get0_provider(x), f.hsm);
     ck_assert_msg(derives(&f, x, x), "%s", pf_errors());
-    ed = raw_key(&f, "ED25519", true, seed, 32);
+    /* by hand it would have to be made by us, and as with RSA and EC that is refused */
+    ck_assert_ptr_null(EVP_PKEY_new_raw_private_key_ex(f.libctx, "ED25519", NULL, seed, 32));
+    ck_assert_msg(pf_error_says("cannot become an HSM key"), "%s", pf_errors());
+    ERR_clear_error();
+    ed = d2i_AutoPrivateKey_ex(NULL, &p, sizeof(ed25519), f.libctx, NULL);
+    ck_assert_msg(ed != NULL, "%s", pf_errors());
     ck_assert_int_eq(EVP_PKEY_get_raw_public_key(ed, pub, &len), 1);
     ck_assert_msg(sign(&f, ed, NULL, sig, &sig_len), "%s", pf_errors());
     ed_pub = raw_key(&f, "ED25519", false, pub, len);
