@@ -552,11 +552,25 @@ static ks_status bring_back(struct ks_token *token, const struct ks_how *how, st
     return bring_up(token, how, err);
 }
 
+/* Another thread may be inside the module with the lock, for as long as that takes. */
+static bool lock_up(struct ks_token *token, const struct ks_how *how)
+{
+    struct timespec until;
+
+    if (how == NULL || how->deadline_ns == 0)
+        return pthread_mutex_lock(&token->up_lock) == 0;
+    until.tv_sec = (time_t)(how->deadline_ns / 1000000000U);
+    until.tv_nsec = (long)(how->deadline_ns % 1000000000U);
+    return pthread_mutex_clocklock(&token->up_lock, CLOCK_MONOTONIC, &until) == 0;
+}
+
 ks_status ks_token_up(struct ks_token *token, const struct ks_how *how, struct ks_error *err)
 {
     ks_status st = KS_SUCCESS;
 
-    pthread_mutex_lock(&token->up_lock);
+    if (!lock_up(token, how))
+        return ks_fail_token(err, token, KS_TIMEOUT,
+                             "another thread has not finished connecting to the token in time");
     if (!is_up(token))
         st = bring_back(token, how, err);
     pthread_mutex_unlock(&token->up_lock);

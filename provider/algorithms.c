@@ -134,6 +134,11 @@ static const OSSL_ALGORITHM store[] = {
     LAST_ROW,
 };
 
+static const OSSL_ALGORITHM random_numbers[] = {
+    ROW("HSM-RAND", "", prov_rand, "random numbers from an HSM"),
+    LAST_ROW,
+};
+
 #define DER_PKI ",input=der,structure=PrivateKeyInfo"
 
 #define DER_REF ",input=der,structure=hsm-reference"
@@ -195,6 +200,8 @@ const OSSL_ALGORITHM *prov_algorithms(const struct prov_ctx *ctx, int operation_
         return keyexch;
     case OSSL_OP_STORE:
         return store;
+    case OSSL_OP_RAND:
+        return random_numbers;
     case OSSL_OP_DECODER:
         return decoder;
     case OSSL_OP_ENCODER:

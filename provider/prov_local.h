@@ -419,6 +419,13 @@ const struct prov_digest *prov_digest_by_ks(enum ks_digest ks);
 EVP_MD *prov_digest_fetch(const struct prov_ctx *ctx, const struct prov_digest *digest,
                           const char *propq);
 
+/* --- random numbers (rand.c) ------------------------------------------------------------------ */
+
+/* Purpose: have libcrypto decide now who serves RAND_bytes(). SoftHSM makes the rdrand engine, where
+ * libcrypto has it, the whole process's generator when it is initialised; without this the
+ * application's random numbers would come from there, whatever is configured. */
+void prov_rand_keep_method(void);
+
 /* --- dispatch tables, one per file ------------------------------------------------------------ */
 
 extern const OSSL_DISPATCH prov_keymgmt_rsa[];
@@ -440,6 +447,7 @@ extern const OSSL_DISPATCH prov_signature_ed448[];
 extern const OSSL_DISPATCH prov_keyexch_ecdh[];
 extern const OSSL_DISPATCH prov_asymcipher_rsa[];
 extern const OSSL_DISPATCH prov_store[];
+extern const OSSL_DISPATCH prov_rand[];
 /* decoders: input=der,structure=PrivateKeyInfo (one a type), input=der,structure=hsm-reference,
  * and input=pem for the PEM labels that libcrypto does not know */
 extern const OSSL_DISPATCH prov_decoder_der_rsa[];

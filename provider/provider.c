@@ -28,6 +28,7 @@ static void make_module_libctx(void)
 {
     OSSL_LIB_CTX *libctx = OSSL_LIB_CTX_new();
 
+    prov_rand_keep_method(); /* no module has run before */
     if (libctx != NULL && OSSL_PROVIDER_load(libctx, "default") == NULL) {
         OSSL_LIB_CTX_free(libctx);
         libctx = NULL;

@@ -274,8 +274,9 @@ enum fake_quirk {
 /* Purpose: switch a deviation on or off; all are off after fake_reset(). */
 void fake_set_quirk(enum fake_quirk quirk, bool on);
 
-/* Purpose: sign and generate without cryptography: signatures are the input again and again,
- * RSA keys come from the built-in ones. For counting and for running long. */
+/* Purpose: sign, decrypt and generate without cryptography: signatures are the input again and
+ * again, a raw decryption is its input, RSA keys come from the built-in ones. For counting and for
+ * running long. */
 void fake_set_cheap(bool cheap);
 
 /* --- programs that do not know this header ----------------------------------------------------- */

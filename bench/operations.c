@@ -1,0 +1,466 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * operations MEASUREMENT...: what the way from EVP to the PKCS#11 boundary costs, over the fake
+ * module. Prints ratios and counts of one run; passes or fails nothing.
+ *
+ *   calls        PKCS#11 calls per operation at 1, 8 and 32 threads
+ *   throughput   share of what a token with 2 ms per signature could do, at 1 to 64 threads
+ *   cpu          CPU per signature against the bare C_SignInit and C_Sign
+ *   load         from a reference to the first signature, with 1 and with 5,000 key pairs
+ *   memory       growth over 100,000 signatures of each kind
+ */
+#include <openssl/core_names.h>
+#include <openssl/pem.h>
+#include <openssl/rsa.h>
+#include <p11-kit/p11-kit.h>
+#include <p11-kit/pkcs11.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "bench.h"
+
+#define THREADS_MAX 64
+#define SIG_MAX     512
+#define MESSAGE     "what a TLS server signs has about this size: 64 bytes and 2 nonces"
+
+enum kind { PKCS1, PSS, ECDSA, OAEP, PKCS1_DECRYPT, KINDS };
+
+static const struct {
+    const char *name, *key;
+    int padding; /* 0: ECDSA */
+    bool decrypt;
+} kinds[KINDS] = {
+    [PKCS1] = {"RSA PKCS#1 sign", "rsa", RSA_PKCS1_PADDING, false},
+    [PSS] = {"RSA-PSS sign", "rsa", RSA_PKCS1_PSS_PADDING, false},
+    [ECDSA] = {"ECDSA sign", "ec", 0, false},
+    [OAEP] = {"RSA-OAEP decrypt", "rsa", RSA_PKCS1_OAEP_PADDING, true},
+    [PKCS1_DECRYPT] = {"RSA PKCS#1 decrypt", "rsa", RSA_PKCS1_PADDING, true},
+};
+
+struct job {
+    enum kind kind;
+    EVP_PKEY *key;
+    const unsigned char *cipher;
+    size_t cipher_len;
+    unsigned rounds;
+    /* the bare loop's */
+    CK_FUNCTION_LIST *fn;
+    CK_SESSION_HANDLE session;
+    CK_OBJECT_HANDLE handle;
+};
+
+/* --- one operation ---------------------------------------------------------------------------- */
+
+/* As libssl does it: everything anew for each signature. */
+static void sign_once(const struct job *job)
+{
+    EVP_MD_CTX *ctx = EVP_MD_CTX_new();
+    unsigned char sig[SIG_MAX];
+    size_t len = sizeof(sig);
+    EVP_PKEY_CTX *pctx;
+
+    bench_must(
+        EVP_DigestSignInit_ex(ctx, &pctx, "SHA256", bench_libctx, NULL, job->key, NULL) == 1 &&
+            (kinds[job->kind].padding == 0 ||
+             EVP_PKEY_CTX_set_rsa_padding(pctx, kinds[job->kind].padding) == 1) &&
+            EVP_DigestSign(ctx, sig, &len, (const unsigned char *)MESSAGE, sizeof(MESSAGE)) == 1,
+        kinds[job->kind].name);
+    EVP_MD_CTX_free(ctx);
+}
+
+static void decrypt_once(const struct job *job)
+{
+    EVP_PKEY_CTX *ctx = EVP_PKEY_CTX_new_from_pkey(bench_libctx, job->key, NULL);
+    unsigned char out[SIG_MAX];
+    size_t len = sizeof(out);
+
+    bench_must(EVP_PKEY_decrypt_init(ctx) == 1 &&
+                   EVP_PKEY_CTX_set_rsa_padding(ctx, kinds[job->kind].padding) == 1 &&
+                   EVP_PKEY_decrypt(ctx, out, &len, job->cipher, job->cipher_len) == 1,
+               kinds[job->kind].name);
+    EVP_PKEY_CTX_free(ctx);
+}
+
+static void *work(void *arg)
+{
+    const struct job *job = arg;
+
+    for (unsigned i = 0; i < job->rounds; i++) {
+        if (kinds[job->kind].decrypt)
+            decrypt_once(job);
+        else
+            sign_once(job);
+    }
+    return NULL;
+}
+
+/* The floor: what the module itself takes, without anything of ours or of libcrypto's. */
+static void *bare(void *arg)
+{
+    struct job *job = arg;
+    CK_MECHANISM mechanism = {.mechanism = job->kind == ECDSA ? CKM_ECDSA : CKM_RSA_PKCS};
+    unsigned char in[51] = {1}, sig[SIG_MAX];
+    CK_ULONG in_len = job->kind == ECDSA ? 32 : sizeof(in), len;
+
+    for (unsigned i = 0; i < job->rounds; i++) {
+        len = sizeof(sig);
+        bench_must(job->fn->C_SignInit(job->session, &mechanism, job->handle) == CKR_OK &&
+                       job->fn->C_Sign(job->session, in, in_len, sig, &len) == CKR_OK,
+                   "C_Sign");
+    }
+    return NULL;
+}
+
+/* What libcrypto alone takes to hash the message. */
+static void *hash(void *arg)
+{
+    const struct job *job = arg;
+    unsigned char out[EVP_MAX_MD_SIZE];
+
+    for (unsigned i = 0; i < job->rounds; i++)
+        bench_must(EVP_Q_digest(bench_libctx, "SHA256", NULL, MESSAGE, sizeof(MESSAGE), out, NULL),
+                   "SHA-256");
+    return NULL;
+}
+
+/* --- setting up --------------------------------------------------------------------------------- */
+
+static void tokens(unsigned others, bool cheap)
+{
+    static const enum fake_kind built_in[] = {FAKE_RSA, FAKE_P256};
+    static const char *const names[] = {"rsa", "ec"};
+
+    fake_reset();
+    bench_slot = fake_add_token(NULL);
+    for (int i = 0; i < 2; i++) {
+        fake_add_pairs(bench_slot, built_in[i], i == 0 ? "other-rsa-" : "other-ec-", others);
+        fake_add_key(bench_slot,
+                     &(struct fake_key){
+                         .kind = built_in[i], .label = names[i], .id = names[i], .material = 1});
+    }
+    fake_set_cheap(cheap);
+}
+
+static size_t encrypt(EVP_PKEY *key, int padding, unsigned char *out)
+{
+    EVP_PKEY_CTX *ctx = EVP_PKEY_CTX_new_from_pkey(bench_libctx, key, NULL);
+    size_t len = SIG_MAX;
+
+    bench_must(EVP_PKEY_encrypt_init(ctx) == 1 && EVP_PKEY_CTX_set_rsa_padding(ctx, padding) == 1 &&
+                   EVP_PKEY_encrypt(ctx, out, &len, (const unsigned char *)MESSAGE, 48) == 1,
+               "encrypt");
+    EVP_PKEY_CTX_free(ctx);
+    return len;
+}
+
+static void run(const struct job *model, unsigned threads, unsigned rounds, void *(*how)(void *))
+{
+    struct job jobs[THREADS_MAX];
+
+    for (unsigned i = 0; i < threads; i++) {
+        jobs[i] = *model;
+        jobs[i].rounds = rounds;
+    }
+    bench_threads(threads, how, jobs, sizeof(jobs[0]));
+}
+
+/* Until every thread has had a session of its own. */
+static void warm_up(const struct job *model, unsigned threads)
+{
+    run(model, 1, 2, work);
+    fake_set_latency("C_SignInit", 20000);
+    fake_set_latency("C_DecryptInit", 20000);
+    run(model, threads, 3, work);
+    fake_set_latency("C_SignInit", 0);
+    fake_set_latency("C_DecryptInit", 0);
+}
+
+/* --- measurements --------------------------------------------------------------------------------- */
+
+static void calls(void)
+{
+    static const unsigned threads[] = {1, 8, 32};
+    unsigned char cipher[SIG_MAX];
+
+    printf("\nPKCS#11 calls per operation (sessions opened or closed meanwhile)\n"
+           "%-20s %12s %12s %12s\n",
+           "", "1 thread", "8 threads", "32 threads");
+    for (unsigned kind = 0; kind < KINDS; kind++) {
+        struct job model = {.kind = (enum kind)kind, .cipher = cipher};
+
+        tokens(0, false);
+        bench_up();
+        model.key = bench_key(kinds[kind].key);
+        if (kinds[kind].decrypt)
+            model.cipher_len = encrypt(model.key, kinds[kind].padding, cipher);
+        printf("%-20s", kinds[kind].name);
+        for (unsigned i = 0; i < 3; i++) {
+            char cell[32];
+
+            warm_up(&model, threads[i]);
+            fake_clear_counts();
+            run(&model, threads[i], 40, work);
+            snprintf(cell, sizeof(cell), "%.3f (%lu)",
+                     (double)fake_calls(NULL) / (threads[i] * 40.0),
+                     fake_calls("C_OpenSession") + fake_calls("C_CloseSession"));
+            printf(" %12s", cell);
+        }
+        printf("\n");
+        EVP_PKEY_free(model.key);
+        bench_down();
+    }
+}
+
+static CK_FUNCTION_LIST *module_up(void)
+{
+    CK_FUNCTION_LIST *fn = p11_kit_module_load(FAKE_PKCS11_PATH, 0);
+
+    bench_must(fn != NULL && p11_kit_module_initialize(fn) == CKR_OK, "p11-kit");
+    return fn;
+}
+
+static void module_down(CK_FUNCTION_LIST *fn)
+{
+    p11_kit_module_finalize(fn);
+    p11_kit_module_release(fn);
+}
+
+/* The bare loop, with a session for each thread. Returns what passed on that clock. */
+static double bare_ns(const struct job *model, CK_FUNCTION_LIST *fn, unsigned threads,
+                      unsigned rounds, uint64_t (*clock)(void))
+{
+    struct job jobs[THREADS_MAX];
+    uint64_t from;
+    double ns;
+
+    for (unsigned i = 0; i < threads; i++) {
+        jobs[i] = *model;
+        jobs[i].fn = fn;
+        jobs[i].rounds = rounds;
+        bench_must(fn->C_OpenSession(bench_slot, CKF_SERIAL_SESSION, NULL, NULL,
+                                     &jobs[i].session) == CKR_OK,
+                   "C_OpenSession");
+    }
+    from = clock();
+    bench_threads(threads, bare, jobs, sizeof(jobs[0]));
+    ns = (double)(clock() - from);
+    for (unsigned i = 0; i < threads; i++)
+        fn->C_CloseSession(jobs[i].session);
+    return ns;
+}
+
+static void throughput(void)
+{
+    static const unsigned threads[] = {1, 8, 32, 64};
+    struct job model = {.kind = ECDSA};
+    CK_FUNCTION_LIST *fn;
+
+    tokens(0, true);
+    bench_up();
+    fn = module_up();
+    model.key = bench_key("ec");
+    model.handle = fake_find(bench_slot, CKO_PRIVATE_KEY, "ec");
+    printf("\nECDSA signatures on a token that takes 2 ms for each, and any number at a time\n"
+           "%-10s %14s %14s %10s %16s\n",
+           "threads", "signatures/s", "threads/2 ms", "share", "of bare C_Sign");
+    for (unsigned i = 0; i < 4; i++) {
+        const unsigned rounds = 500;
+        const double all = (double)threads[i] * rounds, ideal = threads[i] / 0.002;
+        double bare_rate, rate;
+        uint64_t from;
+
+        warm_up(&model, threads[i]);
+        fake_set_latency("C_Sign", 2000);
+        bare_rate = all * 1e9 / bare_ns(&model, fn, threads[i], rounds, bench_now);
+        from = bench_now();
+        run(&model, threads[i], rounds, work);
+        rate = all * 1e9 / (double)(bench_now() - from);
+        fake_set_latency("C_Sign", 0);
+        printf("%-10u %14.0f %14.0f %9.1f%% %15.1f%%\n", threads[i], rate, ideal,
+               100 * rate / ideal, 100 * rate / bare_rate);
+    }
+    EVP_PKEY_free(model.key);
+    module_down(fn);
+    bench_down();
+}
+
+static double cpu_of(const struct job *model, unsigned threads, unsigned rounds,
+                     void *(*how)(void *))
+{
+    uint64_t from = bench_cpu();
+
+    run(model, threads, rounds, how);
+    return (double)(bench_cpu() - from) / ((double)threads * rounds * 1000);
+}
+
+static int by_value(const void *a, const void *b)
+{
+    const double x = *(const double *)a, y = *(const double *)b;
+
+    return x < y ? -1 : x > y;
+}
+
+static void cpu_row(enum kind kind, CK_FUNCTION_LIST *fn, unsigned threads)
+{
+    const unsigned rounds = 20000 / threads;
+    struct job model = {.kind = kind, .key = bench_key(kinds[kind].key)};
+    double ours[5], lowest[5], hashing[5];
+
+    model.handle = fake_find(bench_slot, CKO_PRIVATE_KEY, kinds[kind].key);
+    warm_up(&model, threads);
+    for (int i = 0; i < 5; i++) {
+        lowest[i] =
+            bare_ns(&model, fn, threads, rounds, bench_cpu) / ((double)threads * rounds * 1000);
+        hashing[i] = cpu_of(&model, threads, rounds, hash);
+        ours[i] = cpu_of(&model, threads, rounds, work);
+    }
+    qsort(lowest, 5, sizeof(double), by_value);
+    qsort(hashing, 5, sizeof(double), by_value);
+    qsort(ours, 5, sizeof(double), by_value);
+    printf("%-20s %8u %10.2f us %10.2f us %10.2f us %8.1f\n", kinds[kind].name, threads, lowest[2],
+           hashing[2], ours[2], ours[2] / lowest[2]);
+    EVP_PKEY_free(model.key);
+}
+
+static void cpu(void)
+{
+    static const unsigned threads[] = {1, 8, 64};
+    CK_FUNCTION_LIST *fn;
+
+    tokens(0, true);
+    bench_up();
+    fn = module_up();
+    printf("\nCPU per signature over a token that does nothing (median of 5)\n"
+           "%-20s %8s %13s %13s %13s %8s\n",
+           "", "threads", "bare C_Sign", "SHA-256", "EVP, hsm", "ratio");
+    for (unsigned i = 0; i < 3; i++)
+        for (unsigned kind = PKCS1; kind <= ECDSA; kind++)
+            cpu_row((enum kind)kind, fn, threads[i]);
+    module_down(fn);
+    bench_down();
+}
+
+/* --- loading -------------------------------------------------------------------------------------- */
+
+static double load_once(BIO *pem, unsigned long *calls_made)
+{
+    struct job job = {.kind = PKCS1, .rounds = 1};
+    uint64_t from;
+    double us;
+
+    bench_up();
+    fake_clear_counts();
+    from = bench_now();
+    (void)BIO_reset(pem);
+    job.key = PEM_read_bio_PrivateKey_ex(pem, NULL, NULL, NULL, bench_libctx, NULL);
+    bench_must(job.key != NULL, "PEM_read_bio_PrivateKey_ex");
+    sign_once(&job);
+    us = (double)(bench_now() - from) / 1000;
+    *calls_made = fake_calls(NULL);
+    EVP_PKEY_free(job.key);
+    bench_down();
+    return us;
+}
+
+static void load(void)
+{
+    static const unsigned others[] = {0, 4999};
+    double us[2][21];
+    BIO *pem, *copy = BIO_new(BIO_s_mem());
+    unsigned long made[2];
+    EVP_PKEY *key;
+    char *text;
+    long len;
+
+    tokens(0, true);
+    bench_up();
+    key = bench_key("rsa");
+    bench_must(PEM_write_bio_PrivateKey(copy, key, NULL, NULL, 0, NULL, NULL), "PEM");
+    EVP_PKEY_free(key);
+    bench_down();
+    len = BIO_get_mem_data(copy, &text);
+    pem = BIO_new_mem_buf(text, (int)len);
+    printf("\nFrom a reference (PEM) to the first signature, RSA, module not used before\n"
+           "%-12s %16s %16s\n",
+           "key pairs", "PKCS#11 calls", "median of 21");
+    for (int i = 0; i < 2; i++) {
+        tokens(others[i], true);
+        for (int j = 0; j < 21; j++)
+            us[i][j] = load_once(pem, &made[i]);
+        qsort(us[i], 21, sizeof(double), by_value);
+        /* of each type */
+        printf("%-12u %16lu %13.0f us\n", others[i] + 1, made[i], us[i][10]);
+    }
+    printf("ratio %32.2f\n", us[1][10] / us[0][10]);
+    printf("(what grows is the fake's own search: it looks at one object after the other)\n");
+    BIO_free(pem);
+    BIO_free(copy);
+}
+
+/* --- memory ---------------------------------------------------------------------------------------- */
+
+static long resident_kib(void)
+{
+    FILE *file = fopen("/proc/self/statm", "r");
+    long size = 0, resident = 0;
+
+    bench_must(file != NULL && fscanf(file, "%ld %ld", &size, &resident) == 2, "/proc/self/statm");
+    fclose(file);
+    return resident * (sysconf(_SC_PAGESIZE) / 1024);
+}
+
+static void memory(void)
+{
+    const unsigned rounds = 100000 / 8;
+
+    tokens(0, true);
+    bench_up();
+    printf("\nResident memory over 100,000 signatures in 8 threads\n%-20s %12s %12s %12s\n", "",
+           "before", "after", "growth");
+    for (unsigned kind = PKCS1; kind <= ECDSA; kind++) {
+        struct job model = {.kind = (enum kind)kind, .key = bench_key(kinds[kind].key)};
+        long before, after;
+
+        warm_up(&model, 8);
+        run(&model, 8, 2000, work);
+        before = resident_kib();
+        run(&model, 8, rounds, work);
+        after = resident_kib();
+        printf("%-20s %8ld KiB %8ld KiB %8ld KiB\n", kinds[kind].name, before, after,
+               after - before);
+        EVP_PKEY_free(model.key);
+    }
+    bench_down();
+}
+
+static const struct {
+    const char *name;
+    void (*measure)(void);
+} measurements[] = {
+    {"calls", calls}, {"throughput", throughput}, {"cpu", cpu}, {"load", load}, {"memory", memory},
+};
+#define MEASUREMENTS ((int)(sizeof(measurements) / sizeof(measurements[0])))
+
+int main(int argc, char **argv)
+{
+    int done = 0;
+
+    setvbuf(stdout, NULL, _IOLBF, 0);
+    for (int i = 0; i < MEASUREMENTS; i++) {
+        bool wanted = argc == 1;
+
+        for (int j = 1; j < argc; j++)
+            wanted = wanted || strcmp(argv[j], measurements[i].name) == 0;
+        if (wanted) {
+            measurements[i].measure();
+            done++;
+        }
+    }
+    if (done < (argc == 1 ? MEASUREMENTS : argc - 1)) {
+        fprintf(stderr, "usage: %s [calls] [throughput] [cpu] [load] [memory]\n", argv[0]);
+        return 2;
+    }
+    return 0;
+}
