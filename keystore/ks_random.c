@@ -5,7 +5,7 @@
 #include "ks_internal.h"
 
 /* Tokens limit what they give at once, and do not say how much that is. */
-#define CHUNK_FIRST 1024U
+#define CHUNK_FIRST 256U
 #define CHUNK_LEAST 16U
 
 static ks_status random_step(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION_HANDLE session,
