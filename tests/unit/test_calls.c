@@ -14,8 +14,8 @@
  * been used before: C_Initialize, slots and token, session, login, the key's search and
  * attributes, C_SignInit, C_Sign. The same number on a token with one key pair and on one with
  * OTHER_KEYS more. */
-#define FIRST_SIGNATURE_RSA 15
-#define FIRST_SIGNATURE_EC  22
+#define FIRST_SIGNATURE_RSA 17
+#define FIRST_SIGNATURE_EC  24
 #define OTHER_KEYS          5000
 
 #define ROUNDS      50
