@@ -109,8 +109,10 @@ static ks_status derive_step(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION_
     CK_RV rv;
 
     st = ks_op_rv(op, "C_DeriveKey", derive_secret(op, fn, session, key, &secret));
-    if (!ks_ok(st))
+    if (!ks_ok(st)) {
+        op->close_session = true; /* whatever it made before it failed */
         return st;
+    }
     st = read_secret(op, fn, session, secret);
     rv = op->rv;
     function = op->function;

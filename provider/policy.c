@@ -146,12 +146,21 @@ const struct prov_need prov_needs[PROV_CLASSES] = {
     [PROV_CLASS_RAND] = {{0}, 0},
 };
 
-static enum ks_digest digest_of(enum ks_mech_kind kind)
+/* A mechanism that hashes counts with whichever digest the token has it. */
+static ks_status token_lists(const struct prov_ctx *ctx, enum ks_mech_kind kind, bool *can,
+                             struct ks_error *err)
 {
-    return kind == KS_MECH_RSA_PKCS1_HASH || kind == KS_MECH_RSA_PSS_HASH ||
-                   kind == KS_MECH_ECDSA_HASH
-               ? KS_DIGEST_SHA256
-               : KS_DIGEST_NONE;
+    const bool hashes = kind == KS_MECH_RSA_PKCS1_HASH || kind == KS_MECH_RSA_PSS_HASH ||
+                        kind == KS_MECH_ECDSA_HASH;
+    ks_status status = {KS_OK};
+    int digest;
+
+    if (!hashes)
+        return ks_token_can(ctx->token, NULL, kind, can, err);
+    *can = false;
+    for (digest = KS_DIGEST_SHA1; digest <= KS_DIGEST_SHA3_512 && ks_ok(status) && !*can; digest++)
+        status = ks_token_can_hash(ctx->token, NULL, kind, (enum ks_digest)digest, can, err);
+    return status;
 }
 
 ks_status prov_class_mechanisms(const struct prov_ctx *ctx, enum prov_class class, unsigned *listed,
@@ -164,8 +173,7 @@ ks_status prov_class_mechanisms(const struct prov_ctx *ctx, enum prov_class clas
 
     *listed = 0;
     for (i = 0; i < need->count && ks_ok(status); i++) {
-        status = ks_token_can_hash(ctx->token, NULL, need->kinds[i], digest_of(need->kinds[i]),
-                                   &can, err);
+        status = token_lists(ctx, need->kinds[i], &can, err);
         if (ks_ok(status) && can)
             *listed |= 1U << i;
     }

@@ -67,7 +67,8 @@ void fake_set_present(unsigned long slot, bool present);
 /* Purpose: C_GenerateRandom gives CKR_ARGUMENTS_BAD for more than `bytes` (0: no limit). */
 void fake_set_random_max(unsigned bytes);
 
-/* Purpose: have `mechanism` in the slot's list or not. A new token lists all that we have. */
+/* Purpose: have `mechanism` in the slot's list or not. A new token lists all that we have, but for
+ * those that hash (CKM_SHA256_RSA_PKCS, CKM_ECDSA_SHA256 and their kind). */
 void fake_set_mechanism(unsigned long slot, unsigned long mechanism, bool listed);
 
 /* --- keys and certificates --------------------------------------------------------------------- */
@@ -81,6 +82,8 @@ enum fake_kind {
     FAKE_P384,
     FAKE_P521,
     FAKE_SECP256K1,
+    FAKE_ED25519,
+    FAKE_ED448,
     FAKE_KINDS
 };
 
@@ -269,6 +272,10 @@ enum fake_quirk {
     FAKE_QUIRK_BAD_SIGNATURES,   /* one bit of every signature is wrong */
     FAKE_QUIRK_OPERATION_STICKS, /* C_Sign and C_Decrypt that fail leave the operation active */
     FAKE_QUIRK_SOFTHSM_FORK,     /* in a child: C_Initialize says ALREADY, sessions go on */
+    FAKE_QUIRK_EDWARDS_NAMES,    /* CKA_EC_PARAMS of Edwards keys is a PrintableString */
+    FAKE_QUIRK_EDDSA_PARAMS,     /* CK_EDDSA_PARAMS for Ed25519, and none for Ed448 */
+    FAKE_QUIRK_DER_PEER,         /* ECDH: the peer's point in an OCTET STRING */
+    FAKE_QUIRK_NO_VALUE_LEN,     /* ECDH: CKA_VALUE_LEN in the template is refused */
     FAKE_QUIRKS
 };
 /* Purpose: switch a deviation on or off; all are off after fake_reset(). */
@@ -303,7 +310,7 @@ void fake_set_cheap(bool cheap);
  *   server-down
  *   cheap
  *
- * KIND: rsa rsa-3072 rsa-4096 p256 p384 p521 secp256k1. Lines after a `token` line are for that
+ * KIND: rsa rsa-3072 rsa-4096 p256 p384 p521 secp256k1 ed25519 ed448. Lines after a `token` line are for that
  * token. Without label or id, both default to the KIND; id=HEX wins over that.
  *
  * HSM_FAKE_COUNTS names a file to which every process that made a C_ call appends one line when

@@ -53,12 +53,13 @@ static void set_names(struct fake_object *object, const struct fake_key *spec)
 
 static const struct {
     unsigned without; /* enum fake_key_flags that takes the uses away */
-    bool rsa, ec;     /* what kinds of key have them at all */
+    bool rsa, ec, ed; /* what kinds of key have them at all */
     unsigned private_uses, public_uses;
 } uses[] = {
-    {FAKE_NO_SIGN, true, true, FAKE_F_SIGN, FAKE_F_VERIFY},
-    {FAKE_NO_DECRYPT, true, false, FAKE_F_DECRYPT | FAKE_F_UNWRAP, FAKE_F_ENCRYPT | FAKE_F_WRAP},
-    {FAKE_NO_DERIVE, false, true, FAKE_F_DERIVE, 0},
+    {FAKE_NO_SIGN, true, true, true, FAKE_F_SIGN, FAKE_F_VERIFY},
+    {FAKE_NO_DECRYPT, true, false, false, FAKE_F_DECRYPT | FAKE_F_UNWRAP,
+     FAKE_F_ENCRYPT | FAKE_F_WRAP},
+    {FAKE_NO_DERIVE, false, true, false, FAKE_F_DERIVE, 0},
 };
 
 static unsigned private_flags(const struct fake_key *spec)
@@ -93,7 +94,11 @@ static unsigned long add_key(unsigned long slot, const struct fake_key *spec)
         set_names(pub, spec);
     }
     for (size_t i = 0; i < sizeof(uses) / sizeof(uses[0]); i++) {
-        if ((spec->flags & uses[i].without) != 0 || !(material->rsa ? uses[i].rsa : uses[i].ec))
+        const bool has[] = {[FAKE_FAMILY_RSA] = uses[i].rsa,
+                            [FAKE_FAMILY_EC] = uses[i].ec,
+                            [FAKE_FAMILY_EDWARDS] = uses[i].ed};
+
+        if ((spec->flags & uses[i].without) != 0 || !has[material->family])
             continue;
         if (priv != NULL)
             priv->flags |= uses[i].private_uses;

@@ -73,6 +73,33 @@ static void take_ec(EVP_PKEY *pkey, struct fake_material *m)
     fake_set_blob(&m->point, point, len);
 }
 
+const unsigned char *fake_edwards_params(bool ed448, bool named, size_t *len)
+{
+    static const unsigned char oids[2][5] = {{0x06, 0x03, 0x2b, 0x65, 0x70},
+                                             {0x06, 0x03, 0x2b, 0x65, 0x71}};
+
+    *len = named ? ed448 ? 12 : 14 : sizeof(oids[0]);
+    if (named)
+        return (const unsigned char *)(ed448 ? "\x13\x0a"
+                                               "edwards448"
+                                             : "\x13\x0c"
+                                               "edwards25519");
+    return oids[ed448];
+}
+
+static void take_edwards(EVP_PKEY *pkey, struct fake_material *m)
+{
+    unsigned char point[57];
+    size_t len = sizeof(point);
+    const unsigned char *oid;
+
+    if (EVP_PKEY_get_raw_public_key(pkey, point, &len) != 1)
+        fake_die("an Edwards key without public half");
+    fake_set_blob(&m->point, point, len);
+    oid = fake_edwards_params(len == 57, false, &len);
+    fake_set_blob(&m->ec_params, oid, len);
+}
+
 /* Takes `pkey` over. */
 static struct fake_material *material_new(EVP_PKEY *pkey, unsigned refs)
 {
@@ -82,12 +109,16 @@ static struct fake_material *material_new(EVP_PKEY *pkey, unsigned refs)
 
     m->refs = refs;
     m->pkey = pkey;
-    m->rsa = EVP_PKEY_is_a(pkey, "RSA") == 1;
-    if (m->rsa) {
+    if (EVP_PKEY_is_a(pkey, "RSA")) {
+        m->family = FAKE_FAMILY_RSA;
         take_bn(pkey, OSSL_PKEY_PARAM_RSA_N, &m->modulus);
         take_bn(pkey, OSSL_PKEY_PARAM_RSA_E, &m->exponent);
-    } else {
+    } else if (EVP_PKEY_is_a(pkey, "EC")) {
+        m->family = FAKE_FAMILY_EC;
         take_ec(pkey, m);
+    } else {
+        m->family = FAKE_FAMILY_EDWARDS;
+        take_edwards(pkey, m);
     }
     len = i2d_PUBKEY(pkey, &spki);
     if (len <= 0)
@@ -181,6 +212,14 @@ struct fake_material *fake_generate_ec(const unsigned char *params, size_t len, 
     return pkey != NULL ? material_new(pkey, 1) : NULL;
 }
 
+struct fake_material *fake_generate_edwards(bool ed448)
+{
+    EVP_PKEY *pkey = EVP_PKEY_Q_keygen(ctx(), DEFAULT, ed448 ? "ED448" : "ED25519");
+
+    ERR_clear_error();
+    return pkey != NULL ? material_new(pkey, 1) : NULL;
+}
+
 static size_t order_size(const struct fake_material *m)
 {
     return ((size_t)EVP_PKEY_get_bits(m->pkey) + 7) / 8;
@@ -188,7 +227,9 @@ static size_t order_size(const struct fake_material *m)
 
 size_t fake_output_size(const struct fake_material *material)
 {
-    return material->rsa ? material->modulus.len : 2 * order_size(material);
+    if (material->family == FAKE_FAMILY_EDWARDS)
+        return 2 * material->point.len;
+    return material->family == FAKE_FAMILY_RSA ? material->modulus.len : 2 * order_size(material);
 }
 
 /* --- mechanisms -------------------------------------------------------------------------------- */
@@ -281,14 +322,111 @@ static CK_RV split_ecdsa(const struct fake_material *m, const unsigned char *der
     return rv;
 }
 
+const struct fake_hashing *fake_hashing_of(CK_MECHANISM_TYPE type)
+{
+    static const struct fake_hashing rows[] = {
+        {CKM_SHA1_RSA_PKCS, CKM_RSA_PKCS, CKM_SHA_1},
+        {CKM_SHA224_RSA_PKCS, CKM_RSA_PKCS, CKM_SHA224},
+        {CKM_SHA256_RSA_PKCS, CKM_RSA_PKCS, CKM_SHA256},
+        {CKM_SHA384_RSA_PKCS, CKM_RSA_PKCS, CKM_SHA384},
+        {CKM_SHA512_RSA_PKCS, CKM_RSA_PKCS, CKM_SHA512},
+        {CKM_SHA1_RSA_PKCS_PSS, CKM_RSA_PKCS_PSS, CKM_SHA_1},
+        {CKM_SHA224_RSA_PKCS_PSS, CKM_RSA_PKCS_PSS, CKM_SHA224},
+        {CKM_SHA256_RSA_PKCS_PSS, CKM_RSA_PKCS_PSS, CKM_SHA256},
+        {CKM_SHA384_RSA_PKCS_PSS, CKM_RSA_PKCS_PSS, CKM_SHA384},
+        {CKM_SHA512_RSA_PKCS_PSS, CKM_RSA_PKCS_PSS, CKM_SHA512},
+        {CKM_ECDSA_SHA1, CKM_ECDSA, CKM_SHA_1},
+        {CKM_ECDSA_SHA224, CKM_ECDSA, CKM_SHA224},
+        {CKM_ECDSA_SHA256, CKM_ECDSA, CKM_SHA256},
+        {CKM_ECDSA_SHA384, CKM_ECDSA, CKM_SHA384},
+        {CKM_ECDSA_SHA512, CKM_ECDSA, CKM_SHA512},
+    };
+
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+        if (rows[i].type == type)
+            return &rows[i];
+    return NULL;
+}
+
+/* The message is hashed, and the hash signed, with PKCS#1 in a DigestInfo. */
+static CK_RV sign_hashed(const struct fake_material *material, const struct fake_mechanism *mech,
+                         const struct fake_hashing *hashing, const unsigned char *in, size_t in_len,
+                         unsigned char *out, size_t *out_len)
+{
+    struct fake_mechanism raw = *mech;
+    unsigned char hash[EVP_MAX_MD_SIZE], sig[1024];
+    const char *name = digest_name(hashing->hash, 0);
+    EVP_PKEY_CTX *pctx;
+    EVP_MD *md;
+    size_t hash_len = 0, len = sizeof(sig);
+    CK_RV rv = CKR_FUNCTION_FAILED;
+
+    if (EVP_Q_digest(ctx(), name, DEFAULT, in, in_len, hash, &hash_len) != 1)
+        return CKR_FUNCTION_FAILED;
+    raw.type = hashing->base;
+    if (raw.type != CKM_RSA_PKCS)
+        return fake_crypto_sign(material, &raw, hash, hash_len, out, out_len);
+    pctx = EVP_PKEY_CTX_new_from_pkey(ctx(), material->pkey, DEFAULT);
+    md = EVP_MD_fetch(ctx(), name, DEFAULT);
+    if (pctx != NULL && md != NULL && EVP_PKEY_sign_init(pctx) == 1 && set_rsa(pctx, &raw) &&
+        EVP_PKEY_CTX_set_signature_md(pctx, md) == 1 &&
+        EVP_PKEY_sign(pctx, sig, &len, hash, hash_len) == 1) {
+        memcpy(out, sig, len);
+        *out_len = len;
+        rv = CKR_OK;
+    }
+    EVP_MD_free(md);
+    EVP_PKEY_CTX_free(pctx);
+    ERR_clear_error();
+    return rv;
+}
+
+static CK_RV sign_edwards(const struct fake_material *material, const unsigned char *in,
+                          size_t in_len, unsigned char *out, size_t *out_len)
+{
+    EVP_MD_CTX *mdctx = EVP_MD_CTX_new();
+    CK_RV rv = CKR_FUNCTION_FAILED;
+
+    if (mdctx != NULL &&
+        EVP_DigestSignInit_ex(mdctx, NULL, NULL, ctx(), DEFAULT, material->pkey, NULL) == 1 &&
+        EVP_DigestSign(mdctx, out, out_len, in, in_len) == 1)
+        rv = CKR_OK;
+    EVP_MD_CTX_free(mdctx);
+    ERR_clear_error();
+    return rv;
+}
+
+CK_RV fake_crypto_derive(const struct fake_material *material, const unsigned char *peer,
+                         size_t peer_len, unsigned char *out, size_t *out_len)
+{
+    EVP_PKEY *other = EVP_PKEY_new();
+    EVP_PKEY_CTX *pctx = EVP_PKEY_CTX_new_from_pkey(ctx(), material->pkey, DEFAULT);
+    CK_RV rv = CKR_MECHANISM_PARAM_INVALID;
+
+    if (other != NULL && pctx != NULL && EVP_PKEY_copy_parameters(other, material->pkey) == 1 &&
+        EVP_PKEY_set1_encoded_public_key(other, peer, peer_len) == 1 &&
+        EVP_PKEY_derive_init(pctx) == 1 && EVP_PKEY_derive_set_peer(pctx, other) == 1)
+        rv = EVP_PKEY_derive(pctx, out, out_len) == 1 ? CKR_OK : CKR_FUNCTION_FAILED;
+    EVP_PKEY_CTX_free(pctx);
+    EVP_PKEY_free(other);
+    ERR_clear_error();
+    return rv;
+}
+
 CK_RV fake_crypto_sign(const struct fake_material *material, const struct fake_mechanism *mech,
                        const unsigned char *in, size_t in_len, unsigned char *out, size_t *out_len)
 {
+    const struct fake_hashing *hashing = fake_hashing_of(mech->type);
     EVP_PKEY_CTX *pctx = EVP_PKEY_CTX_new_from_pkey(ctx(), material->pkey, DEFAULT);
     unsigned char buf[1024], block[1024] = {0};
     size_t len = sizeof(buf);
     CK_RV rv = CKR_DATA_LEN_RANGE;
 
+    if (hashing != NULL || mech->type == FAKE_CKM_EDDSA) {
+        EVP_PKEY_CTX_free(pctx);
+        return hashing != NULL ? sign_hashed(material, mech, hashing, in, in_len, out, out_len)
+                               : sign_edwards(material, in, in_len, out, out_len);
+    }
     if (mech->type == CKM_RSA_X_509) {
         if (in_len > material->modulus.len)
             goto out;
@@ -296,13 +434,14 @@ CK_RV fake_crypto_sign(const struct fake_material *material, const struct fake_m
         in = block;
         in_len = material->modulus.len;
     }
-    if (pctx == NULL || EVP_PKEY_sign_init(pctx) != 1 || (material->rsa && !set_rsa(pctx, mech))) {
+    if (pctx == NULL || EVP_PKEY_sign_init(pctx) != 1 ||
+        (material->family == FAKE_FAMILY_RSA && !set_rsa(pctx, mech))) {
         rv = CKR_MECHANISM_PARAM_INVALID;
         goto out;
     }
     if (EVP_PKEY_sign(pctx, buf, &len, in, in_len) != 1)
         goto out;
-    if (material->rsa) {
+    if (material->family == FAKE_FAMILY_RSA) {
         memcpy(out, buf, len);
         *out_len = len;
         rv = CKR_OK;
@@ -370,7 +509,7 @@ bool fake_crypto_verify(const struct fake_material *material, const struct fake_
     EVP_PKEY_CTX *pctx = EVP_PKEY_CTX_new_from_pkey(ctx(), material->pkey, DEFAULT);
     bool good = false;
 
-    if (pctx == NULL || material->rsa != (mech->type != CKM_ECDSA))
+    if (pctx == NULL || (material->family == FAKE_FAMILY_RSA) != (mech->type != CKM_ECDSA))
         fake_die("fake_verify: mechanism and key do not fit");
     if (mech->type == CKM_RSA_PKCS || mech->type == CKM_RSA_X_509) {
         good = recovers(pctx, mech, in, in_len, sig, sig_len);

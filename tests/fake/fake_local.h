@@ -19,6 +19,9 @@
 #define FAKE_CKM_SHA3_224      0x2b5UL
 #define FAKE_CKM_SHA3_384      0x2c0UL
 #define FAKE_CKM_SHA3_512      0x2d0UL
+#define FAKE_CKM_EDDSA         0x1057UL
+#define FAKE_CKM_EDWARDS_GEN   0x1055UL
+#define FAKE_CKK_EDWARDS       0x40UL
 #define FAKE_CKG_MGF1_SHA3_224 6UL
 #define FAKE_CKG_MGF1_SHA3_256 7UL
 #define FAKE_CKG_MGF1_SHA3_384 8UL
@@ -28,7 +31,7 @@
 
 #define FAKE_SLOTS      16
 #define FAKE_SESSIONS   8192 /* a power of 2 */
-#define FAKE_MECHANISMS 16
+#define FAKE_MECHANISMS 64
 #define FAKE_LOG        4096
 #define FAKE_INJECTIONS 64
 #define FAKE_TEMPLATE   32
@@ -54,10 +57,12 @@ struct fake_blob {
     size_t len;
 };
 
+enum fake_family { FAKE_FAMILY_RSA, FAKE_FAMILY_EC, FAKE_FAMILY_EDWARDS };
+
 /* One key pair's numbers. Built-in ones live for ever, generated ones are counted. */
 struct fake_material {
     unsigned refs; /* 0: for ever */
-    bool rsa;
+    enum fake_family family;
     EVP_PKEY *pkey;
     struct fake_blob modulus, exponent; /* RSA */
     struct fake_blob ec_params, point;  /* EC; the point is raw */
@@ -263,6 +268,18 @@ unsigned fake_flag_of(CK_ATTRIBUTE_TYPE type);
 struct fake_material *fake_builtin_material(enum fake_kind kind, unsigned index);
 struct fake_material *fake_generate_rsa(unsigned bits, const unsigned char *e, size_t e_len);
 struct fake_material *fake_generate_ec(const unsigned char *params, size_t len, bool *curve_known);
+struct fake_material *fake_generate_edwards(bool ed448);
+/* Purpose: what CKA_EC_PARAMS is for an Edwards key, `named`: as a PrintableString. */
+const unsigned char *fake_edwards_params(bool ed448, bool named, size_t *len);
+/* Purpose: ECDH. `*out_len` is the room at `out`, and becomes the length. */
+CK_RV fake_crypto_derive(const struct fake_material *material, const unsigned char *peer,
+                         size_t peer_len, unsigned char *out, size_t *out_len);
+/* A mechanism that hashes: what it does with the hash, and which that is. */
+struct fake_hashing {
+    CK_MECHANISM_TYPE type, base, hash;
+};
+/* Purpose: NULL when it is not one of them. */
+const struct fake_hashing *fake_hashing_of(CK_MECHANISM_TYPE type);
 void fake_material_ref(struct fake_material *material);
 void fake_material_free(struct fake_material *material);
 size_t fake_output_size(const struct fake_material *material);

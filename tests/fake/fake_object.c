@@ -112,7 +112,7 @@ void fake_renumber_locked(enum fake_handles how)
             CK_OBJECT_HANDLE h = a->handle;
 
             if (a->class != b->class || (a->material != NULL && b->material != NULL &&
-                                         a->material->rsa != b->material->rsa))
+                                         a->material->family != b->material->family))
                 continue;
             a->handle = b->handle;
             b->handle = h;
@@ -125,7 +125,14 @@ void fake_renumber_locked(enum fake_handles how)
 
 /* --- attributes -------------------------------------------------------------------------------- */
 
-enum { PRIV = 1, PUB = 2, CERT = 4, KEYS = PRIV | PUB, ALL = PRIV | PUB | CERT };
+enum {
+    PRIV = 1,
+    PUB = 2,
+    CERT = 4,
+    SECRET = 8,
+    KEYS = PRIV | PUB,
+    ALL = PRIV | PUB | CERT | SECRET
+};
 
 static const struct flag_row {
     CK_ATTRIBUTE_TYPE type;
@@ -137,9 +144,9 @@ static const struct flag_row {
     {CKA_MODIFIABLE, ALL, FAKE_F_MODIFIABLE},
     {CKA_LOCAL, KEYS, FAKE_F_LOCAL},
     {CKA_DERIVE, KEYS, FAKE_F_DERIVE},
-    {CKA_SENSITIVE, PRIV, FAKE_F_SENSITIVE},
+    {CKA_SENSITIVE, PRIV | SECRET, FAKE_F_SENSITIVE},
     {CKA_ALWAYS_SENSITIVE, PRIV, FAKE_F_SENSITIVE},
-    {CKA_EXTRACTABLE, PRIV, FAKE_F_EXTRACTABLE},
+    {CKA_EXTRACTABLE, PRIV | SECRET, FAKE_F_EXTRACTABLE},
     {CKA_SIGN, PRIV, FAKE_F_SIGN},
     {CKA_DECRYPT, PRIV, FAKE_F_DECRYPT},
     {CKA_UNWRAP, PRIV, FAKE_F_UNWRAP},
@@ -168,6 +175,8 @@ static unsigned class_bit(CK_OBJECT_CLASS class)
 {
     if (class == CKO_PRIVATE_KEY)
         return PRIV;
+    if (class == CKO_SECRET_KEY)
+        return SECRET;
     return class == CKO_PUBLIC_KEY ? PUB : CERT;
 }
 
@@ -187,15 +196,23 @@ static bool get_flag(const struct fake_object *o, CK_ATTRIBUTE_TYPE type, struct
 static bool get_number(const struct fake_object *o, CK_ATTRIBUTE_TYPE type, struct fake_blob *out)
 {
     CK_ULONG value;
-    bool key = o->class != CKO_CERTIFICATE;
+    static const CK_KEY_TYPE types[] = {[FAKE_FAMILY_RSA] = CKK_RSA,
+                                        [FAKE_FAMILY_EC] = CKK_EC,
+                                        [FAKE_FAMILY_EDWARDS] = FAKE_CKK_EDWARDS};
+    bool key = o->material != NULL && o->class != CKO_CERTIFICATE;
 
     if (type == CKA_CLASS)
         value = o->class;
     else if (type == CKA_KEY_TYPE && key)
-        value = o->material->rsa ? CKK_RSA : CKK_EC;
-    else if (type == CKA_CERTIFICATE_TYPE && !key)
+        value = types[o->material->family];
+    else if (type == CKA_KEY_TYPE && o->class == CKO_SECRET_KEY)
+        value = CKK_GENERIC_SECRET;
+    else if (type == CKA_VALUE_LEN && o->class == CKO_SECRET_KEY)
+        value = o->value.len;
+    else if (type == CKA_CERTIFICATE_TYPE && o->class == CKO_CERTIFICATE)
         value = CKC_X_509;
-    else if (type == CKA_MODULUS_BITS && o->class == CKO_PUBLIC_KEY && o->material->rsa)
+    else if (type == CKA_MODULUS_BITS && o->class == CKO_PUBLIC_KEY &&
+             o->material->family == FAKE_FAMILY_RSA)
         value = o->material->modulus.len * 8;
     else
         return false;
@@ -225,7 +242,8 @@ static bool get_blob(const struct fake_object *o, CK_ATTRIBUTE_TYPE type, struct
 {
     const struct fake_material *m = o->material;
     const struct fake_blob *from = NULL;
-    bool key = o->class != CKO_CERTIFICATE;
+    bool key = m != NULL && o->class != CKO_CERTIFICATE;
+    bool rsa = key && m->family == FAKE_FAMILY_RSA;
 
     if (type == CKA_LABEL)
         from = &o->label;
@@ -233,23 +251,33 @@ static bool get_blob(const struct fake_object *o, CK_ATTRIBUTE_TYPE type, struct
         from = &o->id;
     else if (type == CKA_VALUE && !key)
         from = &o->value;
-    else if (type == CKA_SUBJECT && !key)
+    else if (type == CKA_SUBJECT && o->class == CKO_CERTIFICATE)
         from = &o->subject;
-    else if (type == CKA_MODULUS && key && m->rsa)
+    else if (type == CKA_MODULUS && rsa)
         from = &m->modulus;
-    else if (type == CKA_PUBLIC_EXPONENT && key && m->rsa)
+    else if (type == CKA_PUBLIC_EXPONENT && rsa)
         from = &m->exponent;
-    else if (type == CKA_EC_PARAMS && key && !m->rsa)
+    else if (type == CKA_EC_PARAMS && key && !rsa)
         from = &m->ec_params;
     else if (type == CKA_PUBLIC_KEY_INFO && key)
         from = &m->spki;
-    if (type == CKA_EC_POINT && key && !m->rsa &&
+    if (type == CKA_EC_POINT && key && !rsa &&
         (o->class == CKO_PUBLIC_KEY || (o->flags & FAKE_F_POINT) != 0)) {
         get_point(&m->point, out);
         return true;
     }
     if (from == NULL || from->data == NULL)
         return false;
+    if (from == &o->value && o->class == CKO_SECRET_KEY && (o->flags & FAKE_F_SENSITIVE) != 0)
+        return false;
+    if (type == CKA_EC_PARAMS && m->family == FAKE_FAMILY_EDWARDS &&
+        fake.quirk[FAKE_QUIRK_EDWARDS_NAMES]) {
+        size_t len;
+        const unsigned char *name = fake_edwards_params(m->point.len == 57, true, &len);
+
+        fake_set_blob(out, name, len);
+        return true;
+    }
     fake_set_blob(out, from->data, from->len);
     return true;
 }

@@ -10,12 +10,36 @@
 
 static const struct {
     CK_MECHANISM_TYPE type;
-    bool rsa, sign, decrypt;
+    enum fake_family family;
+    bool sign, decrypt;
 } mechanisms[] = {
-    {CKM_RSA_PKCS, true, true, true},       {CKM_RSA_X_509, true, true, true},
-    {CKM_RSA_PKCS_OAEP, true, false, true}, {CKM_RSA_PKCS_PSS, true, true, false},
-    {CKM_ECDSA, false, true, false},
+    {CKM_RSA_PKCS, FAKE_FAMILY_RSA, true, true},
+    {CKM_RSA_X_509, FAKE_FAMILY_RSA, true, true},
+    {CKM_RSA_PKCS_OAEP, FAKE_FAMILY_RSA, false, true},
+    {CKM_RSA_PKCS_PSS, FAKE_FAMILY_RSA, true, false},
+    {CKM_ECDSA, FAKE_FAMILY_EC, true, false},
+    {FAKE_CKM_EDDSA, FAKE_FAMILY_EDWARDS, true, false},
 };
+
+/* CK_EDDSA_PARAMS (PKCS#11 3.0), which p11-kit's header lacks. */
+struct eddsa_params {
+    CK_BBOOL ph_flag;
+    CK_ULONG context_len;
+    unsigned char *context;
+};
+
+/* Ed448 wants parameters, Ed25519 none; or the other way round. */
+static CK_RV eddsa_parameters(const CK_MECHANISM *mech, const struct fake_material *material)
+{
+    const struct eddsa_params *p = mech->pParameter;
+    bool wanted = (material->point.len == 57) != fake.quirk[FAKE_QUIRK_EDDSA_PARAMS];
+
+    if (!wanted)
+        return mech->ulParameterLen == 0 ? CKR_OK : CKR_MECHANISM_PARAM_INVALID;
+    return p != NULL && mech->ulParameterLen == sizeof(*p) && !p->ph_flag && p->context_len == 0
+               ? CKR_OK
+               : CKR_MECHANISM_PARAM_INVALID;
+}
 
 /* SoftHSM's limits. */
 static CK_RV softhsm_parameters(const struct fake_mechanism *m)
@@ -40,20 +64,26 @@ static CK_RV softhsm_parameters(const struct fake_mechanism *m)
     return CKR_ARGUMENTS_BAD;
 }
 
-static CK_RV read_parameters(const CK_MECHANISM *mech, struct fake_op *op)
+static CK_RV read_parameters(const CK_MECHANISM *mech, const struct fake_material *material,
+                             struct fake_op *op)
 {
+    const struct fake_hashing *hashing = fake_hashing_of(mech->mechanism);
+    const CK_MECHANISM_TYPE type = hashing != NULL ? hashing->base : mech->mechanism;
     const CK_RSA_PKCS_PSS_PARAMS *pss = mech->pParameter;
     const CK_RSA_PKCS_OAEP_PARAMS *oaep = mech->pParameter;
     struct fake_mechanism *m = &op->mech;
 
     m->type = mech->mechanism;
     m->parameter_len = mech->ulParameterLen;
-    if (m->type != CKM_RSA_PKCS_PSS && m->type != CKM_RSA_PKCS_OAEP)
+    if (type == FAKE_CKM_EDDSA)
+        return eddsa_parameters(mech, material);
+    if (type != CKM_RSA_PKCS_PSS && type != CKM_RSA_PKCS_OAEP)
         return mech->ulParameterLen == 0 ? CKR_OK : CKR_MECHANISM_PARAM_INVALID;
     if (mech->pParameter == NULL)
         return CKR_MECHANISM_PARAM_INVALID;
-    if (m->type == CKM_RSA_PKCS_PSS) {
-        if (mech->ulParameterLen != sizeof(*pss))
+    if (type == CKM_RSA_PKCS_PSS) {
+        if (mech->ulParameterLen != sizeof(*pss) ||
+            (hashing != NULL && hashing->hash != pss->hashAlg))
             return CKR_MECHANISM_PARAM_INVALID;
         m->hash = pss->hashAlg;
         m->mgf = pss->mgf;
@@ -77,15 +107,18 @@ static CK_RV check_mechanism(const struct fake_slot *slot, const struct fake_obj
 {
     bool swapped = fake.quirk[FAKE_QUIRK_SWAPPED_REFUSAL];
     CK_RV unknown = swapped ? CKR_KEY_TYPE_INCONSISTENT : CKR_MECHANISM_INVALID;
+    const struct fake_hashing *hashing = fake_hashing_of(type);
 
     if (!fake_has_mechanism(slot, type))
         return unknown;
+    if (hashing != NULL)
+        type = hashing->base;
     for (size_t i = 0; i < sizeof(mechanisms) / sizeof(mechanisms[0]); i++) {
         if (mechanisms[i].type != type)
             continue;
         if (!(kind == FAKE_OP_SIGN ? mechanisms[i].sign : mechanisms[i].decrypt))
             return unknown;
-        if (mechanisms[i].rsa == key->material->rsa)
+        if (mechanisms[i].family == key->material->family)
             return CKR_OK;
         return swapped ? CKR_MECHANISM_INVALID : CKR_KEY_TYPE_INCONSISTENT;
     }
@@ -127,7 +160,7 @@ static CK_RV op_begin(CK_SESSION_HANDLE session, const CK_MECHANISM *mech, CK_OB
         rv = check_mechanism(&fake.slot[s->slot], key, mech->mechanism, kind);
     fake_op_clear(&s->op);
     if (rv == CKR_OK)
-        rv = read_parameters(mech, &s->op);
+        rv = read_parameters(mech, key->material, &s->op);
     fake.last.mech = s->op.mech;
     memcpy(fake.last.label, s->op.label, sizeof(s->op.label));
     if (rv != CKR_OK && !fake.quirk[FAKE_QUIRK_LATE_ERRORS]) {
@@ -361,6 +394,26 @@ static CK_RV generate_ec(const struct generation *g, struct fake_material **out)
     return known ? CKR_FUNCTION_FAILED : CKR_CURVE_NOT_SUPPORTED;
 }
 
+/* The curve's name, in one spelling only. */
+static CK_RV generate_edwards(const struct generation *g, struct fake_material **out)
+{
+    const CK_ATTRIBUTE *params = template_find(g->pub, g->pub_count, CKA_EC_PARAMS);
+
+    if (params == NULL)
+        return CKR_TEMPLATE_INCOMPLETE;
+    for (int ed448 = 0; ed448 < 2; ed448++) {
+        size_t len;
+        const unsigned char *want =
+            fake_edwards_params(ed448, fake.quirk[FAKE_QUIRK_EDWARDS_NAMES], &len);
+
+        if (params->ulValueLen == len && memcmp(params->pValue, want, len) == 0) {
+            *out = fake_generate_edwards(ed448);
+            return *out != NULL ? CKR_OK : CKR_FUNCTION_FAILED;
+        }
+    }
+    return CKR_CURVE_NOT_SUPPORTED;
+}
+
 static CK_RV half_new(struct fake_session *s, CK_OBJECT_CLASS class, struct fake_material *m,
                       const CK_ATTRIBUTE *template, CK_ULONG count, struct fake_object **out)
 {
@@ -434,6 +487,8 @@ static CK_RV generate_pair(CK_SESSION_HANDLE session, const CK_MECHANISM *mech,
         rv = generate_rsa(g, cheap, &m);
     else if (mech->mechanism == CKM_EC_KEY_PAIR_GEN)
         rv = generate_ec(g, &m);
+    else if (mech->mechanism == FAKE_CKM_EDWARDS_GEN)
+        rv = generate_edwards(g, &m);
     else
         rv = CKR_MECHANISM_INVALID;
     fake_lock();

@@ -53,6 +53,13 @@ static const struct name mechanism_names[] = {
     {"CKM_RSA_PKCS_PSS", CKM_RSA_PKCS_PSS},
     {"CKM_EC_KEY_PAIR_GEN", CKM_EC_KEY_PAIR_GEN},
     {"CKM_ECDSA", CKM_ECDSA},
+    {"CKM_ECDH1_DERIVE", CKM_ECDH1_DERIVE},
+    {"CKM_ECDH1_COFACTOR_DERIVE", CKM_ECDH1_COFACTOR_DERIVE},
+    {"CKM_EC_EDWARDS_KEY_PAIR_GEN", FAKE_CKM_EDWARDS_GEN},
+    {"CKM_EDDSA", FAKE_CKM_EDDSA},
+    {"CKM_SHA256_RSA_PKCS", CKM_SHA256_RSA_PKCS},
+    {"CKM_SHA256_RSA_PKCS_PSS", CKM_SHA256_RSA_PKCS_PSS},
+    {"CKM_ECDSA_SHA256", CKM_ECDSA_SHA256},
     {NULL, 0},
 };
 
@@ -85,6 +92,8 @@ static const struct name kind_names[] = {
     {"p384", FAKE_P384},
     {"p521", FAKE_P521},
     {"secp256k1", FAKE_SECP256K1},
+    {"ed25519", FAKE_ED25519},
+    {"ed448", FAKE_ED448},
     {NULL, 0},
 };
 
@@ -105,6 +114,10 @@ static const struct name quirk_names[] = {
     {"bad-signatures", FAKE_QUIRK_BAD_SIGNATURES},
     {"operation-sticks", FAKE_QUIRK_OPERATION_STICKS},
     {"softhsm-fork", FAKE_QUIRK_SOFTHSM_FORK},
+    {"edwards-names", FAKE_QUIRK_EDWARDS_NAMES},
+    {"eddsa-params", FAKE_QUIRK_EDDSA_PARAMS},
+    {"der-peer", FAKE_QUIRK_DER_PEER},
+    {"no-value-len", FAKE_QUIRK_NO_VALUE_LEN},
     {NULL, 0},
 };
 

@@ -8,8 +8,9 @@
 #include "fake_local.h"
 
 static const CK_MECHANISM_TYPE all_mechanisms[] = {
-    CKM_RSA_PKCS_KEY_PAIR_GEN, CKM_RSA_PKCS,        CKM_RSA_X_509, CKM_RSA_PKCS_OAEP,
-    CKM_RSA_PKCS_PSS,          CKM_EC_KEY_PAIR_GEN, CKM_ECDSA,
+    CKM_RSA_PKCS_KEY_PAIR_GEN, CKM_RSA_PKCS,         CKM_RSA_X_509,  CKM_RSA_PKCS_OAEP,
+    CKM_RSA_PKCS_PSS,          CKM_EC_KEY_PAIR_GEN,  CKM_ECDSA,      CKM_ECDH1_DERIVE,
+    CKM_ECDH1_COFACTOR_DERIVE, FAKE_CKM_EDWARDS_GEN, FAKE_CKM_EDDSA,
 };
 
 CK_RV fake_get_slot(CK_SLOT_ID id, struct fake_slot **slot)

@@ -368,18 +368,6 @@ CK_RV C_UnwrapKey(CK_SESSION_HANDLE session, CK_MECHANISM *mechanism,
     return unsupported(FAKE_C_UnwrapKey);
 }
 
-CK_RV C_DeriveKey(CK_SESSION_HANDLE session, CK_MECHANISM *mechanism, CK_OBJECT_HANDLE base_key,
-                  CK_ATTRIBUTE *templ, CK_ULONG attribute_count, CK_OBJECT_HANDLE *key)
-{
-    (void)session;
-    (void)mechanism;
-    (void)base_key;
-    (void)templ;
-    (void)attribute_count;
-    (void)key;
-    return unsupported(FAKE_C_DeriveKey);
-}
-
 CK_RV C_SeedRandom(CK_SESSION_HANDLE session, unsigned char *seed, CK_ULONG seed_len)
 {
     (void)session;
