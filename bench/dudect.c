@@ -82,7 +82,7 @@ static void make_block(unsigned char em[SIZE], enum defect defect, bool secret)
         em[SIZE - len + 1] ^= 1;
 }
 
-/* --- what is measured ----------------------------------------------------------------------------- */
+/* --- what is measured ------------------------------------------------------------------------ */
 
 static void decode_implicit(const unsigned char *em)
 {
@@ -162,7 +162,7 @@ static void encrypt(const unsigned char em[SIZE], unsigned char out[SIZE])
     EVP_PKEY_CTX_free(ctx);
 }
 
-/* --- statistics ------------------------------------------------------------------------------------ */
+/* --- statistics ------------------------------------------------------------------------------ */
 
 struct samples {
     float *ns;
@@ -272,7 +272,7 @@ static double row(unsigned count, void (*measured)(const unsigned char *in), enu
     return most;
 }
 
-/* --- the table ---------------------------------------------------------------------------------------- */
+/* --- the table ------------------------------------------------------------------------------- */
 
 static const struct {
     const char *name;

@@ -51,7 +51,7 @@ struct job {
     CK_OBJECT_HANDLE handle;
 };
 
-/* --- one operation ---------------------------------------------------------------------------- */
+/* --- one operation --------------------------------------------------------------------------- */
 
 /* As libssl does it: everything anew for each signature. */
 static void sign_once(const struct job *job)
@@ -125,7 +125,7 @@ static void *hash(void *arg)
     return NULL;
 }
 
-/* --- setting up --------------------------------------------------------------------------------- */
+/* --- setting up ------------------------------------------------------------------------------ */
 
 static void tokens(unsigned others, bool cheap)
 {
@@ -177,7 +177,7 @@ static void warm_up(const struct job *model, unsigned threads)
     fake_set_latency("C_DecryptInit", 0);
 }
 
-/* --- measurements --------------------------------------------------------------------------------- */
+/* --- measurements ---------------------------------------------------------------------------- */
 
 static void calls(void)
 {
@@ -342,7 +342,7 @@ static void cpu(void)
     bench_down();
 }
 
-/* --- loading -------------------------------------------------------------------------------------- */
+/* --- loading --------------------------------------------------------------------------------- */
 
 static double load_once(BIO *pem, unsigned long *calls_made)
 {
@@ -399,7 +399,7 @@ static void load(void)
     BIO_free(copy);
 }
 
-/* --- memory ---------------------------------------------------------------------------------------- */
+/* --- memory ---------------------------------------------------------------------------------- */
 
 static long resident_kib(void)
 {

@@ -22,7 +22,7 @@
 #define ENG_PROVIDER      "hsm"
 #define ENG_PROVIDER_ONLY "provider=hsm"
 
-/* --- errors (eng_err.c) ----------------------------------------------------------------------- */
+/* --- errors (eng_err.c) ---------------------------------------------------------------------- */
 
 enum eng_reason {
     ENG_R_ID = 100,     /* asked for another engine */
@@ -51,7 +51,7 @@ const char *eng_show(char *out, size_t size, const char *text);
 /* Purpose: a line on standard error, if VERBOSE was given. */
 void eng_say(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
-/* --- settings and the provider (eng_provider.c) ----------------------------------------------- */
+/* --- settings and the provider (eng_provider.c) ---------------------------------------------- */
 
 enum eng_setting { ENG_MODULE_PATH, ENG_INIT_ARGS, ENG_TOKEN, ENG_PIN, ENG_SETTINGS };
 
@@ -77,7 +77,7 @@ void eng_provider_at_bind(void);
  * loaded for ever, as keys outlive engines. */
 OSSL_PROVIDER *eng_provider(void);
 
-/* --- keys (eng_key.c, eng_file.c) ------------------------------------------------------------- */
+/* --- keys (eng_key.c, eng_file.c) ------------------------------------------------------------ */
 
 /* Who can be asked for a PIN; both may be NULL. */
 struct eng_ui {

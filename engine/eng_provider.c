@@ -52,7 +52,7 @@ bool eng_verbose(void)
     return verbose;
 }
 
-/* --- what openssl.cnf is going to do ---------------------------------------------------------- */
+/* --- what openssl.cnf is going to do --------------------------------------------------------- */
 
 static const char *skip_dot(const char *name)
 {
@@ -107,7 +107,7 @@ out:
     return pending;
 }
 
-/* --- loading ---------------------------------------------------------------------------------- */
+/* --- loading --------------------------------------------------------------------------------- */
 
 /* Makes the file that PROVIDER_PATH names known under the provider's name. The search path would
  * do it, too, but it is everybody's, and OpenSSL 3.0 cannot say what it was. */
@@ -160,7 +160,7 @@ static int load(void)
     return 1;
 }
 
-/* --- configuring ------------------------------------------------------------------------------ */
+/* --- configuring ----------------------------------------------------------------------------- */
 
 static prov_configure_fn *configure_entry(const OSSL_PROVIDER *provider)
 {
@@ -280,7 +280,7 @@ int eng_set_provider_path(const char *path)
     return ok;
 }
 
-/* --- at each stage of an engine's life -------------------------------------------------------- */
+/* --- at each stage of an engine's life ------------------------------------------------------- */
 
 /* libcrypto would read openssl.cnf at the first look for a provider, and that file may bind this
  * very engine and give it commands: not while the lock is held. Does nothing a second time, nor

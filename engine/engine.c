@@ -12,7 +12,7 @@
 
 #include "eng_local.h"
 
-/* --- commands --------------------------------------------------------------------------------- */
+/* --- commands -------------------------------------------------------------------------------- */
 
 enum command {
     CMD_PROVIDER_PATH = ENGINE_CMD_BASE,
@@ -164,7 +164,7 @@ static int ctrl(ENGINE *e, int cmd, long i, void *p, void (*f)(void))
     }
 }
 
-/* --- what libcrypto calls --------------------------------------------------------------------- */
+/* --- what libcrypto calls -------------------------------------------------------------------- */
 
 static struct eng_ui asked_with(UI_METHOD *method, void *data)
 {
@@ -216,7 +216,7 @@ static int set_up(ENGINE *e, const char *id)
     return ENGINE_init(e);
 }
 
-/* --- what the dynamic loader looks for -------------------------------------------------------- */
+/* --- what the dynamic loader looks for ------------------------------------------------------- */
 
 /* libcrypto's own macros for these two would leave them hidden, and would take over the memory
  * functions of another libcrypto: keys of one cannot be used by another. */

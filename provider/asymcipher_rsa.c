@@ -48,8 +48,7 @@ static const struct {
 };
 #define PAD_MODES (sizeof(pad_modes) / sizeof(pad_modes[0]))
 
-/* --- contexts
- * --------------------------------------------------------------------------------------- */
+/* --- contexts -------------------------------------------------------------------------------- */
 
 static void *rsa_newctx(void *provctx)
 {
@@ -115,8 +114,7 @@ static int set_key(struct rsa_cipher *rsa, struct prov_key *key)
     return prov_usable(rsa->ctx);
 }
 
-/* --- parameters
- * ------------------------------------------------------------------------------------- */
+/* --- parameters ------------------------------------------------------------------------------ */
 
 static int set_pad_mode(struct rsa_cipher *rsa, const OSSL_PARAM *p)
 {
@@ -305,8 +303,7 @@ static const OSSL_PARAM *rsa_gettable_ctx_params(void *vctx, void *provctx)
     return gettable;
 }
 
-/* --- encryption
- * --------------------------------------------------------------------------------------- */
+/* --- encryption ------------------------------------------------------------------------------ */
 
 static int rsa_encrypt_init(void *vctx, void *vkey, const OSSL_PARAM params[])
 {
@@ -334,8 +331,7 @@ static int rsa_encrypt(void *vctx, unsigned char *out, size_t *out_len, size_t o
     return EVP_PKEY_encrypt(rsa->soft, out, out_len, in, in_len) == 1;
 }
 
-/* --- decryption
- * ----------------------------------------------------------------------------------------- */
+/* --- decryption ------------------------------------------------------------------------------ */
 
 /* One operation's input, and what comes out of the token. */
 struct block {

@@ -203,7 +203,7 @@ void prov_config_clear(struct prov_config *config)
     memset(config, 0, sizeof(*config));
 }
 
-/* --- the configuration file itself ------------------------------------------------------------ */
+/* --- the configuration file itself ----------------------------------------------------------- */
 
 /* What libcrypto takes from a provider's section for itself. */
 static const char *const libcrypto_keys[] = {"identity", "module", "activate", "soft_load"};

@@ -33,7 +33,7 @@ static void supplied_free(struct prov_supplied *supplied)
     OPENSSL_free(supplied);
 }
 
-/* --- where values come from ------------------------------------------------------------------- */
+/* --- where values come from ------------------------------------------------------------------ */
 
 /* The section's; the string belongs to libcrypto and stays as long as the provider is loaded. */
 static const char *core_value(void *arg, const char *key)
@@ -75,7 +75,7 @@ static const char *merged_value(void *arg, const char *key)
     return value;
 }
 
-/* --- making it so ----------------------------------------------------------------------------- */
+/* --- making it so ---------------------------------------------------------------------------- */
 
 int prov_configure(struct prov_ctx *ctx)
 {
@@ -125,7 +125,7 @@ void prov_supplied_free(struct prov_ctx *ctx)
     ctx->supplied = NULL;
 }
 
-/* --- the engine's entry ----------------------------------------------------------------------- */
+/* --- the engine's entry ---------------------------------------------------------------------- */
 
 static struct prov_supplied *supplied_from(const struct prov_ctx *ctx, const OSSL_PARAM params[])
 {

@@ -34,7 +34,7 @@
 
 #define STRUCTURE "hsm-reference"
 
-/* --- shared ----------------------------------------------------------------------------------- */
+/* --- shared ---------------------------------------------------------------------------------- */
 
 /* A decoder has no state, its context is the provider's. libcrypto demands both functions. */
 static void *decoder_newctx(void *provctx)
@@ -68,7 +68,7 @@ static int decoder_export_object(void *vctx, const void *reference, size_t size,
     return 0;
 }
 
-/* --- DER -------------------------------------------------------------------------------------- */
+/* --- DER ------------------------------------------------------------------------------------- */
 
 /* Read what the input holds if it claims to be a reference, up to one byte more than a reference
  * may have. NULL: not ours, or no memory. Only the head of other people's keys is looked at. */
@@ -304,7 +304,7 @@ static int decode_ed448(void *vctx, OSSL_CORE_BIO *in, int selection, OSSL_CALLB
     return decode(vctx, PROV_ED448, in, selection, data_cb, data_arg, pw_cb, pw_arg);
 }
 
-/* --- PEM --------------------------------------------------------------------------------------- */
+/* --- PEM ------------------------------------------------------------------------------------- */
 
 /* The labels that references come under. libcrypto's own PEM decoder knows the first one too; it
  * would do as well, but for the errors that OSSL_STORE drops. */
@@ -386,7 +386,7 @@ out:
     return ok;
 }
 
-/* --- dispatch --------------------------------------------------------------------------------- */
+/* --- dispatch -------------------------------------------------------------------------------- */
 
 const OSSL_DISPATCH prov_decoder_der_rsa[] = {
     {OSSL_FUNC_DECODER_NEWCTX, (void (*)(void))decoder_newctx},

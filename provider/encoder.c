@@ -75,7 +75,7 @@ static int encoder_set_ctx_params(void *vectx, const OSSL_PARAM params[])
     return 1;
 }
 
-/* --- which selection goes where --------------------------------------------------------------- */
+/* --- which selection goes where -------------------------------------------------------------- */
 
 static int selects_private(void *provctx, int selection)
 {
@@ -96,7 +96,7 @@ static int selects_any(void *provctx, int selection)
     return (selection & OSSL_KEYMGMT_SELECT_ALL) != 0;
 }
 
-/* --- output ----------------------------------------------------------------------------------- */
+/* --- output ---------------------------------------------------------------------------------- */
 
 typedef int write_fn(const struct encoder_ctx *ectx, const struct prov_key *key, int selection,
                      BIO *out);
@@ -206,7 +206,7 @@ static int refuse_encrypted(const struct encoder_ctx *ectx, const struct prov_ke
     return refuse_encryption(ectx);
 }
 
-/* --- text ------------------------------------------------------------------------------------- */
+/* --- text ------------------------------------------------------------------------------------ */
 
 /* The token's label for people; printing a key must work while the token is away. */
 static void token_label(const struct prov_key *key, char *out, size_t size)
@@ -259,7 +259,7 @@ static int write_text(const struct encoder_ctx *ectx, const struct prov_key *key
     return ok ? 1 : write_failed(ectx, "the key's text");
 }
 
-/* --- dispatch --------------------------------------------------------------------------------- */
+/* --- dispatch -------------------------------------------------------------------------------- */
 
 static int encode_pki_der(void *vectx, OSSL_CORE_BIO *cout, const void *key,
                           const OSSL_PARAM abstract[], int selection,

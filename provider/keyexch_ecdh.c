@@ -30,7 +30,7 @@ struct ecdh {
     size_t ukm_len;
 };
 
-/* --- contexts --------------------------------------------------------------------------------- */
+/* --- contexts -------------------------------------------------------------------------------- */
 
 static void *ecdh_newctx(void *provctx)
 {
@@ -74,7 +74,7 @@ static void *ecdh_dupctx(void *vecdh)
     return copy;
 }
 
-/* --- parameters ------------------------------------------------------------------------------- */
+/* --- parameters ------------------------------------------------------------------------------ */
 
 static int bad(const struct ecdh *ecdh, const OSSL_PARAM *p, const char *must)
 {
@@ -199,7 +199,7 @@ static const OSSL_PARAM *ecdh_gettable_ctx_params(void *vecdh, void *provctx)
     return gettable;
 }
 
-/* --- the two keys ----------------------------------------------------------------------------- */
+/* --- the two keys ---------------------------------------------------------------------------- */
 
 static int ecdh_init(void *vecdh, void *vkey, const OSSL_PARAM params[])
 {
@@ -273,7 +273,7 @@ static int ecdh_set_peer(void *vecdh, void *vpeer)
     return 1;
 }
 
-/* --- the secret ------------------------------------------------------------------------------- */
+/* --- the secret ------------------------------------------------------------------------------ */
 
 /* Whose secret is it? Where the token showed nothing that proves the public half in this epoch, a
  * signature has to, which the keystore verifies; and where the key cannot sign either, the secret

@@ -23,7 +23,7 @@ OSSL_FUNC_keymgmt_settable_params_fn prov_keymgmt_settable_params;
 /* Purpose: load() of one type; see struct prov_load. */
 void *prov_keymgmt_load(enum prov_key_type type, const void *reference, size_t size);
 
-/* --- generation (keymgmt_gen.c) --------------------------------------------------------------- */
+/* --- generation (keymgmt_gen.c) -------------------------------------------------------------- */
 
 /* Restrictions that an RSA-PSS key carries in its AlgorithmIdentifier. */
 struct prov_pss {

@@ -81,7 +81,7 @@ int prov_gen_set_template(void *genctx, void *templ)
     return 1;
 }
 
-/* --- parameters ------------------------------------------------------------------------------- */
+/* --- parameters ------------------------------------------------------------------------------ */
 
 /* One parameter that the caller may set. */
 typedef int take_fn(struct prov_gen *gen, const OSSL_PARAM *p);
@@ -308,7 +308,7 @@ int prov_gen_set_params(void *genctx, const OSSL_PARAM params[])
     return 1;
 }
 
-/* --- the public half of an RSA-PSS key -------------------------------------------------------- */
+/* --- the public half of an RSA-PSS key ------------------------------------------------------- */
 
 /* The numbers of `pub`, and the restrictions that were asked for. */
 static EVP_PKEY *restricted_public(const struct prov_gen *gen, EVP_PKEY *pub)
@@ -344,7 +344,7 @@ out:
     return restricted;
 }
 
-/* --- does the new key sign? ------------------------------------------------------------------- */
+/* --- does the new key sign? ------------------------------------------------------------------ */
 
 /* A DigestInfo of SHA-256 around a digest that is nobody's. */
 static const unsigned char test_info[51] =
@@ -474,7 +474,7 @@ static int test_key(const struct prov_gen *gen, struct prov_key *key, struct ks_
     return gen->type == PROV_EC ? test_ec(key, priv) : test_rsa(gen->ctx, priv, key->pub);
 }
 
-/* --- generation ------------------------------------------------------------------------------- */
+/* --- generation ------------------------------------------------------------------------------ */
 
 static void no_label(const struct prov_gen *gen)
 {

@@ -59,7 +59,7 @@ static EVP_PKEY *software_key(const struct prov_key *key, int selection, const O
     return pkey;
 }
 
-/* --- keymgmt ---------------------------------------------------------------------------------- */
+/* --- keymgmt --------------------------------------------------------------------------------- */
 
 static void *refused_new(void *provctx, const char *name)
 {
@@ -279,7 +279,7 @@ static const char *operation_name(const char *name)
     return strcmp(name, "DHX") == 0 ? "DH" : name;
 }
 
-/* --- generation ------------------------------------------------------------------------------- */
+/* --- generation ------------------------------------------------------------------------------ */
 
 static void *refuse(void *provctx, const char *name)
 {
@@ -304,7 +304,7 @@ static void refused_gen_cleanup(void *genctx)
     (void)genctx;
 }
 
-/* --- dispatch --------------------------------------------------------------------------------- */
+/* --- dispatch -------------------------------------------------------------------------------- */
 
 /* The callbacks that do not get to know their type otherwise, and the table. */
 #define REFUSED(id, name, others)                                                                  \

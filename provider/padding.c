@@ -15,7 +15,7 @@
 
 #define PRF_DIGEST "SHA2-256" /* fixed: all members and versions must answer alike */
 
-/* --- constant time ------------------------------------------------------------------------- */
+/* --- constant time --------------------------------------------------------------------------- */
 
 /* Masks are all ones or all zeros. The barrier keeps compilers from finding out what they are,
  * and turning selections back into branches. */
@@ -149,8 +149,7 @@ out:
     return ok;
 }
 
-/* --- OAEP --------------------------------------------------------------------------------------
- */
+/* --- OAEP ------------------------------------------------------------------------------------ */
 
 int prov_oaep_decode(unsigned char *out, size_t *out_len, const unsigned char *em, size_t em_len,
                      const EVP_MD *md, const EVP_MD *mgf1_md, const unsigned char *label,
@@ -167,8 +166,7 @@ int prov_oaep_decode(unsigned char *out, size_t *out_len, const unsigned char *e
     return len >= 0;
 }
 
-/* --- PKCS#1 v1.5 -------------------------------------------------------------------------------
- */
+/* --- PKCS#1 v1.5 ----------------------------------------------------------------------------- */
 
 void prov_pkcs1_tls(unsigned char out[PROV_TLS_SECRET], const unsigned char *em, size_t em_len,
                     const unsigned char substitute[PROV_TLS_SECRET], unsigned client_version,
@@ -338,8 +336,7 @@ int prov_pkcs1_explicit(unsigned char *out, size_t *out_len, const unsigned char
     return (int)(good & 1);
 }
 
-/* --- implicit rejection's key ------------------------------------------------------------------
- */
+/* --- implicit rejection's key ---------------------------------------------------------------- */
 
 int prov_ir_point(const struct prov_ctx *ctx, const unsigned char *n, size_t n_len,
                   unsigned char *out)

@@ -129,7 +129,7 @@ const char *prov_policy_line(const struct prov_ctx *ctx, enum prov_class class, 
     return out;
 }
 
-/* --- what the token has for a class ------------------------------------------------------------- */
+/* --- what the token has for a class ---------------------------------------------------------- */
 
 const struct prov_need prov_needs[PROV_CLASSES] = {
     [PROV_CLASS_RSA_SIGN] = {{KS_MECH_RSA_PKCS1, KS_MECH_RSA_PSS, KS_MECH_RSA_RAW,
@@ -225,7 +225,7 @@ static int token_able(const struct prov_ctx *ctx, enum prov_class class, const s
     return 0;
 }
 
-/* --- permission --------------------------------------------------------------------------------- */
+/* --- permission ------------------------------------------------------------------------------ */
 
 int prov_permits(const struct prov_ctx *ctx, enum prov_class class, const struct prov_key *key)
 {

@@ -26,7 +26,7 @@ const struct prov_type_info prov_types[PROV_KEY_TYPES] = {
     [PROV_ED448] = {"ED448", PROV_OID_ED448, KS_KEY_EDWARDS},
 };
 
-/* --- curves ----------------------------------------------------------------------------------- */
+/* --- curves ---------------------------------------------------------------------------------- */
 
 static const unsigned char oid_p256[] = {0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 7};
 static const unsigned char oid_p384[] = {0x06, 0x05, 0x2b, 0x81, 0x04, 0x00, 0x22};
@@ -119,7 +119,7 @@ static bool edwards_type(const struct ks_object *object, enum prov_key_type *typ
     return false;
 }
 
-/* --- public halves ---------------------------------------------------------------------------- */
+/* --- public halves --------------------------------------------------------------------------- */
 
 EVP_PKEY *prov_public_params(const struct prov_ctx *ctx, enum prov_key_type type, int selection,
                              const OSSL_PARAM params[])
@@ -258,7 +258,7 @@ out:
     return out;
 }
 
-/* --- the public half of an EC or Edwards key on a token --------------------------------------- */
+/* --- the public half of an EC or Edwards key on a token -------------------------------------- */
 
 static EVP_PKEY *public_from_point(const struct prov_ctx *ctx, const struct ks_object *object)
 {
@@ -363,7 +363,7 @@ static EVP_PKEY *public_from_token(const struct prov_ctx *ctx, struct ks_key *pr
     return pub;
 }
 
-/* --- the key itself --------------------------------------------------------------------------- */
+/* --- the key itself -------------------------------------------------------------------------- */
 
 struct prov_key *prov_key_new(struct prov_ctx *ctx, enum prov_key_type type)
 {
@@ -631,7 +631,7 @@ err:
     return NULL;
 }
 
-/* --- references ------------------------------------------------------------------------------- */
+/* --- references ------------------------------------------------------------------------------ */
 
 static struct ks_key *find_reference(struct prov_ctx *ctx, const struct prov_ref *ref,
                                      const struct ks_how *how)

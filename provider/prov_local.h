@@ -24,7 +24,7 @@
  * with the library context's default properties, so that fips=yes there stays in force. */
 #define PROV_NOT_US "provider!=hsm"
 
-/* --- key types -------------------------------------------------------------------------------- */
+/* --- key types ------------------------------------------------------------------------------- */
 
 enum prov_key_type { PROV_RSA, PROV_RSA_PSS, PROV_EC, PROV_ED25519, PROV_ED448, PROV_KEY_TYPES };
 
@@ -52,7 +52,7 @@ struct prov_type_info {
 };
 extern const struct prov_type_info prov_types[PROV_KEY_TYPES];
 
-/* --- errors (prov_err.c) ---------------------------------------------------------------------- */
+/* --- errors (prov_err.c) --------------------------------------------------------------------- */
 
 /* Our reason codes; prov_err.c has the text of each. */
 enum prov_reason {
@@ -103,7 +103,7 @@ void prov_raise_ks_at(const struct prov_ctx *ctx, struct prov_where where,
 /* Purpose: the table for OSSL_FUNC_provider_get_reason_strings. */
 const OSSL_ITEM *prov_reason_strings(void);
 
-/* --- configuration and policy (config.c, policy.c) -------------------------------------------- */
+/* --- configuration and policy (config.c, policy.c) ------------------------------------------- */
 
 enum prov_class {
     PROV_CLASS_RSA_SIGN,
@@ -197,7 +197,7 @@ int prov_config_check_default(const char *name, const char *(*get)(void *arg, co
  * thread-safe. */
 void prov_config_override(const char *key, const char *value);
 
-/* --- the provider's context (provider.c) ------------------------------------------------------ */
+/* --- the provider's context (provider.c) ----------------------------------------------------- */
 
 struct prov_ctx {
     const OSSL_CORE_HANDLE *core;
@@ -232,7 +232,7 @@ __attribute__((visibility("default"))) int OSSL_provider_init(const OSSL_CORE_HA
 /* Purpose: the algorithms of one operation (algorithms.c). */
 const OSSL_ALGORITHM *prov_algorithms(const struct prov_ctx *ctx, int operation_id);
 
-/* --- prompts (prompt.c) ----------------------------------------------------------------------- */
+/* --- prompts (prompt.c) ---------------------------------------------------------------------- */
 
 /* Bridges OpenSSL's passphrase callback to the keystore's. Lives on the caller's stack. */
 struct prov_prompt {
@@ -243,7 +243,7 @@ struct prov_prompt {
 };
 void prov_prompt_init(struct prov_prompt *p, OSSL_PASSPHRASE_CALLBACK *cb, void *cbarg);
 
-/* --- key references (reference.c) ------------------------------------------------------------- */
+/* --- key references (reference.c) ------------------------------------------------------------ */
 
 /* A parsed reference, plain data; nothing of it has been checked against a token. */
 struct prov_ref {
@@ -282,7 +282,7 @@ int prov_uri_attribute(const char *uri, const char *name, unsigned char *out, si
  * OPENSSL_free(). */
 int prov_ref_to_der(const struct prov_key *key, unsigned char **der, size_t *len);
 
-/* --- what keys need from the operations' files ------------------------------------------------ */
+/* --- what keys need from the operations' files ----------------------------------------------- */
 
 /* Purpose: wipe and free prov_key.ir_secret; NULL is allowed (padding.c). */
 void prov_ir_secret_free(void *secret);
@@ -295,7 +295,7 @@ bool prov_ecdsa_verify_raw(void *key, const uint8_t *digest, size_t digest_len,
 bool prov_eddsa_verify_raw(void *key, const uint8_t *message, size_t message_len,
                            const uint8_t *signature, size_t signature_len);
 
-/* --- keys (prov_key.c) ------------------------------------------------------------------------ */
+/* --- keys (prov_key.c) ----------------------------------------------------------------------- */
 
 /* What keymgmt's keydata points to. Immutable once it is shared, but for `priv` of a key that was
  * loaded lazily. */
@@ -402,7 +402,7 @@ struct prov_load {
     struct ks_error err;
 };
 
-/* --- digests (digest.c) ----------------------------------------------------------------------- */
+/* --- digests (digest.c) ---------------------------------------------------------------------- */
 
 /* One row per digest that we sign with or use in MGF1. */
 struct prov_digest {
@@ -419,14 +419,14 @@ const struct prov_digest *prov_digest_by_ks(enum ks_digest ks);
 EVP_MD *prov_digest_fetch(const struct prov_ctx *ctx, const struct prov_digest *digest,
                           const char *propq);
 
-/* --- random numbers (rand.c) ------------------------------------------------------------------ */
+/* --- random numbers (rand.c) ----------------------------------------------------------------- */
 
 /* Purpose: have libcrypto decide now who serves RAND_bytes(). SoftHSM makes the rdrand engine, where
  * libcrypto has it, the whole process's generator when it is initialised; without this the
  * application's random numbers would come from there, whatever is configured. */
 void prov_rand_keep_method(void);
 
-/* --- dispatch tables, one per file ------------------------------------------------------------ */
+/* --- dispatch tables, one per file ----------------------------------------------------------- */
 
 extern const OSSL_DISPATCH prov_keymgmt_rsa[];
 extern const OSSL_DISPATCH prov_keymgmt_rsa_pss[];

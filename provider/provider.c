@@ -15,7 +15,7 @@
 
 #define PROV_FULL_NAME "OpenSSL HSM provider (PKCS#11)"
 
-/* --- hooks around calls into PKCS#11 modules -------------------------------------------------- */
+/* --- hooks around calls into PKCS#11 modules ------------------------------------------------- */
 
 /* A module may be built on the same libcrypto. While it runs, the thread's default library
  * context is one of its own, so that nothing it fetches can come back to us; and what it leaves in
@@ -63,7 +63,7 @@ static void once_per_process(void)
 #endif
 }
 
-/* --- what the core asks of us ----------------------------------------------------------------- */
+/* --- what the core asks of us ---------------------------------------------------------------- */
 
 static const OSSL_PARAM *gettable_params(void *provctx)
 {

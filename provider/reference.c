@@ -29,7 +29,7 @@
 
 #define REF_URI_MAX 4096
 
-/* --- ASN.1 ------------------------------------------------------------------------------------ */
+/* --- ASN.1 ----------------------------------------------------------------------------------- */
 
 /* X509_PUBKEY is not used: it decodes the key while it is parsed, by whatever provider comes
  * first, before anything could have been checked. */
@@ -111,7 +111,7 @@ static void *decode_strict(const unsigned char *der, size_t len, const ASN1_ITEM
     return value;
 }
 
-/* --- URI attributes --------------------------------------------------------------------------- */
+/* --- URI attributes -------------------------------------------------------------------------- */
 
 static int hex_digit(char c)
 {
@@ -184,7 +184,7 @@ int prov_uri_attribute(const char *uri, const char *name, unsigned char *out, si
     return found;
 }
 
-/* --- checks that reading and writing share ---------------------------------------------------- */
+/* --- checks that reading and writing share --------------------------------------------------- */
 
 /* Attributes that other software puts into such files, and where they belong here. */
 static const struct {
@@ -349,7 +349,7 @@ static EVP_PKEY *spki_decode(const struct prov_ctx *ctx, const REF_SPKI *spki,
     return pub;
 }
 
-/* --- reading ---------------------------------------------------------------------------------- */
+/* --- reading --------------------------------------------------------------------------------- */
 
 void prov_ref_free(struct prov_ref *ref)
 {
@@ -507,7 +507,7 @@ out:
     return ref;
 }
 
-/* --- what is it? ------------------------------------------------------------------------------ */
+/* --- what is it? ----------------------------------------------------------------------------- */
 
 struct cursor {
     const unsigned char *p;
@@ -594,7 +594,7 @@ struct prov_ref *prov_ref_from_der(const struct prov_ctx *ctx, const unsigned ch
     return parse(ctx, der, len);
 }
 
-/* --- writing ---------------------------------------------------------------------------------- */
+/* --- writing --------------------------------------------------------------------------------- */
 
 /* The id that goes beside the URI: the URI's own, so that both always agree. */
 static int set_id(REF_INNER *inner, const char *uri)

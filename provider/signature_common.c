@@ -13,7 +13,7 @@
 #include <openssl/x509.h>
 #include <string.h>
 
-/* --- contexts --------------------------------------------------------------------------------- */
+/* --- contexts -------------------------------------------------------------------------------- */
 
 /* The length of the first clause of a property query, up to its comma; values may be quoted. */
 static size_t clause_length(const char *clause)
@@ -231,8 +231,7 @@ int prov_sig_failed(const struct prov_sig *sig, const struct ks_error *err)
     return 0;
 }
 
-/* --- hashing ------------------------------------------------------------------------------------
- */
+/* --- hashing --------------------------------------------------------------------------------- */
 
 static const struct prov_digest *known_digest(const struct prov_sig *sig, const char *name)
 {
@@ -375,7 +374,7 @@ const OSSL_PARAM *prov_sig_settable_ctx_md_params(void *vsig)
     return sig->md != NULL ? EVP_MD_settable_ctx_params(sig->md) : NULL;
 }
 
-/* --- verification: libcrypto's own, with the public half -------------------------------------- */
+/* --- verification: libcrypto's own, with the public half ------------------------------------- */
 
 static int verify_start(struct prov_sig *sig, struct prov_key *key)
 {
@@ -549,8 +548,7 @@ out:
     return good;
 }
 
-/* --- algorithm identifiers
- * ------------------------------------------------------------------------ */
+/* --- algorithm identifiers ------------------------------------------------------------------- */
 
 /* libcrypto's own table (OBJ_find_sigid_by_algs) lacks SHA-512/t. */
 static const struct {

@@ -43,8 +43,7 @@ void *prov_ecdsa_dupctx(void *vctx)
     return copy;
 }
 
-/* --- parameters
- * ------------------------------------------------------------------------------------ */
+/* --- parameters ------------------------------------------------------------------------------ */
 
 #ifndef OSSL_SIGNATURE_PARAM_NONCE_TYPE
 #define OSSL_SIGNATURE_PARAM_NONCE_TYPE "nonce-type" /* OpenSSL 3.2 and later */
@@ -135,8 +134,7 @@ const OSSL_PARAM *prov_ecdsa_gettable_ctx_params(void *vctx, void *provctx)
     return gettable;
 }
 
-/* --- signing
- * ---------------------------------------------------------------------------------------- */
+/* --- signing --------------------------------------------------------------------------------- */
 
 /* r || s to the DER of Ecdsa-Sig-Value (RFC 3279, 2.2.3). */
 static int encode(const struct prov_sig *ec, const unsigned char *raw, size_t half,

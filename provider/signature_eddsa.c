@@ -29,7 +29,7 @@ bool prov_eddsa_verify_raw(void *vkey, const uint8_t *message, size_t message_le
     return good;
 }
 
-/* --- contexts and parameters ------------------------------------------------------------------ */
+/* --- contexts and parameters ----------------------------------------------------------------- */
 
 static void *eddsa_newctx(void *provctx, const char *propq)
 {
@@ -147,7 +147,7 @@ static const OSSL_PARAM *eddsa_gettable_ctx_params(void *vctx, void *provctx)
     return gettable;
 }
 
-/* --- signing ---------------------------------------------------------------------------------- */
+/* --- signing --------------------------------------------------------------------------------- */
 
 static int start(struct prov_sig *ed, enum prov_key_type type, const char *mdname,
                  struct prov_key *key, const OSSL_PARAM params[])
@@ -225,7 +225,7 @@ static int eddsa_digest_sign(void *vctx, unsigned char *out, size_t *out_len, si
     return 1;
 }
 
-/* --- OpenSSL 3.4 and later: the same by the names of messages --------------------------------- */
+/* --- OpenSSL 3.4 and later: the same by the names of messages -------------------------------- */
 
 #ifdef OSSL_FUNC_SIGNATURE_SIGN_MESSAGE_INIT
 static int ed25519_sign_message_init(void *vctx, void *vkey, const OSSL_PARAM params[])

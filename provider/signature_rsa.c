@@ -61,8 +61,7 @@ static const char *name_of(const struct word *words, int value)
     return NULL;
 }
 
-/* --- contexts ------------------------------------------------------------------------------------
- */
+/* --- contexts -------------------------------------------------------------------------------- */
 
 void *prov_rsa_sig_newctx(void *provctx, const char *propq)
 {
@@ -100,8 +99,7 @@ void *prov_rsa_sig_dupctx(void *vctx)
     return copy;
 }
 
-/* --- PSS parameters ------------------------------------------------------------------------------
- */
+/* --- PSS parameters -------------------------------------------------------------------------- */
 
 static const struct prov_digest *mgf1_of(const struct rsa_sig *rsa)
 {
@@ -166,8 +164,7 @@ static int apply_restrictions(struct rsa_sig *rsa)
     return prov_sig_set_digest(&rsa->sig, digest);
 }
 
-/* --- parameters
- * ------------------------------------------------------------------------------------ */
+/* --- parameters ------------------------------------------------------------------------------ */
 
 static int refuse_padding(const struct rsa_sig *rsa, int pad_mode)
 {
@@ -415,8 +412,7 @@ const OSSL_PARAM *prov_rsa_sig_gettable_ctx_params(void *vctx, void *provctx)
     return gettable;
 }
 
-/* --- signing
- * ---------------------------------------------------------------------------------------- */
+/* --- signing --------------------------------------------------------------------------------- */
 
 /* Whether `block`, big-endian and of the modulus' size, is below the modulus. */
 static bool below_modulus(const struct rsa_sig *rsa, const unsigned char *block, size_t len)
@@ -535,7 +531,7 @@ static int sign_pss(const struct rsa_sig *rsa, const unsigned char *hash, unsign
     return sign_pss_encoded(rsa, hash, pss.salt_len, out, out_len);
 }
 
-/* --- tokens that hash by themselves ----------------------------------------------------------- */
+/* --- tokens that hash by themselves ---------------------------------------------------------- */
 
 static bool hashes_pkcs1(const struct rsa_sig *rsa)
 {
@@ -596,7 +592,7 @@ static int sign_message(const struct rsa_sig *rsa, const unsigned char *hash, un
            prov_sig_not_good(&rsa->sig, out, *out_len);
 }
 
-/* --- all of them ------------------------------------------------------------------------------ */
+/* --- all of them ----------------------------------------------------------------------------- */
 
 /* Sign a digest, or without one what is there. */
 static int sign_tbs(const struct rsa_sig *rsa, unsigned char *out, size_t *out_len, size_t out_size,

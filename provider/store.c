@@ -67,7 +67,7 @@ static struct entry *add_entry(struct store_ctx *sctx, enum ks_class klass)
     return entry;
 }
 
-/* --- open and close --------------------------------------------------------------------------- */
+/* --- open and close -------------------------------------------------------------------------- */
 
 static int store_close(void *vsctx)
 {
@@ -145,7 +145,7 @@ static int store_set_ctx_params(void *vsctx, const OSSL_PARAM params[])
     return p == NULL || OSSL_PARAM_get_int(p, &sctx->expect);
 }
 
-/* --- listing ---------------------------------------------------------------------------------- */
+/* --- listing --------------------------------------------------------------------------------- */
 
 /* Whether the URI and what the caller expects leave room for a class. */
 static bool wanted(const struct store_ctx *sctx, enum ks_class klass)
@@ -333,7 +333,7 @@ static int list(struct store_ctx *sctx, const struct ks_how *how)
     return 1;
 }
 
-/* --- handing out ------------------------------------------------------------------------------ */
+/* --- handing out ----------------------------------------------------------------------------- */
 
 static int hand_out_key(struct store_ctx *sctx, struct prov_key *key, OSSL_CALLBACK *object_cb,
                         void *object_arg)

@@ -30,7 +30,7 @@ struct cmd {
     int (*run)(struct cmd_env *env, int argc, char **argv);
 };
 
-/* --- JSON and text output (cmd_out.c) ----------------------------------------------------- */
+/* --- JSON and text output (cmd_out.c) -------------------------------------------------------- */
 
 /* Writes one JSON document to memory. Output is ASCII; keys are ours and need no escaping. */
 struct cmd_json {
@@ -81,7 +81,7 @@ void cmd_queue_text(char *out, size_t size);
 /* Purpose: a usage error, with the pointer to --help. Returns CMD_USAGE. */
 int cmd_usage(struct cmd_env *env, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
-/* --- configuration (cmd_config.c) --------------------------------------------------------- */
+/* --- configuration (cmd_config.c) ------------------------------------------------------------ */
 
 /* The provider's section of openssl.cnf, as libcrypto would hand it to the provider. */
 struct cmd_config {
@@ -108,7 +108,7 @@ const char *cmd_config_provider(const CONF *conf, const char *name, int *positio
  * default section, too. */
 const char *cmd_config_value(const CONF *conf, const char *section, const char *key);
 
-/* --- the environment of a verb (hsmkey.c, cmd_open.c) ------------------------------------- */
+/* --- the environment of a verb (hsmkey.c, cmd_open.c) ---------------------------------------- */
 
 struct cmd_env {
     const struct cmd *cmd; /* NULL before the verb is known */
@@ -164,7 +164,7 @@ bool cmd_connect(struct cmd_env *env);
 /* Purpose: what is wrong when ks_token_connect() fails, in this program's words. */
 const char *cmd_login_text(const struct cmd_env *env, const struct ks_error *err);
 
-/* --- small things (cmd_text.c) ------------------------------------------------------------ */
+/* --- small things (cmd_text.c) --------------------------------------------------------------- */
 
 /* Purpose: "rsa:2048", "ec:P-256" and its kind for an object. Returns `out`. */
 const char *cmd_key_type(const struct ks_object *object, char *out, size_t size);
@@ -178,7 +178,7 @@ bool cmd_object_uri(const struct ks_object *object, const struct ks_token_facts 
 
 #define CMD_URI_SIZE 1024
 
-/* --- files that appear whole or not at all (cmd_file.c) ----------------------------------- */
+/* --- files that appear whole or not at all (cmd_file.c) -------------------------------------- */
 
 struct cmd_file {
     const char *path;
@@ -204,7 +204,7 @@ void cmd_file_end(struct cmd_file *file);
         .dir = -1, .fd = -1                                                                        \
     }
 
-/* --- references (cmd_reference.c) --------------------------------------------------------- */
+/* --- references (cmd_reference.c) ------------------------------------------------------------ */
 
 /* Purpose: PEM of a reference's PKCS#8 DER in a new memory BIO; NULL without memory. */
 BIO *cmd_reference_pem(const unsigned char *der, size_t len);
@@ -216,7 +216,7 @@ bool cmd_fake_read(struct cmd_env *env, const char *path, BIGNUM **modulus);
 bool cmd_fake_find(struct cmd_env *env, const char *path, const BIGNUM *modulus, char *uri,
                    size_t size);
 
-/* --- checks (cmd_check.c, cmd_checkconf.c, cmd_checkref.c) -------------------------------- */
+/* --- checks (cmd_check.c, cmd_checkconf.c, cmd_checkref.c) ----------------------------------- */
 
 enum cmd_verdict { CMD_CHECK_OK, CMD_CHECK_WARN, CMD_CHECK_FAIL };
 
@@ -237,7 +237,7 @@ void cmd_check_provider(struct cmd_checks *checks);
 /* Purpose: one file with a key reference; the token is connected. */
 void cmd_check_file(struct cmd_checks *checks, const char *path);
 
-/* --- verbs -------------------------------------------------------------------------------- */
+/* --- verbs ----------------------------------------------------------------------------------- */
 
 extern const struct cmd cmd_tokens, cmd_list, cmd_generate, cmd_reference, cmd_policy,
     cmd_check_verb;

@@ -16,7 +16,7 @@
 
 #include "cmd.h"
 
-/* --- PINs from a person ------------------------------------------------------------------- */
+/* --- PINs from a person ---------------------------------------------------------------------- */
 
 /* There is somebody to ask if the process has a terminal and is in its foreground: a read in the
  * background would stop it, and OpenSSL's prompt would read standard input without one. */
@@ -66,7 +66,7 @@ out:
     return ok;
 }
 
-/* --- settings ----------------------------------------------------------------------------- */
+/* --- settings -------------------------------------------------------------------------------- */
 
 static bool other_module(const struct cmd_env *env)
 {
@@ -192,7 +192,7 @@ bool cmd_take_uri(struct cmd_env *env, const char *text, struct ks_uri **uri)
     return true;
 }
 
-/* --- the provider ------------------------------------------------------------------------- */
+/* --- the provider ---------------------------------------------------------------------------- */
 
 bool cmd_load(struct cmd_env *env, const char *offload, const char *check_at_load)
 {

@@ -10,7 +10,7 @@
 
 #include "cmd.h"
 
-/* --- JSON --------------------------------------------------------------------------------- */
+/* --- JSON ------------------------------------------------------------------------------------ */
 
 /* The code point at `p`, and its length in `*used`; U+FFFD and one byte for what is not UTF-8
  * (overlong forms and surrogates too). */
@@ -143,7 +143,7 @@ void cmd_json_number(struct cmd_json *json, const char *key, unsigned long value
     }
 }
 
-/* --- tables ------------------------------------------------------------------------------- */
+/* --- tables ---------------------------------------------------------------------------------- */
 
 bool cmd_table_row(struct cmd_table *table, const char *const *cells)
 {
@@ -202,7 +202,7 @@ void cmd_table_clear(struct cmd_table *table)
     table->rows = table->room = 0;
 }
 
-/* --- errors ------------------------------------------------------------------------------- */
+/* --- errors ---------------------------------------------------------------------------------- */
 
 __attribute__((format(printf, 2, 0))) static void error_line(struct cmd_env *env, const char *fmt,
                                                              va_list ap)

@@ -32,7 +32,7 @@ static int fail(const char *what)
     return 1;
 }
 
-/* --- a person ---------------------------------------------------------------------------------- */
+/* --- a person -------------------------------------------------------------------------------- */
 
 static int read_string(UI *ui, UI_STRING *uis)
 {
@@ -53,7 +53,7 @@ static UI_METHOD *person(void)
     return method;
 }
 
-/* --- what is asserted of the engine ------------------------------------------------------------ */
+/* --- what is asserted of the engine ---------------------------------------------------------- */
 
 /* Methods would take keys to libcrypto's legacy path; and the default provider has to be there,
  * and first: it makes the short-lived keys of TLS. */

@@ -23,14 +23,14 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* --- start anew -------------------------------------------------------------------------------- */
+/* --- start anew ------------------------------------------------------------------------------ */
 
 /* Purpose: forget everything: tokens, objects, sessions, script, counts, log. Whether the module
  * is initialised is kept (the code under test knows it), every session is gone. Then there is no
  * token: add one. */
 void fake_reset(void);
 
-/* --- tokens ------------------------------------------------------------------------------------ */
+/* --- tokens ---------------------------------------------------------------------------------- */
 
 /* Zeros mean the default, so that `(struct fake_token){.label = "x"}` is enough. */
 struct fake_token {
@@ -71,7 +71,7 @@ void fake_set_random_max(unsigned bytes);
  * those that hash (CKM_SHA256_RSA_PKCS, CKM_ECDSA_SHA256 and their kind). */
 void fake_set_mechanism(unsigned long slot, unsigned long mechanism, bool listed);
 
-/* --- keys and certificates --------------------------------------------------------------------- */
+/* --- keys and certificates ------------------------------------------------------------------- */
 
 /* FAKE_RSA is RSA-2048. The key material is built in, always the same in every process. */
 enum fake_kind {
@@ -141,7 +141,7 @@ void fake_set_flag(unsigned long handle, unsigned long attribute, bool value);
 /* Purpose: pretend not to know an attribute of objects of `class` (CKO_, FAKE_ANY). */
 void fake_hide_attribute(unsigned long class, unsigned long attribute);
 
-/* --- checks, with the public half -------------------------------------------------------------- */
+/* --- checks, with the public half ------------------------------------------------------------ */
 
 /* A mechanism with its parameters, as recorded and as asked for. */
 struct fake_mechanism {
@@ -164,7 +164,7 @@ bool fake_verify(unsigned long handle, const struct fake_mechanism *mech, const 
 size_t fake_encrypt(unsigned long handle, const struct fake_mechanism *mech, const void *in,
                     size_t in_len, uint8_t *out, size_t size);
 
-/* --- counts ------------------------------------------------------------------------------------ */
+/* --- counts ---------------------------------------------------------------------------------- */
 
 /* Purpose: calls of one function, of all (NULL), since fake_reset() or fake_clear_counts(). In a
  * forked child all counts start at 0. Failed and injected calls count. */
@@ -198,7 +198,7 @@ unsigned long fake_largest_random(void);
 /* Purpose: the flags (CKF_) of the latest C_OpenSession. */
 unsigned long fake_last_session_flags(void);
 
-/* --- script ------------------------------------------------------------------------------------ */
+/* --- script ---------------------------------------------------------------------------------- */
 
 #define FAKE_FOREVER (~0U)
 
@@ -226,7 +226,7 @@ void fake_release(void);
  * from now, before anything else of that call: whatever fake_ function does, at an exact time. */
 void fake_at(const char *function, unsigned nth, void (*action)(void *arg), void *arg);
 
-/* --- what befalls a token ---------------------------------------------------------------------- */
+/* --- what befalls a token -------------------------------------------------------------------- */
 
 /* Purpose: every open session is gone: CKR_SESSION_HANDLE_INVALID. `keep_login`: nobody is
  * logged out, otherwise as if all had been closed. */
@@ -252,7 +252,7 @@ void fake_set_reinit_handles(enum fake_handles how);
  * functions go on with the old ones. */
 void fake_renumber_slots(void);
 
-/* --- how the module deviates ------------------------------------------------------------------- */
+/* --- how the module deviates ----------------------------------------------------------------- */
 
 enum fake_quirk {
     FAKE_QUIRK_OBJECT_HANDLE,    /* CKR_OBJECT_HANDLE_INVALID for CKR_KEY_HANDLE_INVALID */
@@ -286,7 +286,7 @@ void fake_set_quirk(enum fake_quirk quirk, bool on);
  * running long. */
 void fake_set_cheap(bool cheap);
 
-/* --- programs that do not know this header ----------------------------------------------------- */
+/* --- programs that do not know this header --------------------------------------------------- */
 
 /* HSM_FAKE_SCRIPT names a file that is read when the module is loaded. One directive a line,
  * '#' starts a comment, words with blanks in "quotes", \xNN and \n inside them. The first error

@@ -269,7 +269,7 @@ FAKE_EXPORT bool fake_template_has(bool private_half, unsigned long attribute, v
     return found;
 }
 
-/* --- checks ------------------------------------------------------------------------------------ */
+/* --- checks ---------------------------------------------------------------------------------- */
 
 static struct fake_material *material_of(unsigned long handle)
 {

@@ -34,7 +34,7 @@ static OSSL_LIB_CTX *ctx(void)
     return libctx;
 }
 
-/* --- key material ------------------------------------------------------------------------------ */
+/* --- key material ---------------------------------------------------------------------------- */
 
 static void take_bn(EVP_PKEY *pkey, const char *name, struct fake_blob *out)
 {
@@ -232,7 +232,7 @@ size_t fake_output_size(const struct fake_material *material)
     return material->family == FAKE_FAMILY_RSA ? material->modulus.len : 2 * order_size(material);
 }
 
-/* --- mechanisms -------------------------------------------------------------------------------- */
+/* --- mechanisms ------------------------------------------------------------------------------ */
 
 static const struct {
     CK_MECHANISM_TYPE hash;
@@ -472,7 +472,7 @@ CK_RV fake_crypto_decrypt(const struct fake_material *material, const struct fak
     return rv;
 }
 
-/* --- the public half --------------------------------------------------------------------------- */
+/* --- the public half ------------------------------------------------------------------------- */
 
 static unsigned char *join_ecdsa(const unsigned char *sig, size_t sig_len, size_t *der_len)
 {

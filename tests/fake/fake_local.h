@@ -206,7 +206,7 @@ struct fake_state {
 
 extern struct fake_state fake; /* fake_state.c */
 
-/* --- fake_state.c: the mutex, and what happens at the edge of every call ----------------------- */
+/* --- fake_state.c: the mutex, and what happens at the edge of every call --------------------- */
 
 void fake_lock(void);
 void fake_unlock(void);
@@ -232,7 +232,7 @@ CK_RV fake_enter_session(struct fake_call *call, enum fake_function function,
                          CK_SESSION_HANDLE handle);
 CK_RV fake_leave_session(struct fake_call *call, CK_RV rv);
 
-/* --- fake_token.c ------------------------------------------------------------------------------ */
+/* --- fake_token.c ---------------------------------------------------------------------------- */
 
 /* Purpose: the slot or session of a call, checked. */
 CK_RV fake_get_slot(CK_SLOT_ID id, struct fake_slot **slot);
@@ -245,7 +245,7 @@ void fake_search_clear(struct fake_session *session);
 bool fake_sees_private(unsigned long slot);
 bool fake_has_mechanism(const struct fake_slot *slot, CK_MECHANISM_TYPE type);
 
-/* --- fake_object.c ----------------------------------------------------------------------------- */
+/* --- fake_object.c --------------------------------------------------------------------------- */
 
 struct fake_object *fake_object_new(unsigned long slot, CK_OBJECT_CLASS class,
                                     struct fake_material *material);
@@ -262,7 +262,7 @@ CK_RV fake_attribute_get(const struct fake_object *object, CK_ATTRIBUTE_TYPE typ
 CK_RV fake_template_apply(struct fake_object *object, const CK_ATTRIBUTE *template, CK_ULONG count);
 unsigned fake_flag_of(CK_ATTRIBUTE_TYPE type);
 
-/* --- fake_crypto.c: nothing but libcrypto, and no mutex held ----------------------------------- */
+/* --- fake_crypto.c: nothing but libcrypto, and no mutex held --------------------------------- */
 
 /* Purpose: a built-in key, 0 is the first of its kind; NULL when there are not that many. */
 struct fake_material *fake_builtin_material(enum fake_kind kind, unsigned index);
@@ -297,7 +297,7 @@ bool fake_crypto_random(unsigned char *out, size_t len);
 bool fake_crypto_certificate(const struct fake_material *material, const char *name,
                              struct fake_blob *der, struct fake_blob *subject);
 
-/* --- fake_script.c ----------------------------------------------------------------------------- */
+/* --- fake_script.c --------------------------------------------------------------------------- */
 
 void fake_run_environment(void);
 

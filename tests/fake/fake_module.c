@@ -12,7 +12,7 @@ static void pad(unsigned char *out, size_t size, const char *text)
     memcpy(out, text, strlen(text) < size ? strlen(text) : size);
 }
 
-/* --- module ------------------------------------------------------------------------------------ */
+/* --- module ---------------------------------------------------------------------------------- */
 
 static CK_RV initialize(const CK_C_INITIALIZE_ARGS *args)
 {
@@ -69,7 +69,7 @@ CK_RV C_GetInfo(CK_INFO *info)
     return fake_leave(&call, rv);
 }
 
-/* --- slots and tokens -------------------------------------------------------------------------- */
+/* --- slots and tokens ------------------------------------------------------------------------ */
 
 static CK_RV slot_list(bool with_token, CK_SLOT_ID *list, CK_ULONG *count)
 {
@@ -247,7 +247,7 @@ CK_RV C_GetMechanismInfo(CK_SLOT_ID id, CK_MECHANISM_TYPE type, CK_MECHANISM_INF
     return fake_leave(&call, rv);
 }
 
-/* --- sessions ---------------------------------------------------------------------------------- */
+/* --- sessions -------------------------------------------------------------------------------- */
 
 static CK_RV open_session(CK_SLOT_ID id, CK_FLAGS flags, CK_SESSION_HANDLE *handle)
 {
@@ -349,7 +349,7 @@ CK_RV C_GetSessionInfo(CK_SESSION_HANDLE handle, CK_SESSION_INFO *info)
     return fake_leave_session(&call, rv);
 }
 
-/* --- login ------------------------------------------------------------------------------------- */
+/* --- login ----------------------------------------------------------------------------------- */
 
 static CK_RV check_pin(struct fake_slot *slot, const unsigned char *pin, CK_ULONG len)
 {
@@ -424,7 +424,7 @@ CK_RV C_Logout(CK_SESSION_HANDLE handle)
     return fake_leave_session(&call, rv);
 }
 
-/* --- the list ---------------------------------------------------------------------------------- */
+/* --- the list -------------------------------------------------------------------------------- */
 
 static CK_FUNCTION_LIST function_list = {
     .version = {2, 40},

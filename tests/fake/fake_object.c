@@ -6,7 +6,7 @@
 
 #include "fake_local.h"
 
-/* --- the table of objects and that of handles -------------------------------------------------- */
+/* --- the table of objects and that of handles ------------------------------------------------ */
 
 static void *grow(void *array, size_t *room, size_t needed)
 {
@@ -123,7 +123,7 @@ void fake_renumber_locked(enum fake_handles how)
         fake.by_handle[fake.object[i]->handle - first_handle()] = fake.object[i];
 }
 
-/* --- attributes -------------------------------------------------------------------------------- */
+/* --- attributes ------------------------------------------------------------------------------ */
 
 enum {
     PRIV = 1,
@@ -346,7 +346,7 @@ CK_RV fake_template_apply(struct fake_object *object, const CK_ATTRIBUTE *templa
     return CKR_OK;
 }
 
-/* --- C_GetAttributeValue ----------------------------------------------------------------------- */
+/* --- C_GetAttributeValue --------------------------------------------------------------------- */
 
 static CK_RV read_one(const struct fake_object *object, CK_ATTRIBUTE *a)
 {
@@ -424,7 +424,7 @@ CK_RV C_GetAttributeValue(CK_SESSION_HANDLE session, CK_OBJECT_HANDLE object,
     return fake_leave_session(&call, rv);
 }
 
-/* --- searches ---------------------------------------------------------------------------------- */
+/* --- searches -------------------------------------------------------------------------------- */
 
 static bool matches(const struct fake_object *object, const CK_ATTRIBUTE *template, CK_ULONG count)
 {
@@ -506,7 +506,7 @@ CK_RV C_FindObjectsFinal(CK_SESSION_HANDLE session)
     return fake_leave_session(&call, rv);
 }
 
-/* --- making and destroying --------------------------------------------------------------------- */
+/* --- making and destroying ------------------------------------------------------------------- */
 
 static CK_RV may_write(const struct fake_session *s, bool token_object)
 {

@@ -6,7 +6,7 @@
 
 #include "fake_local.h"
 
-/* --- beginning an operation -------------------------------------------------------------------- */
+/* --- beginning an operation ------------------------------------------------------------------ */
 
 static const struct {
     CK_MECHANISM_TYPE type;
@@ -198,7 +198,7 @@ CK_RV C_DecryptInit(CK_SESSION_HANDLE session, CK_MECHANISM *mechanism, CK_OBJEC
     return fake_leave_session(&call, rv);
 }
 
-/* --- carrying it out --------------------------------------------------------------------------- */
+/* --- carrying it out ------------------------------------------------------------------------- */
 
 /* The input again and again: as long as a signature, and different for different inputs. */
 static void cheap_output(const unsigned char *in, size_t in_len, unsigned char *out, size_t len)
@@ -322,7 +322,7 @@ CK_RV C_Decrypt(CK_SESSION_HANDLE session, unsigned char *encrypted, CK_ULONG en
     return fake_leave_session(&call, rv);
 }
 
-/* --- key pairs --------------------------------------------------------------------------------- */
+/* --- key pairs ------------------------------------------------------------------------------- */
 
 struct generation {
     const CK_ATTRIBUTE *pub, *priv;
@@ -513,7 +513,7 @@ CK_RV C_GenerateKeyPair(CK_SESSION_HANDLE session, CK_MECHANISM *mechanism, CK_A
     return fake_leave_session(&call, rv);
 }
 
-/* --- random ------------------------------------------------------------------------------------ */
+/* --- random ---------------------------------------------------------------------------------- */
 
 CK_RV C_GenerateRandom(CK_SESSION_HANDLE session, unsigned char *out, CK_ULONG len)
 {

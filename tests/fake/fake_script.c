@@ -31,7 +31,7 @@ __attribute__((format(printf, 2, 3), noreturn)) static void bad(const struct lin
     fake_die("script line %u: %s", line->number, text);
 }
 
-/* --- names ------------------------------------------------------------------------------------- */
+/* --- names ----------------------------------------------------------------------------------- */
 
 struct name {
     const char *name;
@@ -163,7 +163,7 @@ static enum fake_kind kind_by_name(const struct line *line, const char *text)
     return (enum fake_kind)by_name(line, kind_names, text);
 }
 
-/* --- words ------------------------------------------------------------------------------------- */
+/* --- words ----------------------------------------------------------------------------------- */
 
 /* The value of NAME=VALUE, if `word` is that. */
 static const char *option(const char *word, const char *name)
@@ -257,7 +257,7 @@ static size_t from_hex(const struct line *line, const char *hex, unsigned char *
     return n;
 }
 
-/* --- directives -------------------------------------------------------------------------------- */
+/* --- directives ------------------------------------------------------------------------------ */
 
 static bool token_flag(struct fake_token *t, const char *word)
 {

@@ -74,7 +74,7 @@ void fake_unlock(void)
     pthread_mutex_unlock(&mutex);
 }
 
-/* --- forks ------------------------------------------------------------------------------------- */
+/* --- forks ----------------------------------------------------------------------------------- */
 
 static void zero_counts(void)
 {
@@ -135,7 +135,7 @@ __attribute__((destructor)) static void write_counts(void)
     fclose(file);
 }
 
-/* --- the edge of a call ------------------------------------------------------------------------ */
+/* --- the edge of a call ---------------------------------------------------------------------- */
 
 static void hang(void)
 {
@@ -257,7 +257,7 @@ CK_RV fake_leave_session(struct fake_call *call, CK_RV rv)
     return fake_leave(call, rv);
 }
 
-/* --- control: script --------------------------------------------------------------------------- */
+/* --- control: script ------------------------------------------------------------------------- */
 
 static void add_injection(struct fake_injection in)
 {
@@ -362,7 +362,7 @@ FAKE_EXPORT void fake_set_latency(const char *function, unsigned microseconds)
     fake_unlock();
 }
 
-/* --- control: counts --------------------------------------------------------------------------- */
+/* --- control: counts ------------------------------------------------------------------------- */
 
 FAKE_EXPORT unsigned long fake_calls(const char *function)
 {

@@ -97,7 +97,7 @@ bool fake_has_mechanism(const struct fake_slot *slot, CK_MECHANISM_TYPE type)
     return false;
 }
 
-/* --- control ----------------------------------------------------------------------------------- */
+/* --- control --------------------------------------------------------------------------------- */
 
 static struct fake_slot *slot_or_die(unsigned long slot)
 {

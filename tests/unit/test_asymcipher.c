@@ -47,7 +47,7 @@ static void tear_down(void)
     provider_down();
 }
 
-/* --- helpers ------------------------------------------------------------------------------------- */
+/* --- helpers --------------------------------------------------------------------------------- */
 
 static void calls_made(unsigned decryptions)
 {
@@ -133,7 +133,7 @@ static const struct scheme pkcs1 = {RSA_PKCS1_PADDING, NULL, NULL, NULL};
 static const struct scheme none = {RSA_NO_PADDING, NULL, NULL, NULL};
 static const struct scheme oaep = {RSA_PKCS1_OAEP_PADDING, NULL, NULL, NULL};
 
-/* --- what comes back -------------------------------------------------------------------------------- */
+/* --- what comes back ------------------------------------------------------------------------- */
 
 static const struct scheme schemes[] = {
     {RSA_PKCS1_PADDING, NULL, NULL, NULL},
@@ -259,7 +259,7 @@ START_TEST(ciphertexts_of_other_lengths)
 }
 END_TEST
 
-/* --- implicit rejection ------------------------------------------------------------------------------ */
+/* --- implicit rejection ---------------------------------------------------------------------- */
 
 static const struct bad_block {
     const char *what;
@@ -407,7 +407,7 @@ START_TEST(without_implicit_rejection_there_is_one_error)
 }
 END_TEST
 
-/* --- TLS ------------------------------------------------------------------------------------------------ */
+/* --- TLS ------------------------------------------------------------------------------------- */
 
 static EVP_PKEY_CTX *tls_ctx(unsigned client, unsigned negotiated)
 {
@@ -515,7 +515,7 @@ START_TEST(tls_needs_its_parameters)
 }
 END_TEST
 
-/* --- tokens that cannot do all of it ---------------------------------------------------------------- */
+/* --- tokens that cannot do all of it --------------------------------------------------------- */
 
 START_TEST(without_raw_rsa_the_token_unpads)
 {
@@ -610,7 +610,7 @@ START_TEST(what_is_wrong_with_the_data_leads_nowhere_else)
 }
 END_TEST
 
-/* --- refusals -------------------------------------------------------------------------------------------- */
+/* --- refusals -------------------------------------------------------------------------------- */
 
 static const struct {
     const char *offload;

@@ -163,7 +163,7 @@ START_TEST(an_operation_costs_two_calls)
 }
 END_TEST
 
-/* --- loading from a reference --------------------------------------------------------------------- */
+/* --- loading from a reference ---------------------------------------------------------------- */
 
 static void token_with(enum fake_kind kind, unsigned others)
 {

@@ -15,7 +15,7 @@
 #include "../../provider/prov_local.h"
 #include "fake.h"
 
-/* --- values ----------------------------------------------------------------------------------- */
+/* --- values ---------------------------------------------------------------------------------- */
 
 struct pair {
     const char *key;
@@ -164,7 +164,7 @@ START_TEST(overrides_win)
 }
 END_TEST
 
-/* --- files ------------------------------------------------------------------------------------- */
+/* --- files ----------------------------------------------------------------------------------- */
 
 static char folder[] = "/tmp/test_config.XXXXXX";
 static char file[sizeof(folder) + 16];
@@ -254,7 +254,7 @@ START_TEST(default_file_counts_only_where_it_is_the_source)
 }
 END_TEST
 
-/* --- the provider ------------------------------------------------------------------------------- */
+/* --- the provider ---------------------------------------------------------------------------- */
 
 static OSSL_LIB_CTX *load_provider(const char *text)
 {

@@ -17,7 +17,7 @@
 #include "../../provider/prov_local.h"
 #include "fake.h"
 
-/* --- helpers ------------------------------------------------------------------------------------ */
+/* --- helpers --------------------------------------------------------------------------------- */
 
 static OSSL_LIB_CTX *libctx;
 static OSSL_PROVIDER *hsm, *dflt;
@@ -193,7 +193,7 @@ static const enum fake_kind kinds[] = {FAKE_RSA,  FAKE_RSA_4096, FAKE_P256,
                                        FAKE_P384, FAKE_P521,     FAKE_SECP256K1};
 static const int kind_bits[] = {2048, 4096, 256, 384, 521, 256};
 
-/* --- what a key tells ------------------------------------------------------------------------------ */
+/* --- what a key tells ------------------------------------------------------------------------ */
 
 START_TEST(key_tells_its_public_half)
 {
@@ -464,7 +464,7 @@ START_TEST(validation_asks_the_token)
 }
 END_TEST
 
-/* --- the public half of keys on the token ---------------------------------------------------------- */
+/* --- the public half of keys on the token ---------------------------------------------------- */
 
 static struct prov_ref reference(EVP_PKEY *pub, enum prov_key_type type)
 {
@@ -669,7 +669,7 @@ START_TEST(key_that_only_derives_needs_a_proof)
 }
 END_TEST
 
-/* --- generation -------------------------------------------------------------------------------------- */
+/* --- generation ------------------------------------------------------------------------------ */
 
 struct option {
     const char *name, *value;

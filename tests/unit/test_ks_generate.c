@@ -225,7 +225,7 @@ START_TEST(a_label_or_id_that_exists_is_refused)
 }
 END_TEST
 
-/* --- half-way ---------------------------------------------------------------------------------- */
+/* --- half-way -------------------------------------------------------------------------------- */
 
 /* What may go wrong after the pair was begun. */
 static void break_half_pair(void)
@@ -339,7 +339,7 @@ START_TEST(a_write_protected_token_says_so)
 }
 END_TEST
 
-/* --- sessions of its own ----------------------------------------------------------------------- */
+/* --- sessions of its own --------------------------------------------------------------------- */
 
 START_TEST(it_works_with_a_single_session)
 {
@@ -394,7 +394,7 @@ START_TEST(a_hundred_generations_leave_a_hundred_pairs)
 }
 END_TEST
 
-/* --- destruction ------------------------------------------------------------------------------- */
+/* --- destruction ----------------------------------------------------------------------------- */
 
 START_TEST(destroying_takes_both_halves_and_no_other)
 {

@@ -176,7 +176,7 @@ START_TEST(a_child_that_releases_does_not_touch_the_parent_s_module)
 }
 END_TEST
 
-/* --- forks while other threads are at work ----------------------------------------------------- */
+/* --- forks while other threads are at work --------------------------------------------------- */
 
 struct worker {
     pthread_t thread;
@@ -254,7 +254,7 @@ START_TEST(a_hanging_call_in_the_parent_does_not_hang_the_child)
 }
 END_TEST
 
-/* --- the end ----------------------------------------------------------------------------------- */
+/* --- the end --------------------------------------------------------------------------------- */
 
 static void shut_down(void *arg)
 {

@@ -188,7 +188,7 @@ START_TEST(keys_without_label_or_without_id_are_found_by_the_other)
 }
 END_TEST
 
-/* --- listings ---------------------------------------------------------------------------------- */
+/* --- listings -------------------------------------------------------------------------------- */
 
 struct listing {
     char text[1024];

@@ -17,7 +17,7 @@
 #define FIND_EC  SEARCH READ "C_GetAttributeValue " SEARCH READ
 #define FIND_RSA SEARCH READ
 
-/* --- what it costs ----------------------------------------------------------------------------- */
+/* --- what it costs --------------------------------------------------------------------------- */
 
 struct job {
     pthread_t thread;
@@ -166,7 +166,7 @@ START_TEST(a_hundred_thousand_operations_need_no_more_memory)
 }
 END_TEST
 
-/* --- failures: one row each -------------------------------------------------------------------- */
+/* --- failures: one row each ------------------------------------------------------------------ */
 
 #define FOREVER FAKE_FOREVER
 
@@ -297,7 +297,7 @@ START_TEST(one_failure_disturbs_no_other_thread)
 }
 END_TEST
 
-/* --- the module really is in that state -------------------------------------------------------- */
+/* --- the module really is in that state ------------------------------------------------------ */
 
 START_TEST(a_stale_handle_is_found_again)
 {

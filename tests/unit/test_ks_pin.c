@@ -20,7 +20,7 @@ static ks_status connect_with(const char *pin, const struct ks_how *how)
     return ks_ok(st) ? ks_token_connect(fx.token, how, &fx.err) : st;
 }
 
-/* --- sources ----------------------------------------------------------------------------------- */
+/* --- sources --------------------------------------------------------------------------------- */
 
 START_TEST(only_the_documented_sources_are_taken)
 {
@@ -177,7 +177,7 @@ START_TEST(the_environment_is_a_source)
 }
 END_TEST
 
-/* --- prompts ----------------------------------------------------------------------------------- */
+/* --- prompts --------------------------------------------------------------------------------- */
 
 struct person {
     const char *pin; /* NULL: nobody there */
@@ -273,7 +273,7 @@ START_TEST(of_two_wrong_pins_neither_is_sent_twice)
 }
 END_TEST
 
-/* --- refusals ---------------------------------------------------------------------------------- */
+/* --- refusals -------------------------------------------------------------------------------- */
 
 START_TEST(a_refused_pin_is_never_sent_again)
 {

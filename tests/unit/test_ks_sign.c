@@ -24,7 +24,7 @@ static const struct {
 
 static const uint8_t message[64] = "sixty-four bytes that stand for a digest of whichever length";
 
-/* --- signatures -------------------------------------------------------------------------------- */
+/* --- signatures ------------------------------------------------------------------------------ */
 
 START_TEST(ecdsa_is_r_and_s_on_every_curve)
 {
@@ -205,7 +205,7 @@ START_TEST(on_failure_the_room_is_wiped)
 }
 END_TEST
 
-/* --- decryption -------------------------------------------------------------------------------- */
+/* --- decryption ------------------------------------------------------------------------------ */
 
 START_TEST(oaep_takes_digests_and_labels)
 {

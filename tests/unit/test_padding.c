@@ -27,7 +27,7 @@ static void tear_down(void)
     OSSL_LIB_CTX_free(ctx.libctx);
 }
 
-/* --- helpers ---------------------------------------------------------------------------------- */
+/* --- helpers --------------------------------------------------------------------------------- */
 
 static EVP_PKEY *rsa_key(unsigned bits)
 {
@@ -91,7 +91,7 @@ static void block(unsigned char *em, size_t size, const void *message, size_t le
         memcpy(em + size - len, message, len);
 }
 
-/* --- DigestInfo --------------------------------------------------------------------------------- */
+/* --- DigestInfo ------------------------------------------------------------------------------ */
 
 START_TEST(digest_info_is_what_libcrypto_signs)
 {
@@ -122,7 +122,7 @@ START_TEST(digest_info_is_what_libcrypto_signs)
 }
 END_TEST
 
-/* --- PSS ------------------------------------------------------------------------------------------ */
+/* --- PSS ------------------------------------------------------------------------------------- */
 
 static const struct pss_case {
     unsigned bits;
@@ -169,7 +169,7 @@ START_TEST(pss_verifies_in_libcrypto)
 }
 END_TEST
 
-/* --- OAEP ----------------------------------------------------------------------------------------- */
+/* --- OAEP ------------------------------------------------------------------------------------ */
 
 static const struct oaep_case {
     const char *md, *mgf1, *label;
@@ -226,7 +226,7 @@ START_TEST(oaep_decodes_what_libcrypto_encodes)
 }
 END_TEST
 
-/* --- the TLS premaster secret --------------------------------------------------------------------- */
+/* --- the TLS premaster secret ---------------------------------------------------------------- */
 
 #define TLS12 0x0303U
 #define TLS11 0x0302U
@@ -285,7 +285,7 @@ START_TEST(tls_secret_in_the_smallest_block)
 }
 END_TEST
 
-/* --- PKCS#1 v1.5 --------------------------------------------------------------------------------- */
+/* --- PKCS#1 v1.5 ----------------------------------------------------------------------------- */
 
 /* Blocks of 128 bytes: where the message starts, and what is changed before it. */
 static const struct pkcs1_case {
@@ -457,7 +457,7 @@ START_TEST(implicit_rejection_is_this_libcryptos)
 END_TEST
 #endif
 
-/* --- implicit rejection's key --------------------------------------------------------------------- */
+/* --- implicit rejection's key ---------------------------------------------------------------- */
 
 /* Worked out with another implementation (Python's hashlib): n is `first`, then step * i + 3 for
  * i from 0, then 0x0d. MGF1's number is below the first modulus and above the second. */
@@ -536,7 +536,7 @@ START_TEST(the_point_is_not_for_callers)
 }
 END_TEST
 
-/* --- digests, property queries ----------------------------------------------------------------------- */
+/* --- digests, property queries --------------------------------------------------------------- */
 
 static const struct name_case {
     const char *name;

@@ -55,7 +55,7 @@ static bool real_token(void)
     return getenv("HSM_TEST_MODULE") != NULL;
 }
 
-/* --- keys ---------------------------------------------------------------------------------------- */
+/* --- keys ------------------------------------------------------------------------------------ */
 
 static const char *label_of(const char *key)
 {
@@ -104,7 +104,7 @@ static EVP_PKEY *public_elsewhere(OSSL_LIB_CTX *elsewhere, EVP_PKEY *key)
     return pub;
 }
 
-/* --- operations: true with a result that was looked at, false with an error in the queue ----------- */
+/* --- operations: true with a result that was looked at, false with an error in the queue ----- */
 
 static int padding_of(const char *name)
 {
@@ -330,7 +330,7 @@ static const struct operation {
 };
 #define OPERATIONS (sizeof(operations) / sizeof(operations[0]))
 
-/* --- one row --------------------------------------------------------------------------------------- */
+/* --- one row --------------------------------------------------------------------------------- */
 
 static unsigned long slot;
 
@@ -468,7 +468,7 @@ START_TEST(test_row)
 }
 END_TEST
 
-/* --- all of them ------------------------------------------------------------------------------------ */
+/* --- all of them ----------------------------------------------------------------------------- */
 
 int main(void)
 {

@@ -162,7 +162,7 @@ START_TEST(an_error_where_the_configuration_is_broken)
 }
 END_TEST
 
-/* --- as the seed source ------------------------------------------------------------------------ */
+/* --- as the seed source ---------------------------------------------------------------------- */
 
 START_TEST(a_seed_is_drawn_from_the_token)
 {
@@ -200,7 +200,7 @@ START_TEST(without_the_tokens_seed_there_are_no_numbers)
 }
 END_TEST
 
-/* --- modules that draw random numbers themselves ------------------------------------------------ */
+/* --- modules that draw random numbers themselves --------------------------------------------- */
 
 static struct {
     unsigned draws, good;
@@ -362,7 +362,7 @@ START_TEST(a_module_cannot_replace_the_processs_generator)
 }
 END_TEST
 
-/* --- threads, forks, and the interface ----------------------------------------------------------- */
+/* --- threads, forks, and the interface ------------------------------------------------------- */
 
 #define THREADS 8
 #define ROUNDS  100

@@ -26,7 +26,7 @@ static const char *const uris[PROV_KEY_TYPES] = {[PROV_RSA] = URI_RSA,
                                                  [PROV_ED25519] = URI_RSA,
                                                  [PROV_ED448] = URI_PSS};
 
-/* --- helpers ----------------------------------------------------------------------------------- */
+/* --- helpers --------------------------------------------------------------------------------- */
 
 struct der {
     unsigned char *data;
@@ -135,7 +135,7 @@ static void assert_not_ours(struct der d)
     free_der(&d);
 }
 
-/* --- a DER writer for things that our own codec would never write ------------------------------ */
+/* --- a DER writer for things that our own codec would never write ---------------------------- */
 
 static struct der tlv(int tag, const void *content, size_t len)
 {
@@ -240,7 +240,7 @@ static struct der foreign(const char *what, const char *uri)
     return sequence(parts, 2);
 }
 
-/* --- what we write we read --------------------------------------------------------------------- */
+/* --- what we write we read ------------------------------------------------------------------- */
 
 START_TEST(round_trip)
 {
@@ -320,7 +320,7 @@ START_TEST(foreign_uri)
 }
 END_TEST
 
-/* --- what is not ours is left alone ------------------------------------------------------------ */
+/* --- what is not ours is left alone ---------------------------------------------------------- */
 
 START_TEST(software_keys_are_not_ours)
 {
@@ -357,7 +357,7 @@ START_TEST(other_things_are_not_ours)
 }
 END_TEST
 
-/* --- refusals ---------------------------------------------------------------------------------- */
+/* --- refusals -------------------------------------------------------------------------------- */
 
 START_TEST(contradictions)
 {
@@ -527,7 +527,7 @@ START_TEST(only_der_and_nothing_behind)
 }
 END_TEST
 
-/* --- damage ------------------------------------------------------------------------------------ */
+/* --- damage ---------------------------------------------------------------------------------- */
 
 START_TEST(truncated_at_every_length)
 {
@@ -587,7 +587,7 @@ START_TEST(every_byte_counts)
 }
 END_TEST
 
-/* --- writing ----------------------------------------------------------------------------------- */
+/* --- writing --------------------------------------------------------------------------------- */
 
 START_TEST(does_not_write_what_it_would_not_read)
 {

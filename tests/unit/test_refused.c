@@ -27,7 +27,7 @@ static size_t name_count;
 static char *keymgmt_names[NAMES_MAX]; /* one of each keymgmt */
 static size_t keymgmt_count;
 
-/* --- what libcrypto has ------------------------------------------------------------------------ */
+/* --- what libcrypto has ---------------------------------------------------------------------- */
 
 static bool is_exempt(EVP_KEYMGMT *keymgmt)
 {
@@ -79,7 +79,7 @@ static void tear_down(void)
         free(keymgmt_names[--keymgmt_count]);
 }
 
-/* --- asking ------------------------------------------------------------------------------------ */
+/* --- asking ---------------------------------------------------------------------------------- */
 
 static bool is_made_on_token(EVP_PKEY_CTX *pctx)
 {
@@ -212,7 +212,7 @@ START_TEST(test_exceptions)
 }
 END_TEST
 
-/* --- keys that exist already, where we come first ------------------------------------------------ */
+/* --- keys that exist already, where we come first -------------------------------------------- */
 
 static EVP_PKEY *raw_key(const struct prov_fixture *f, const char *type, bool private,
                          const unsigned char *bytes, size_t len)
@@ -296,7 +296,7 @@ START_TEST(test_existing_keys)
 }
 END_TEST
 
-/* --- software-private-keys ----------------------------------------------------------------------- */
+/* --- software-private-keys ------------------------------------------------------------------- */
 
 /* Sign, and ask in the way that `propq` says. */
 static int sign_asking(const struct prov_fixture *f, EVP_PKEY *key, const char *propq,

@@ -108,7 +108,7 @@ static int verify(OSSL_LIB_CTX *where, EVP_PKEY *pub, const char *md, const stru
     return ret == 1;
 }
 
-/* --- what can be signed -------------------------------------------------------------------------- */
+/* --- what can be signed ---------------------------------------------------------------------- */
 
 static const char *const digests[] = {"SHA1",     "SHA2-224",     "SHA2-256",     "SHA2-384",
                                       "SHA2-512", "SHA2-512/224", "SHA2-512/256", "SHA3-224",
@@ -223,7 +223,7 @@ START_TEST(without_a_digest_sha256_is_the_default)
 }
 END_TEST
 
-/* --- salts ------------------------------------------------------------------------------------------- */
+/* --- salts ----------------------------------------------------------------------------------- */
 
 static const struct {
     const char *given; /* as a string through the parameter */
@@ -307,7 +307,7 @@ START_TEST(bad_salt_lengths)
 }
 END_TEST
 
-/* --- tokens that do not take these PSS parameters ------------------------------------------------- */
+/* --- tokens that do not take these PSS parameters -------------------------------------------- */
 
 START_TEST(pss_that_the_token_refuses_is_encoded_locally)
 {
@@ -357,7 +357,7 @@ START_TEST(pss_without_any_way_is_refused)
 }
 END_TEST
 
-/* --- over digests ------------------------------------------------------------------------------------ */
+/* --- over digests ---------------------------------------------------------------------------- */
 
 static EVP_PKEY_CTX *sign_ctx(EVP_PKEY *key)
 {
@@ -458,7 +458,7 @@ START_TEST(ecdsa_cuts_what_is_longer_than_the_order)
 }
 END_TEST
 
-/* --- algorithm identifiers ------------------------------------------------------------------------- */
+/* --- algorithm identifiers ------------------------------------------------------------------- */
 
 static size_t algorithm_id(OSSL_LIB_CTX *where, EVP_PKEY *key, const char *md,
                            const struct scheme *s, unsigned char *out, size_t size)
@@ -513,7 +513,7 @@ START_TEST(algorithm_ids_are_libcryptos)
 }
 END_TEST
 
-/* --- RSA-PSS keys ------------------------------------------------------------------------------------- */
+/* --- RSA-PSS keys ---------------------------------------------------------------------------- */
 
 /* A reference to the token's RSA key as an RSA-PSS key with these restrictions. */
 static EVP_PKEY *pss_key(const struct pair *p, const char *md, const char *mgf1, int salt)
@@ -628,7 +628,7 @@ START_TEST(an_rsa_pss_keys_restrictions_hold)
 }
 END_TEST
 
-/* --- refusals ------------------------------------------------------------------------------------------ */
+/* --- refusals -------------------------------------------------------------------------------- */
 
 START_TEST(digests_that_we_do_not_have)
 {
@@ -767,7 +767,7 @@ START_TEST(property_queries_for_us_do_not_reach_the_digest)
 }
 END_TEST
 
-/* --- signature algorithms with a digest in their name ---------------------------------------------- */
+/* --- signature algorithms with a digest in their name ---------------------------------------- */
 
 #ifdef OSSL_FUNC_SIGNATURE_SIGN_MESSAGE_INIT
 static const struct {
