@@ -514,7 +514,10 @@ static struct prov_key *generate_parameters(const struct prov_gen *gen)
 /* The class as a whole was permitted; this is about the type. */
 static int token_generates(const struct prov_gen *gen)
 {
-    const enum ks_mech_kind kind = gen->type == PROV_EC ? KS_MECH_EC_KEYGEN : KS_MECH_RSA_KEYGEN;
+    const enum ks_key_type type = prov_types[gen->type].ks_type;
+    const enum ks_mech_kind kind = type == KS_KEY_RSA       ? KS_MECH_RSA_KEYGEN
+                                   : type == KS_KEY_EDWARDS ? KS_MECH_EDWARDS_KEYGEN
+                                                            : KS_MECH_EC_KEYGEN;
     struct ks_error err;
     bool can = false;
 

@@ -285,7 +285,8 @@ static void *refuse(void *provctx, const char *name)
 {
     prov_raise(provctx, PROV_R_UNSUPPORTED,
                "%s keys are not generated in the HSM, and never elsewhere when the HSM is asked: "
-               "use RSA, RSA-PSS, EC, Ed25519 or Ed448, or ask for a software key with -propquery provider=default",
+               "use RSA, RSA-PSS, EC, Ed25519 or Ed448, or ask for a software key with -propquery "
+               "provider=default",
                name);
     return NULL;
 }

@@ -543,16 +543,6 @@ static bool type_of(EVP_PKEY *pub, enum prov_key_type *type)
     return false;
 }
 
-/* So that the first operation need not ask the token for its mechanisms: the keystore keeps the
- * list. A failure shows there. */
-static void learn_mechanisms(const struct prov_ctx *ctx)
-{
-    bool can;
-    const ks_status status = ks_token_can(ctx->token, NULL, KS_MECH_RSA_PKCS1, &can, NULL);
-
-    (void)status;
-}
-
 struct prov_key *prov_key_from_ks(struct prov_ctx *ctx, struct ks_key *priv, EVP_PKEY *pub)
 {
     char *uri = uri_of(ctx, ks_key_object(priv));
@@ -582,7 +572,6 @@ struct prov_key *prov_key_from_ks(struct prov_ctx *ctx, struct ks_key *priv, EVP
         return NULL;
     }
     key->priv = priv;
-    learn_mechanisms(ctx);
     return key;
 err:
     EVP_PKEY_free(pub);

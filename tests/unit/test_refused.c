@@ -88,7 +88,7 @@ static bool is_made_on_token(EVP_PKEY_CTX *pctx)
            EVP_PKEY_CTX_is_a(pctx, "ED448");
 }
 
-/* Generates for a name that we have to make on the token, or that the token cannot do. */
+/* Generates for a name that we have to make on the token. */
 static void assert_made(EVP_PKEY_CTX *pctx, const char *name)
 {
     const unsigned long before = fake_calls("C_GenerateKeyPair");
