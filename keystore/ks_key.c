@@ -224,7 +224,7 @@ ks_status ks_key_locate(struct ks_op *op, CK_FUNCTION_LIST *fn, const struct ks_
     CK_ATTRIBUTE id = {CKA_ID, was->id.data, was->id.len};
     struct ks_object *is = NULL;
     char name[256];
-    bool proved;
+    bool proved = false;
     ks_status st;
 
     st = search_private(op, fn, session->handle, was->label_len > 0 ? &label : NULL,

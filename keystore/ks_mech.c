@@ -182,15 +182,15 @@ ks_status ks_token_read_mechanisms(struct ks_token *token, struct ks_error *err)
         free(list);
         return ks_fail_rv(err, token, "C_GetMechanismList", rv, NULL);
     }
-    free(token->mechanisms);
-    token->mechanisms = list;
+    /* asked for once only, so there is no older list to free */
     token->mechanism_count = count;
+    token->mechanisms = list;
     return KS_SUCCESS;
 }
 
 static bool listed(const struct ks_token *token, CK_MECHANISM_TYPE type)
 {
-    for (size_t i = 0; i < token->mechanism_count; i++)
+    for (size_t i = 0; token->mechanisms != NULL && i < token->mechanism_count; i++)
         if (token->mechanisms[i] == type)
             return true;
     return false;

@@ -289,17 +289,19 @@ static ks_status read_numbers(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION
         }
         free_attributes(rsa, 2);
     } else if (o->type == KS_KEY_EC || o->type == KS_KEY_EDWARDS) {
-        st = read_attributes(op, fn, session, handle, ec, 3);
+        /* Some tokens show the point on private keys as well; it is a copy from the same place
+         * as the public object's, and no proof: not asked for there. */
+        size_t count = o->klass == KS_CLASS_PUBLIC ? 3 : 2;
+
+        st = read_attributes(op, fn, session, handle, ec, count);
         if (ks_ok(st)) {
             get_bytes(&ec[0], &o->ec_params);
             get_bytes(&ec[1], &o->spki);
-            /* Some tokens show the point on private keys as well. What they show there is a
-             * copy from the same place as the public object's: it is not used as a proof. */
-            if (o->klass == KS_CLASS_PUBLIC)
+            if (count > 2)
                 get_bytes(&ec[2], &o->ec_point);
             unwrap_point(&o->ec_point, o->type);
         }
-        free_attributes(ec, 3);
+        free_attributes(ec, count);
     }
     return st;
 }

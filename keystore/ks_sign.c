@@ -44,7 +44,7 @@ static CK_RV eddsa_init(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION_HANDL
     static struct eddsa_params pure;
     int spelling = atomic_load(&op->key->spelling);
     bool ed448 = op->key->object->ec_point.len == 57 || op->key->expect.public_len == 57;
-    CK_RV rv;
+    CK_RV rv = CKR_GENERAL_ERROR;
 
     for (int i = spelling == KS_SPELLING_SECOND; i < 2; i++) {
         bool with = ed448 != (i == 1);

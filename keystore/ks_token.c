@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "ks_internal.h"
 
@@ -133,7 +134,7 @@ ks_status ks_token_new(const struct ks_token_config *config, struct ks_token **o
     struct ks_token *fresh = NULL, *t;
     ks_status st = token_make(config, &fresh, err);
 
-    if (!ks_ok(st))
+    if (!ks_ok(st) || fresh == NULL)
         return st;
     ks_registry_lock();
     for (t = tokens; t != NULL; t = t->next)
@@ -176,9 +177,10 @@ void ks_token_free(struct ks_token *token)
     ks_registry_lock();
     last = --token->refs == 0;
     if (last) {
-        for (at = &tokens; *at != token; at = &(*at)->next)
+        for (at = &tokens; *at != NULL && *at != token; at = &(*at)->next)
             ;
-        *at = token->next;
+        if (*at != NULL)
+            *at = token->next;
     }
     ks_registry_unlock();
     if (last) {
@@ -217,6 +219,15 @@ static void facts_fill(struct ks_token_facts *facts, CK_SLOT_ID slot, const CK_T
     facts->write_protected = (info->flags & CKF_WRITE_PROTECTED) != 0;
     if (max != CK_UNAVAILABLE_INFORMATION && max != CK_EFFECTIVELY_INFINITE)
         facts->sessions_max = max;
+}
+
+/* Only a change is written: others may be reading what stays the same. */
+static void facts_store(struct ks_token *token, const struct ks_token_facts *facts)
+{
+    /* all of it was zeroed before, padding too */
+    // NOLINTNEXTLINE(bugprone-suspicious-memory-comparison,cert-exp42-c,cert-flp37-c)
+    if (memcmp(&token->facts, facts, sizeof(*facts)) != 0)
+        token->facts = *facts;
 }
 
 /* All slots with a token; freed by the caller. Inside the gate. */
@@ -345,7 +356,9 @@ static ks_status login(struct ks_token *token, const struct ks_how *how, CK_SESS
                        struct ks_error *err)
 {
     char label[136], what[200];
-    const char *pin = NULL;
+    const char *pin = NULL, *hint = NULL;
+    enum ks_rv_class class;
+    enum ks_code code;
     struct ks_gate gate;
     struct ks_error why;
     size_t len = 0;
@@ -380,10 +393,12 @@ static ks_status login(struct ks_token *token, const struct ks_how *how, CK_SESS
     ks_gate_leave(&gate);
     if (rv == CKR_OK || rv == CKR_USER_ALREADY_LOGGED_IN)
         return KS_SUCCESS;
-    st = ks_fail_rv(err, token, "C_Login", rv,
-                    pin == NULL ? "the token's own PIN pad or service refused"
-                                : "this PIN is not sent again by this process; check pin in the "
-                                  "provider's section");
+    ks_classify("C_Login", rv, &code, &class);
+    if (pin == NULL)
+        hint = "the token's own PIN pad or service refused";
+    else if (code == KS_PIN_REFUSED)
+        hint = "this PIN is not sent again by this process; check pin in the provider's section";
+    st = ks_fail_rv(err, token, "C_Login", rv, hint);
     if (st.code == KS_PIN_REFUSED && pin != NULL)
         ks_pin_refused(token->pin, token_hash(token));
     return st;
@@ -446,9 +461,7 @@ static ks_status connect_slot(struct ks_token *token, struct ks_error *err)
     ks_gate_leave(&gate);
     if (!ks_ok(st))
         return st;
-    /* Only a change is written: others may be reading what stays the same. */
-    if (memcmp(&token->facts, &facts, sizeof(facts)) != 0)
-        token->facts = facts;
+    facts_store(token, &facts);
     token->slot = facts.slot;
     copy = strdup(ks_escape(label, sizeof(label), facts.label, SIZE_MAX));
     if (copy != NULL && !atomic_compare_exchange_strong(&token->label, &none, copy))
@@ -468,7 +481,7 @@ static unsigned session_limit(const struct ks_token *token)
 /* The first session, login, and everything that a new epoch needs. Holds up_lock. */
 static ks_status bring_up(struct ks_token *token, const struct ks_how *how, struct ks_error *err)
 {
-    CK_SESSION_HANDLE session = CK_INVALID_HANDLE, *idle;
+    CK_SESSION_HANDLE session = CK_INVALID_HANDLE, *idle, *old_idle;
     unsigned limit, init_count;
     struct ks_gate gate;
     ks_status st;
@@ -505,7 +518,7 @@ static ks_status bring_up(struct ks_token *token, const struct ks_how *how, stru
     if (token->mechanisms == NULL)
         (void)ks_token_read_mechanisms(token, NULL);
     pthread_mutex_lock(&token->lock);
-    free(token->idle);
+    old_idle = token->idle; /* freed later: a fork may come in between */
     token->idle = idle;
     token->idle[0] = session;
     token->idle_count = 1;
@@ -517,17 +530,20 @@ static ks_status bring_up(struct ks_token *token, const struct ks_how *how, stru
     token->epoch = token->age;
     pthread_cond_broadcast(&token->freed);
     pthread_mutex_unlock(&token->lock);
+    free(old_idle);
     return KS_SUCCESS;
 fail:
     free(idle);
     return st;
 }
 
-/* A device that is gone, or a token that was there before and is not now. */
-static bool lost(const struct ks_token *token, ks_status st)
+/* May it be different if the module looks again? A device that is gone; a token that was there
+ * before; or a module that has only just started: SoftHSM, for one, rewrites a token's file at
+ * every login, and a process that starts in between sees no token, for ever. */
+static bool may_come_back(const struct ks_token *token, ks_status st, bool fresh)
 {
     return st.code == KS_DEVICE ||
-           (st.code == KS_TOKEN_NOT_FOUND && ks_token_label(token)[0] != '\0');
+           (st.code == KS_TOKEN_NOT_FOUND && (fresh || ks_token_label(token)[0] != '\0'));
 }
 
 /* Holds up_lock. First without disturbing the module's other tokens; a module that has lost its
@@ -535,21 +551,29 @@ static bool lost(const struct ks_token *token, ks_status st)
  * initialised anew. */
 static ks_status bring_back(struct ks_token *token, const struct ks_how *how, struct ks_error *err)
 {
+    const struct timespec pause = {.tv_nsec = 20000000};
     unsigned seen = atomic_load(&token->module->init_count);
+    bool fresh = false;
     ks_status st;
 
     ks_session_close_idle(token);
-    /* the new session may be lost as quickly as the old ones */
-    for (int tries = 0; tries < 3; tries++) {
-        st = bring_up(token, how, err);
-        if (st.code != KS_SESSIONS)
-            break;
+    for (unsigned round = 0;; round++) {
+        /* a new session may be lost as quickly as the old ones */
+        for (int tries = 0; tries < 3; tries++) {
+            st = bring_up(token, how, err);
+            if (st.code != KS_SESSIONS)
+                break;
+        }
+        if (round == 0)
+            fresh = seen != atomic_load(&token->module->init_count);
+        if (ks_ok(st) || !may_come_back(token, st, fresh) || round == (fresh ? 3 : 1))
+            return st;
+        if (fresh)
+            nanosleep(&pause, NULL);
+        seen = atomic_load(&token->module->init_count);
+        if (!ks_ok(ks_module_reinit(token->module, seen, fresh ? 0 : KS_RECOVER_INTERVAL_NS, NULL)))
+            return st;
     }
-    if (seen == 0 || seen != atomic_load(&token->module->init_count) || !lost(token, st))
-        return st;
-    if (!ks_ok(ks_module_reinit(token->module, seen, KS_RECOVER_INTERVAL_NS, NULL)))
-        return st;
-    return bring_up(token, how, err);
 }
 
 /* Another thread may be inside the module with the lock, for as long as that takes. */
@@ -605,8 +629,7 @@ static ks_status refresh_facts(struct ks_token *token, struct ks_error *err)
         return ks_fail_rv(err, token, "C_GetTokenInfo", rv, NULL);
     facts_fill(&facts, token->slot, &info);
     memcpy(facts.module_library, token->facts.module_library, sizeof(facts.module_library));
-    if (memcmp(&token->facts, &facts, sizeof(facts)) != 0)
-        token->facts = facts;
+    facts_store(token, &facts);
     return KS_SUCCESS;
 }
 

@@ -13,7 +13,7 @@
 #include "ks_internal.h"
 
 #define IDLE_SECONDS     10
-#define STACK_SIZE       (512 * 1024)
+#define STACK_SIZE       ((size_t)512 * 1024)
 #define PROBE_FIRST_NS   100000000U
 #define PROBE_LONGEST_NS 1000000000U
 #define PROBE_TIMEOUT_NS 5000000000U
@@ -90,7 +90,7 @@ static void *put(unsigned char **at, const void *from, size_t len)
 
 static struct job *job_new(const struct ks_op *op, uint64_t deadline_ns)
 {
-    size_t size = op->arg_size + op->in_len + op->aux_len + op->room + 4 * 16;
+    size_t size = op->arg_size + op->in_len + op->aux_len + op->room + (size_t)4 * 16;
     struct job *job = calloc(1, sizeof(*job) + size + 16);
     unsigned char *at;
 

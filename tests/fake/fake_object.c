@@ -211,7 +211,7 @@ static bool get_number(const struct fake_object *o, CK_ATTRIBUTE_TYPE type, stru
         value = o->value.len;
     else if (type == CKA_CERTIFICATE_TYPE && o->class == CKO_CERTIFICATE)
         value = CKC_X_509;
-    else if (type == CKA_MODULUS_BITS && o->class == CKO_PUBLIC_KEY &&
+    else if (type == CKA_MODULUS_BITS && o->class == CKO_PUBLIC_KEY && key &&
              o->material->family == FAKE_FAMILY_RSA)
         value = o->material->modulus.len * 8;
     else

@@ -15,7 +15,7 @@
  * attributes, C_SignInit, C_Sign. The same number on a token with one key pair and on one with
  * OTHER_KEYS more. */
 #define FIRST_SIGNATURE_RSA 17
-#define FIRST_SIGNATURE_EC  24
+#define FIRST_SIGNATURE_EC  23
 #define OTHER_KEYS          5000
 
 #define ROUNDS      50

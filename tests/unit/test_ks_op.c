@@ -14,7 +14,7 @@
  * have, and the same for its public object */
 #define SEARCH   "C_FindObjectsInit C_FindObjects C_FindObjects C_FindObjectsFinal "
 #define READ     "C_GetAttributeValue C_GetAttributeValue "
-#define FIND_EC  SEARCH READ "C_GetAttributeValue " SEARCH READ
+#define FIND_EC  SEARCH READ SEARCH READ
 #define FIND_RSA SEARCH READ
 
 /* --- what it costs --------------------------------------------------------------------------- */

@@ -416,8 +416,14 @@ END_TEST
 
 START_TEST(a_failed_login_for_another_reason_may_be_tried_again)
 {
+    /* the device, not the PIN: within the same call */
     fake_fail("C_Login", CKR_DEVICE_ERROR);
-    fx_fails(connect_with(fx.pin, NULL), KS_DEVICE);
+    fx_ok(connect_with(fx.pin, NULL));
+    ck_assert_uint_eq(fake_calls("C_Login"), 2);
+    ck_assert_uint_eq(fake_sessions(), 1);
+    fx_restart(NULL);
+    fake_fail("C_Login", CKR_FUNCTION_REJECTED);
+    ck_assert(!ks_ok(connect_with(fx.pin, NULL)));
     fx_ok(ks_token_connect(fx.token, NULL, &fx.err));
     ck_assert_uint_eq(fake_calls("C_Login"), 2);
     ck_assert_uint_eq(fake_sessions(), 1);
