@@ -266,20 +266,25 @@ static void throughput(void)
            "%-10s %14s %14s %10s %16s\n",
            "threads", "signatures/s", "threads/2 ms", "share", "of bare C_Sign");
     for (unsigned i = 0; i < 4; i++) {
-        const unsigned rounds = 500;
-        const double all = (double)threads[i] * rounds, ideal = threads[i] / 0.002;
-        double bare_rate, rate;
-        uint64_t from;
+        const unsigned slices = 10, rounds = 50;
+        const double all = (double)threads[i] * rounds * slices, ideal = threads[i] / 0.002;
+        double lowest = 0, ours = 0, rate;
 
         warm_up(&model, threads[i]);
         fake_set_latency("C_Sign", 2000);
-        bare_rate = all * 1e9 / bare_ns(&model, fn, threads[i], rounds, bench_now);
-        from = bench_now();
-        run(&model, threads[i], rounds, work);
-        rate = all * 1e9 / (double)(bench_now() - from);
+        /* by turns, for what else the machine does */
+        for (unsigned j = 0; j < slices; j++) {
+            uint64_t from;
+
+            lowest += bare_ns(&model, fn, threads[i], rounds, bench_now);
+            from = bench_now();
+            run(&model, threads[i], rounds, work);
+            ours += (double)(bench_now() - from);
+        }
+        rate = all * 1e9 / ours;
         fake_set_latency("C_Sign", 0);
         printf("%-10u %14.0f %14.0f %9.1f%% %15.1f%%\n", threads[i], rate, ideal,
-               100 * rate / ideal, 100 * rate / bare_rate);
+               100 * rate / ideal, 100 * lowest / ours);
     }
     EVP_PKEY_free(model.key);
     module_down(fn);
