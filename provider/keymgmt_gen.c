@@ -206,7 +206,8 @@ static int take_extractable(struct prov_gen *gen, const OSSL_PARAM *p)
 
 static int take_usage(struct prov_gen *gen, const OSSL_PARAM *p)
 {
-    static const char must[] = "a list of sign, decrypt (RSA) and derive (EC)";
+    static const char must[] =
+        "a list of sign, decrypt (RSA) and derive (EC); Ed25519 and Ed448 keys sign";
     char value[64];
     char *word, *rest = value;
     bool sign = false, decrypt = false, derive = false;
@@ -457,7 +458,7 @@ static int test_ed(struct prov_key *key, struct ks_key *priv)
 {
     const struct ks_mech mech = {.kind = KS_MECH_EDDSA};
     uint8_t sig[2 * 57];
-    size_t sig_len = sizeof(sig);
+    size_t sig_len = 2 * prov_edwards_of(key->type)->public_len; /* NSS takes no other room */
     struct ks_error err;
 
     if (!ks_ok(ks_sign(priv, NULL, &mech, test_digest, TEST_DIGEST_LEN, sig, &sig_len, &err))) {
@@ -514,10 +515,10 @@ static struct prov_key *generate_parameters(const struct prov_gen *gen)
 /* The class as a whole was permitted; this is about the type. */
 static int token_generates(const struct prov_gen *gen)
 {
-    const enum ks_key_type type = prov_types[gen->type].ks_type;
-    const enum ks_mech_kind kind = type == KS_KEY_RSA       ? KS_MECH_RSA_KEYGEN
-                                   : type == KS_KEY_EDWARDS ? KS_MECH_EDWARDS_KEYGEN
-                                                            : KS_MECH_EC_KEYGEN;
+    static const enum ks_mech_kind kinds[] = {[KS_KEY_RSA] = KS_MECH_RSA_KEYGEN,
+                                              [KS_KEY_EC] = KS_MECH_EC_KEYGEN,
+                                              [KS_KEY_EDWARDS] = KS_MECH_EDWARDS_KEYGEN};
+    const enum ks_mech_kind kind = kinds[prov_types[gen->type].ks_type];
     struct ks_error err;
     bool can = false;
 

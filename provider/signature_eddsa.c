@@ -192,12 +192,13 @@ static int eddsa_digest_sign(void *vctx, unsigned char *out, size_t *out_len, si
     const struct ks_mech eddsa = {.kind = KS_MECH_EDDSA};
     const struct prov_sig *ed = vctx;
     unsigned char raw[EDDSA_MAX];
-    size_t size, raw_len = sizeof(raw);
+    size_t size, raw_len;
     struct ks_error err;
 
     if (ed->priv == NULL)
         return 0;
     size = 2 * prov_edwards_of(ed->key->type)->public_len;
+    raw_len = size; /* NSS takes no other room */
     *out_len = size;
     if (out == NULL)
         return 1;

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # tokens: softhsm
 #
-# (NSS softokn lacks the mechanism, p11-kit's client of Debian 12 does not pass it on.)
+# (NSS softokn has neither or Ed25519 alone, p11-kit's client of Debian 12 does not pass it on.)
 # Ed25519 and Ed448 keys in the token: generation, requests, certificates, pkeyutl, TLS 1.2 and 1.3.
 . "$(dirname "$0")/lib.sh"
 

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # tokens: softhsm
 #
-# (NSS softokn lacks the mechanism, p11-kit's client of Debian 12 does not pass it on.)
+# (NSS softokn has neither or Ed25519 alone, p11-kit's client of Debian 12 does not pass it on.)
 # nginx with an Ed25519 key in the token.
 . "$(dirname "$0")/lib.sh"
 

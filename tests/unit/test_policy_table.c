@@ -21,6 +21,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "../../keystore/keystore.h"
 #include "fake.h"
 #include "policy_table.h"
 #include "prov_fixture.h"
@@ -33,6 +34,8 @@ static const struct {
     {"EC P-256", "p256", FAKE_P256},
     {"EC P-384", "p384", FAKE_P384},
     {"EC P-521", "p521", FAKE_P521},
+    {"ED25519", "ed25519", FAKE_ED25519},
+    {"ED448", "ed448", FAKE_ED448},
 };
 #define KEYS (sizeof(keys) / sizeof(keys[0]))
 
@@ -53,6 +56,49 @@ static const unsigned char text[48] = "\x03\x03 forty-eight bytes, as a TLS secr
 static bool real_token(void)
 {
     return getenv("HSM_TEST_MODULE") != NULL;
+}
+
+/* --- what a real token lacks ----------------------------------------------------------------- */
+
+static bool real_token_can(enum ks_mech_kind kind)
+{
+    const struct ks_token_config config = {.name = "test",
+                                           .module = getenv("HSM_TEST_MODULE"),
+                                           .init_args = getenv("HSM_TEST_INIT_ARGS"),
+                                           .token = getenv("HSM_TEST_TOKEN"),
+                                           .pin = "env:HSM_TEST_PIN"};
+    struct ks_token *token = NULL;
+    struct ks_error err;
+    bool can = false;
+
+    ck_assert_msg(ks_ok(ks_token_new(&config, &token, &err)), "%s", err.text);
+    ck_assert_msg(ks_ok(ks_token_can(token, NULL, kind, &can, &err)), "%s", err.text);
+    ks_token_free(token);
+    return can;
+}
+
+/* The row as it has to come out on this token: what it cannot do is refused, and no row is left
+ * out. Where it cannot even have the key, generating that is what is refused. */
+static struct policy_row on_this_token(struct policy_row row)
+{
+    const char *without = getenv("HSM_TEST_WITHOUT"); /* key types, blanks between */
+
+    if (!real_token())
+        return row;
+    if (row.outcome != REFUSED && strcmp(row.operation, "derive") == 0 &&
+        !real_token_can(KS_MECH_ECDH) && !real_token_can(KS_MECH_ECDH_COFACTOR)) {
+        row.outcome = REFUSED;
+        row.reason = "lacks CKM_ECDH1_DERIVE";
+    }
+    if (without == NULL || strstr(without, row.key) == NULL ||
+        (strcmp(row.operation, "generate") == 0 && row.outcome == REFUSED))
+        return row;
+    row.operation = "generate";
+    row.asked = "provider=hsm";
+    row.offload = "all";
+    row.outcome = REFUSED;
+    row.reason = "CKM_EC_EDWARDS_KEY_PAIR_GEN";
+    return row;
 }
 
 /* --- keys ------------------------------------------------------------------------------------ */
@@ -130,13 +176,19 @@ static bool pad(EVP_PKEY_CTX *pctx, const char *name)
     return name[0] == '\0' || EVP_PKEY_CTX_set_rsa_padding(pctx, padding_of(name)) > 0;
 }
 
+static const char *digest_for(EVP_PKEY *key)
+{
+    return EVP_PKEY_is_a(key, "ED25519") || EVP_PKEY_is_a(key, "ED448") ? NULL : "SHA256";
+}
+
 static bool verifies(OSSL_LIB_CTX *libctx, const char *propq, EVP_PKEY *key, const char *padding,
                      const unsigned char *sig, size_t sig_len)
 {
     EVP_MD_CTX *mdctx = EVP_MD_CTX_new();
     EVP_PKEY_CTX *pctx = NULL;
-    bool ok = EVP_DigestVerifyInit_ex(mdctx, &pctx, "SHA256", libctx, propq, key, NULL) > 0 &&
-              pad(pctx, padding) && EVP_DigestVerify(mdctx, sig, sig_len, text, sizeof(text)) == 1;
+    bool ok =
+        EVP_DigestVerifyInit_ex(mdctx, &pctx, digest_for(key), libctx, propq, key, NULL) > 0 &&
+        pad(pctx, padding) && EVP_DigestVerify(mdctx, sig, sig_len, text, sizeof(text)) == 1;
 
     EVP_MD_CTX_free(mdctx);
     return ok;
@@ -147,7 +199,7 @@ static bool sign_message(OSSL_LIB_CTX *libctx, const char *propq, EVP_PKEY *key,
 {
     EVP_MD_CTX *mdctx = EVP_MD_CTX_new();
     EVP_PKEY_CTX *pctx = NULL;
-    bool ok = EVP_DigestSignInit_ex(mdctx, &pctx, "SHA256", libctx, propq, key, NULL) > 0 &&
+    bool ok = EVP_DigestSignInit_ex(mdctx, &pctx, digest_for(key), libctx, propq, key, NULL) > 0 &&
               pad(pctx, padding) && EVP_DigestSign(mdctx, sig, sig_len, text, sizeof(text)) > 0;
 
     EVP_MD_CTX_free(mdctx);
@@ -275,6 +327,41 @@ static bool run_encrypt(struct run *r)
     return true;
 }
 
+static bool derive(OSSL_LIB_CTX *libctx, const char *propq, EVP_PKEY *own, EVP_PKEY *peer,
+                   unsigned char *out, size_t *len)
+{
+    EVP_PKEY_CTX *pctx = EVP_PKEY_CTX_new_from_pkey(libctx, own, propq);
+    bool ok = pctx != NULL && EVP_PKEY_derive_init(pctx) > 0 &&
+              EVP_PKEY_derive_set_peer(pctx, peer) > 0 && EVP_PKEY_derive(pctx, out, len) > 0;
+
+    EVP_PKEY_CTX_free(pctx);
+    return ok;
+}
+
+/* The secret is the one that the other side gets. */
+static bool run_derive(struct run *r)
+{
+    EVP_PKEY *other = EVP_PKEY_Q_keygen(r->elsewhere, NULL, "EC", r->row->key + strlen("EC "));
+    unsigned char ours[80], theirs[80], *der = NULL;
+    size_t ours_len = sizeof(ours), theirs_len = sizeof(theirs);
+    int der_len = i2d_PUBKEY(other, &der);
+    const unsigned char *p = der;
+    EVP_PKEY *peer = d2i_PUBKEY_ex(NULL, &p, der_len, r->f.libctx, NULL);
+    bool ok;
+
+    ck_assert_msg(peer != NULL, "%s", pf_errors());
+    ck_assert(derive(r->elsewhere, NULL, other, r->pub, theirs, &theirs_len));
+    ok = derive(r->f.libctx, r->propq, r->key, peer, ours, &ours_len);
+    if (ok) {
+        ck_assert_uint_eq(ours_len, theirs_len);
+        ck_assert_mem_eq(ours, theirs, ours_len);
+    }
+    OPENSSL_free(der);
+    EVP_PKEY_free(peer);
+    EVP_PKEY_free(other);
+    return ok;
+}
+
 static bool run_export(struct run *r)
 {
     OSSL_PARAM *params = NULL;
@@ -325,6 +412,7 @@ static const struct operation {
     {"verify", run_verify, NULL},
     {"decrypt", run_decrypt, "C_Decrypt"},
     {"encrypt", run_encrypt, NULL},
+    {"derive", run_derive, "C_DeriveKey"},
     {"export-private", run_export, NULL},
     {"generate", run_generate, "C_GenerateKeyPair"},
 };
@@ -429,7 +517,7 @@ static const struct operation *operation_of(const struct policy_row *row)
 
 START_TEST(test_row)
 {
-    const struct policy_row *row = &policy_table[_i];
+    const struct policy_row here = on_this_token(policy_table[_i]), *row = &here;
     const struct operation *op = operation_of(row);
     bool first = strcmp(row->asked, "first") == 0;
     struct run r = {.row = row, .propq = first || row->asked[0] == '\0' ? NULL : row->asked};
