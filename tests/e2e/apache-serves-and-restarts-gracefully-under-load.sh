@@ -46,8 +46,8 @@ SSLSessionTickets off
 END
         # The example's virtual host, with this test's paths and keys.
         sed -e "s|\*:443|127.0.0.1:$port|; s|www\.example\.org|localhost|; s|/var/www/html|$W/html|" \
-            -e "s|/etc/apache2/tls|$W|" -e "s|SSLCertificateKeyFile .*rsa.*|SSLCertificateKeyFile $rsa_key|" \
-            -e "s|SSLCertificateKeyFile .*ec.*|SSLCertificateKeyFile $ec_key|" "$root/examples/apache/site.conf"
+            -e "s|KeyFile \"pkcs11:object=ec.*|KeyFile $ec_key|; s|KeyFile .*/rsa.pem|KeyFile $rsa_key|" \
+            -e "s|/etc/apache2/tls|$W|" "$root/examples/apache/site.conf"
     } >apache.conf
 }
 
