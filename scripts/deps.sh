@@ -4,17 +4,18 @@
 # deps.sh [build] [example] [test] [lint]: install what is missing (Debian 12 or later, apt).
 # If all is there it does nothing, not even an apt-get update. Needs root or sudo otherwise.
 #
-# Debian's nginx package starts a server on port 80 when it is installed. Nothing here wants that,
-# so packages are installed with SYSTEMD_OFFLINE=1 (systemctl then leaves the running system
-# alone) and RUNLEVEL=1 (sysvinit's scripts then start nothing), and if nginx was not there
-# before, its service is disabled again. No file (such as a policy-rc.d) is put anywhere for that.
+# Debian's servers (nginx on port 80, and so on) start when they are installed. Nothing here wants
+# that, so packages are installed with SYSTEMD_OFFLINE=1 (systemctl then leaves the running system
+# alone) and RUNLEVEL=1 (sysvinit's scripts then start nothing), and the service of a package that
+# was not there before is disabled again. No file (such as a policy-rc.d) is put anywhere for that.
 set -euo pipefail
 . "$(dirname "$0")/common.sh"
 
 build='gcc libc6-dev meson ninja-build pkg-config libssl-dev libp11-kit-dev check'
 example="$build openssl nginx softhsm2 opensc-pkcs11 ca-certificates curl"
+servers='apache2 haproxy postgresql stunnel4 lighttpd lighttpd-mod-openssl'
 test="$build $example clang llvm libclang-rt-dev valgrind opensc p11-kit p11-kit-modules libnss3 libnss3-tools
-      gnutls-bin python3 python3-cryptography procps util-linux"
+      gnutls-bin python3 python3-cryptography procps util-linux $servers wget nodejs"
 lint="$build clang clang-format clang-tidy cppcheck binutils"
 
 [ $# -gt 0 ] || set -- build
@@ -64,8 +65,10 @@ apt() {
         apt-get -q -y -o Dpkg::Use-Pty=0 -o DPkg::Lock::Timeout=300 "$@"
 }
 
-nginx_before=no
-installed nginx && nginx_before=yes
+new_services=
+for package in nginx $servers; do
+    installed "$package" || new_services="$new_services $package"
+done
 
 logged "$log" apt update || die "apt-get update failed"
 case " $missing " in
@@ -77,7 +80,10 @@ esac
 # shellcheck disable=SC2086
 logged "$log" apt install --no-install-recommends $missing || die "apt-get install failed"
 
-if [ $nginx_before = no ] && installed nginx && command -v systemctl >/dev/null; then
-    $as_root env SYSTEMD_OFFLINE=1 systemctl disable nginx >>"$log" 2>&1 ||
-        echo "note: nginx's own service stays enabled, see $log"
-fi
+command -v systemctl >/dev/null || exit 0
+for package in $new_services; do
+    case $package in lighttpd-mod-*) continue ;; esac
+    installed "$package" || continue
+    $as_root env SYSTEMD_OFFLINE=1 systemctl disable "$package" >>"$log" 2>&1 ||
+        echo "note: the service $package stays enabled, see $log"
+done

@@ -1,0 +1,90 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+#
+# Apache: the three MPMs, one key by its reference and one by its URI, one C_Sign per handshake;
+# graceful restarts under load. The virtual host is the one in examples/apache/.
+. "$(dirname "$0")/lib.sh"
+. "$here/programs.inc"
+
+token
+count_calls
+software_ca
+key rsa rsa:2048
+key ec ec:P-256
+certificate rsa
+certificate ec
+many_processes
+worker www-data
+mkdir html
+echo "a page over TLS" >html/index.html
+
+modules=$(dirname "$(find_file "/usr/lib/apache2/modules/mod_ssl.so" "/usr/lib64/httpd/modules/mod_ssl.so")")
+write_conf() {
+    local module
+    : >error.log
+    {
+        for module in mpm_$mpm ssl authz_core dir mime socache_shmcb; do
+            echo "LoadModule ${module}_module $modules/mod_$module.so"
+        done
+        cat <<END
+${worker:+User $worker}
+${worker:+Group $(id -gn "$worker")}
+ServerRoot $W
+ServerName localhost
+PidFile $W/apache.pid
+ErrorLog $W/error.log
+LogLevel warn
+DefaultRuntimeDir $W
+Mutex file:$W
+TypesConfig /dev/null
+DirectoryIndex index.html
+StartServers 2
+MaxConnectionsPerChild 0
+Listen 127.0.0.1:$port
+SSLSessionCache none
+SSLSessionTickets off
+END
+        # The example's virtual host, with this test's paths and keys.
+        sed -e "s|\*:443|127.0.0.1:$port|; s|www\.example\.org|localhost|; s|/var/www/html|$W/html|" \
+            -e "s|KeyFile \"pkcs11:object=ec.*|KeyFile $ec_key|; s|KeyFile .*/rsa.pem|KeyFile $rsa_key|" \
+            -e "s|/etc/apache2/tls|$W|" "$root/examples/apache/site.conf"
+    } >apache.conf
+}
+
+four_pages() {
+    local kind version
+    for kind in RSA EC; do
+        for version in 1.2 1.3; do
+            must_fetch $kind $version
+        done
+    done
+}
+
+renewed() {
+    [ -n "$(comm -13 <(printf '%s\n' "$old") <(children "$server_pid"))" ]
+}
+
+# The two kinds of name are the other way round for the last MPM.
+for mpm in prefork worker event; do
+    rsa_key=$W/rsa.pem ec_key="pkcs11:object=ec;type=private"
+    if [ $mpm = event ]; then
+        rsa_key="pkcs11:object=rsa;type=private" ec_key=$W/ec.pem
+    fi
+    step "Apache, MPM $mpm"
+    # When it ends, Apache sends SIGTERM to all of its process group: give it one of its own.
+    serve apache.log write_conf setsid apache2 -DFOREGROUND -d "$W" -f "$W/apache.conf"
+    signatures 4 "4 handshakes, $mpm" four_pages
+    load_start 2
+    for i in 1 2 3 4; do
+        old=$(children "$server_pid")
+        kill -USR1 "$server_pid"
+        wait_until 60 "$mpm: graceful restart $i gives new workers" renewed
+        must_fetch RSA 1.3
+        must_fetch EC 1.2
+        load_no_failure "$mpm: graceful restart $i"
+    done
+    load_stop "$mpm: graceful restarts" 10
+    signatures 4 "4 handshakes after them, $mpm" four_pages
+    stop_server "$server_pid"
+    says_not "$mpm: no error in Apache's log" ':(emerg|alert|crit|error)\]|exit signal' error.log
+done
