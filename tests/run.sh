@@ -4,24 +4,28 @@
 # run.sh [PART...]: install what is missing, build, and run all tests, or these parts:
 #
 #   lint      layout, clang-tidy, cppcheck, who may use what
-#   unit      unit tests, built with gcc and with clang
+#   unit      unit tests, built with gcc and with clang; unit:gcc without clang
 #   valgrind  unit tests under valgrind
 #   e2e       end-to-end tests with real tokens and servers; e2e:WORD only those with WORD in the name
 #   asan      unit and end-to-end tests built with AddressSanitizer and UBSan; asan:WORD likewise
 #   example   examples/nginx/run.sh --once
+#   matrix    unit tests and a few of e2e in a root of Debian 13, with OpenSSL 3.5 (needs root's
+#             rights; tests/matrix.sh can do more)
+#   all       all of these but matrix; so does no part at all
 #
 # Logs are in build/log/. The last line counts what passed and failed; the status is 0 if nothing did.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/common.sh
 
-[ $# -gt 0 ] || set -- lint unit valgrind e2e asan example
+[ $# -gt 0 ] || set -- all
 parts=" "
 for part in "$@"; do
     case $part in
-    lint | unit | valgrind | e2e | asan | example | e2e:* | asan:*) parts="$parts$part " ;;
-    -h | --help) sed -n '4,13s/^# \{0,1\}//p' "$0"; exit 0 ;;
-    *) die "no such part: $part (there are lint unit valgrind e2e asan example)" ;;
+    all) parts="${parts}lint unit valgrind e2e asan example " ;;
+    lint | unit | unit:gcc | valgrind | e2e | asan | example | matrix | e2e:* | asan:*) parts="$parts$part " ;;
+    -h | --help) sed -n '4,16s/^# \{0,1\}//p' "$0"; exit 0 ;;
+    *) die "no such part: $part (there are lint unit valgrind e2e asan example matrix all)" ;;
     esac
 done
 
@@ -146,9 +150,9 @@ words() {
 sets="build"
 with lint && sets="$sets lint"
 with example && sets="$sets example"
-if with unit || with valgrind || with e2e || with asan; then
-    sets="$sets test"
-fi
+with e2e && sets="$sets e2e"
+case $parts in *" unit "* | *" valgrind "* | *" asan"*) sets="$sets test" ;; esac
+with matrix && sets="$sets roots"
 # shellcheck disable=SC2086
 scripts/deps.sh $sets || { failed=1; finish; }
 
@@ -162,6 +166,8 @@ if with lint; then
 fi
 if with unit; then
     unit_tests gcc build
+fi
+if [[ $parts == *" unit "* ]]; then
     if step "build with clang" build-clang.log env CC=clang scripts/build.sh build-clang -Dwerror=true; then
         unit_tests clang build-clang
     fi
@@ -196,5 +202,18 @@ if with asan; then
 fi
 if with example; then
     step "examples/nginx/run.sh --once" example.log examples/nginx/run.sh --once || true
+fi
+if with matrix; then
+    # Passes its own lines on, and counts by its last one.
+    tests/matrix.sh trixie unit few 2>&1 </dev/null | tee "$logs/matrix.log" | sed '$d' || true
+    count=$(sed -nE '$s/^([0-9]+) passed, ([0-9]+) failed$/\1 \2/p' "$logs/matrix.log")
+    if [ -n "$count" ]; then
+        passed=$((passed + ${count% *}))
+        failed=$((failed + ${count#* }))
+        [ "${count#* }" = 0 ] || failures="$failures
+        matrix: ${count#* } tests, see $logs/matrix.log"
+    else
+        bad "matrix" "$logs/matrix.log"
+    fi
 fi
 finish

@@ -453,16 +453,17 @@ END
 fetch() {
     local want sigalgs kind=$1 version=$2
     shift 2
+    # The second name is what OpenSSL 3.5 and later call it.
     case $kind-$version in
-    RSA-1.2) sigalgs=rsa_pkcs1_sha256 want=RSA ;;
-    RSA-1.3) sigalgs=rsa_pss_rsae_sha256 want=RSA-PSS ;;
-    EC-*) sigalgs=ecdsa_secp256r1_sha256 want=ECDSA ;;
+    RSA-1.2) sigalgs=rsa_pkcs1_sha256 want='RSA|rsa_pkcs1_sha256' ;;
+    RSA-1.3) sigalgs=rsa_pss_rsae_sha256 want='RSA-PSS|rsa_pss_rsae_sha256' ;;
+    EC-*) sigalgs=ecdsa_secp256r1_sha256 want='ECDSA|ecdsa_secp256r1_sha256' ;;
     esac
     printf 'GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n' |
         plain_openssl s_client -connect "127.0.0.1:$port" -servername localhost "-tls1_${version#1.}" \
             -sigalgs "$sigalgs" -CAfile ca.pem -verify_hostname localhost -verify_return_error \
             -ign_eof "$@" >client.log 2>&1 || return 1
-    grep -aq "^Peer signature type: $want\$" client.log && grep -aq "New, TLSv$version" client.log &&
+    grep -aqE "^Peer signature type: ($want)\$" client.log && grep -aq "New, TLSv$version" client.log &&
         grep -aq "${page:-a page over TLS}" client.log
 }
 
