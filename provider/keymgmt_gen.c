@@ -581,7 +581,7 @@ static void destroy(const struct prov_gen *gen, struct ks_key *priv)
 /* Wraps the new key and tries it. On failure `priv` is still the caller's. */
 static struct prov_key *wrap(const struct prov_gen *gen, struct ks_key *priv)
 {
-    struct prov_key *plain = prov_key_from_ks(gen->ctx, priv, NULL), *key = plain;
+    struct prov_key *plain = prov_key_from_ks(gen->ctx, priv, NULL), *key = NULL;
     EVP_PKEY *restricted = NULL;
     int ok = 1;
 

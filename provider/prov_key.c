@@ -110,8 +110,11 @@ static bool edwards_type(const struct ks_object *object, enum prov_key_type *typ
         const struct ks_bytes *p = &object->ec_params;
 
         *type = types[i];
-        if (p->data == NULL && object->ec_point.len == e->public_len)
-            return true;
+        if (p->data == NULL) {
+            if (object->ec_point.len == e->public_len)
+                return true;
+            continue;
+        }
         if ((p->len == e->oid_len && memcmp(p->data, e->oid, p->len) == 0) ||
             (p->len == e->name_len && memcmp(p->data, e->name, p->len) == 0))
             return true;
