@@ -142,6 +142,7 @@ struct ks_token_config {
     unsigned sessions;     /* most sessions to keep; 0: 64, or less if the token says so */
     unsigned timeout_ms;   /* an operation ends within it, even if the module never returns;
                             * 0: no limit. Generation and deletion are not limited. */
+    unsigned recover_ms;   /* a lost module is initialised anew at most this often; 0: 1000 */
 };
 
 #define KS_SESSIONS_DEFAULT 64U
@@ -173,6 +174,9 @@ enum ks_group {
 KS_MUST_USE ks_status ks_token_group(const char *name, enum ks_group kind,
                                      struct ks_token *const members[], size_t count,
                                      struct ks_token **out, struct ks_error *err);
+
+/* Purpose: tell whether the handle stands for several tokens in this way. */
+bool ks_token_is_group(const struct ks_token *token, enum ks_group kind);
 
 /* Purpose: load and initialise the module, find the slot and log in, as far as that has not been
  * done; everything else does it by itself. Never tries a PIN that was refused before in this

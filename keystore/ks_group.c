@@ -12,6 +12,11 @@
 #define ABSENT_NS 10000000000U
 #define URI_ROOM  4096
 
+bool ks_token_is_group(const struct ks_token *token, enum ks_group kind)
+{
+    return token->members != NULL && token->group == kind;
+}
+
 /* --- the whole group ------------------------------------------------------------------------- */
 
 ks_status ks_group_connect(struct ks_token *group, const struct ks_how *how, struct ks_error *err)

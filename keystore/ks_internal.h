@@ -168,6 +168,7 @@ struct ks_token {
     struct ks_uri *uri;  /* NULL: the only token */
     struct ks_pin *pin;  /* NULL: none configured */
     unsigned sessions;   /* configured limit, 0: default */
+    uint64_t recover_ns; /* a lost module is initialised anew at most this often */
     uint64_t timeout_ns; /* an operation ends within it; 0: whenever the module returns */
 
     pthread_mutex_t up_lock;
@@ -219,8 +220,7 @@ ks_status ks_token_relogin(struct ks_token *token, const struct ks_how *how,
 /* Purpose: C_Login(CKU_CONTEXT_SPECIFIC) for an operation that was just initialised. The PIN is
  * in memory since the token's login. The caller is inside the gate. */
 CK_RV ks_token_context_login(struct ks_token *token, CK_SESSION_HANDLE session);
-/* A lost module is initialised anew at most this often. */
-#define KS_RECOVER_INTERVAL_NS 1000000000U
+#define KS_RECOVER_MS_DEFAULT 1000U
 /* Purpose: whether the present epoch is good; the caller holds token->lock. */
 bool ks_token_up_locked(const struct ks_token *token);
 uint64_t ks_epoch_new(void);

@@ -85,6 +85,8 @@ static ks_status token_make(const struct ks_token_config *config, struct ks_toke
     token->refs = 1;
     token->sessions = config->sessions;
     token->timeout_ns = (uint64_t)config->timeout_ms * 1000000U;
+    token->recover_ns =
+        (config->recover_ms != 0 ? config->recover_ms : KS_RECOVER_MS_DEFAULT) * (uint64_t)1000000U;
     token->name = strdup(config->name != NULL ? config->name : "hsm");
     if (token->name == NULL) {
         st = ks_no_memory(err);
@@ -128,7 +130,7 @@ static bool same_token(const struct ks_token *a, const struct ks_token *b)
 static bool same_settings(const struct ks_token *a, const struct ks_token *b)
 {
     if (a->sessions != b->sessions || a->timeout_ns != b->timeout_ns ||
-        (a->pin == NULL) != (b->pin == NULL))
+        a->recover_ns != b->recover_ns || (a->pin == NULL) != (b->pin == NULL))
         return false;
     return a->pin == NULL || strcmp(ks_pin_source(a->pin), ks_pin_source(b->pin)) == 0;
 }
@@ -608,7 +610,7 @@ static ks_status bring_back(struct ks_token *token, const struct ks_how *how, st
         if (fresh)
             nanosleep(&pause, NULL);
         seen = atomic_load(&token->module->init_count);
-        if (!ks_ok(ks_module_reinit(token->module, seen, fresh ? 0 : KS_RECOVER_INTERVAL_NS, NULL)))
+        if (!ks_ok(ks_module_reinit(token->module, seen, fresh ? 0 : token->recover_ns, NULL)))
             return st;
     }
 }
