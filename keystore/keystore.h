@@ -155,6 +155,25 @@ KS_MUST_USE ks_status ks_token_new(const struct ks_token_config *config, struct 
                                    struct ks_error *err);
 void ks_token_free(struct ks_token *token);
 
+enum ks_group {
+    KS_GROUP_CLUSTER, /* the tokens hold the same keys: an operation runs on any of them */
+    KS_GROUP_SET,     /* the tokens are independent: a key's URI decides */
+};
+#define KS_GROUP_MAX 16
+
+/* Purpose: one handle for `count` tokens (1 to KS_GROUP_MAX; of a set also clusters), which it
+ * takes references to.
+ *
+ * A cluster's key is the same one on every member: same label and id, same public half, which is
+ * checked; a member without it is not used for it. Operations go to the member with the fewest in
+ * flight, weighted by its latency; when that is lost or does not answer in time, to another one
+ * within the same call and the same time. Lost members are tried in the background.
+ *
+ * Keys are not generated and not destroyed through a group: that is done on one token. */
+KS_MUST_USE ks_status ks_token_group(const char *name, enum ks_group kind,
+                                     struct ks_token *const members[], size_t count,
+                                     struct ks_token **out, struct ks_error *err);
+
 /* Purpose: load and initialise the module, find the slot and log in, as far as that has not been
  * done; everything else does it by itself. Never tries a PIN that was refused before in this
  * process, and never one when the token says that it is the final try. */

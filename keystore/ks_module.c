@@ -333,19 +333,52 @@ void ks_module_put(struct ks_module *m)
     }
 }
 
+/* A name from p11-kit's own configuration: how modules behind a socket or ssh are reached. */
+static bool is_p11kit_name(const char *path)
+{
+    size_t len = strlen(path);
+
+    return strchr(path, '/') == NULL && (len < 3 || strcmp(path + len - 3, ".so") != 0) &&
+           strstr(path, ".so.") == NULL;
+}
+
+/* The list stays: modules are never unmapped. */
+static CK_FUNCTION_LIST *load_by_name(const char *name)
+{
+    CK_FUNCTION_LIST **all = p11_kit_modules_load(NULL, 0), *fn = NULL;
+
+    for (size_t i = 0; all != NULL && all[i] != NULL; i++) {
+        char *its = p11_kit_module_get_name(all[i]);
+
+        if (its != NULL && strcmp(its, name) == 0)
+            fn = all[i];
+        free(its);
+    }
+    if (fn == NULL && all != NULL)
+        p11_kit_modules_release(all);
+    return fn;
+}
+
 static ks_status module_load(struct ks_module *m, struct ks_error *err)
 {
     const char *why;
 
+    char *remote;
+
     if (m->fn != NULL)
         return KS_SUCCESS;
-    m->fn = p11_kit_module_load(m->path, 0);
-    if (m->fn != NULL)
+    m->fn = is_p11kit_name(m->path) ? load_by_name(m->path) : p11_kit_module_load(m->path, 0);
+    if (m->fn != NULL) {
+        remote = p11_kit_config_option(m->fn, "remote");
+        m->sends_sigpipe = m->sends_sigpipe || remote != NULL;
+        free(remote);
         return KS_SUCCESS;
+    }
     why = p11_kit_message();
     return ks_fail(err, KS_MODULE,
                    "cannot load the PKCS#11 module %s: %s; check pkcs11-module in the provider's "
-                   "section (a path, or a file name in p11-kit's module folder)",
+                   "section (a path, a file name in p11-kit's module folder, or the name of a "
+                   "module in p11-kit's configuration)",
                    m->path, why != NULL ? why : strerror(errno));
 }
 

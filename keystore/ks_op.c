@@ -138,6 +138,8 @@ static ks_status attempt(struct ks_op *op, enum ks_rv_class *class)
     ks_session_give(op->token, &session, fate);
     if (lost)
         ks_token_down(op->token, session.epoch);
+    if (*class == KS_DEVICE_LOST)
+        atomic_store(&op->token->lost, true);
     return st;
 }
 
@@ -149,7 +151,8 @@ ks_status ks_op_try(struct ks_op *op)
 
     for (;;) {
         st = attempt(op, &class);
-        if (ks_ok(st) || op->once || used[class] >= budgets[class])
+        if (ks_ok(st) || op->once || used[class] >= budgets[class] ||
+            (op->move_on && class == KS_DEVICE_LOST))
             break;
         if (class == KS_RETRY && !back_off(op, used[class]))
             break;
@@ -171,12 +174,17 @@ static ks_status run_on_token(struct ks_op *op)
     return ks_op_try(op);
 }
 
-ks_status ks_op_run(struct ks_op *op)
+ks_status ks_op_run_on(struct ks_op *op)
 {
     ks_status st = run_on_token(op);
 
-    if (ks_ok(st))
-        st = prove(op);
+    return ks_ok(st) ? prove(op) : st;
+}
+
+ks_status ks_op_run(struct ks_op *op)
+{
+    ks_status st = op->token->members != NULL ? ks_group_run(op) : ks_op_run_on(op);
+
     if (!ks_ok(st) && op->out != NULL)
         explicit_bzero(op->out, op->room);
     if (op->done != NULL)
