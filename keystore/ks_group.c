@@ -100,7 +100,7 @@ ks_status ks_group_objects(struct ks_token *group, const struct ks_how *how,
     return any && st.code == KS_TOKEN_NOT_FOUND ? KS_SUCCESS : st;
 }
 
-/* --- keys of a set ------------------------------------------------------------------------------ */
+/* --- keys of a set --------------------------------------------------------------------------- */
 
 static ks_status find_in_set(struct ks_token *set, const struct ks_how *how,
                              const struct ks_uri *uri, struct ks_key **out, struct ks_error *err)
@@ -139,7 +139,7 @@ static ks_status find_in_set(struct ks_token *set, const struct ks_how *how,
     return KS_SUCCESS;
 }
 
-/* --- keys of a cluster -------------------------------------------------------------------------- */
+/* --- keys of a cluster ----------------------------------------------------------------------- */
 
 static void fill_members(struct ks_key *key, size_t first, struct ks_key *member_key)
 {
@@ -264,7 +264,7 @@ static ks_status member_key(struct ks_key *key, size_t i, const struct ks_how *h
     return KS_SUCCESS;
 }
 
-/* --- operations --------------------------------------------------------------------------------- */
+/* --- operations ------------------------------------------------------------------------------ */
 
 enum state { STATE_UP, STATE_LOST, STATE_HUNG };
 

@@ -439,8 +439,8 @@ EVP_MD *prov_digest_fetch(const struct prov_ctx *ctx, const struct prov_digest *
 
 /* --- random numbers (rand.c) ----------------------------------------------------------------- */
 
-/* Purpose: have libcrypto decide now who serves RAND_bytes(). SoftHSM makes the rdrand engine, where
- * libcrypto has it, the whole process's generator when it is initialised; without this the
+/* Purpose: have libcrypto decide now who serves RAND_bytes(). SoftHSM makes the rdrand engine,
+ * where libcrypto has it, the whole process's generator when it is initialised; without this the
  * application's random numbers would come from there, whatever is configured. */
 void prov_rand_keep_method(void);
 
