@@ -21,6 +21,7 @@
 #include <stdatomic.h>
 
 #include "keystore.h"
+#include "ks_stats.h"
 
 /* --- ks_status.c ----------------------------------------------------------------------------- */
 
@@ -195,13 +196,14 @@ struct ks_token {
     atomic_uint probe_failures;
     atomic_bool probing;
     _Atomic(char *) label; /* escaped, for errors; set at the first connect, then constant */
+    struct ks_stats stats;
 };
 
 /* Purpose: find out whether the token is usable as it stands; brings it up if not. */
 ks_status ks_token_up(struct ks_token *token, const struct ks_how *how, struct ks_error *err);
 /* Purpose: something is wrong with everything of `epoch`: take the token down, unless another
- * thread has replaced that epoch already. The next use brings it up again. */
-void ks_token_down(struct ks_token *token, uint64_t epoch);
+ * thread has replaced that epoch already (false). The next use brings it up again. */
+bool ks_token_down(struct ks_token *token, uint64_t epoch);
 /* Purpose: the login of the session's epoch is gone: log in again in it, for a new epoch, unless
  * another thread did (`*did` tells). A login ends with the last session, so the others are
  * probably gone as well: the session begins a new age. */
@@ -300,6 +302,7 @@ struct ks_op {
     bool once;        /* not safe to run again: generation, deletion */
     bool inline_only; /* never on a worker: its arguments are the caller's */
     bool read_write;  /* needs a read-write session */
+    enum ks_op_class class;
     /* set by the step */
     const char *function;
     CK_RV rv;
@@ -307,6 +310,7 @@ struct ks_op {
     unsigned logins;    /* how often ks_op has logged in again for this operation */
     /* set by ks_op_run: what the step's success was obtained with */
     uint64_t epoch;
+    struct ks_measure measure;
 };
 
 /* Purpose: run the operation: session, key handle, step; classify a failure and act on it. The
@@ -364,7 +368,8 @@ struct ks_key {
     /* the epoch in which the public half was proved; 0: not */
     _Atomic uint64_t proved;
     _Atomic uint32_t refused[KS_REFUSED_MAX];
-    _Atomic int spelling; /* enum ks_spelling, of EdDSA's parameters or ECDH's peer point */
+    _Atomic int spelling;       /* enum ks_spelling, of EdDSA's parameters or ECDH's peer point */
+    struct ks_key_stats *stats; /* the token's; NULL: no memory */
 };
 
 /* Purpose: find the key again in this epoch and check that it is still the same one; inside the
