@@ -407,6 +407,9 @@ ks_status ks_group_run(struct ks_op *op)
             break;
         if (deadline != 0 && ks_now_ns() >= deadline)
             break;
+        if (i + 1 < n)
+            ks_stats_failed_over(op->token->members[list[i].index],
+                                 op->token->members[list[i + 1].index], op->class);
     }
     return st;
 }

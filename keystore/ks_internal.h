@@ -21,6 +21,7 @@
 #include <stdatomic.h>
 
 #include "keystore.h"
+#include "ks_stats.h"
 
 /* --- ks_status.c ----------------------------------------------------------------------------- */
 
@@ -205,13 +206,15 @@ struct ks_token {
     /* of a member: what is going on there */
     atomic_uint in_flight;
     _Atomic uint64_t latency_ns; /* moving average of what succeeded */
+
+    struct ks_stats stats;
 };
 
 /* Purpose: find out whether the token is usable as it stands; brings it up if not. */
 ks_status ks_token_up(struct ks_token *token, const struct ks_how *how, struct ks_error *err);
 /* Purpose: something is wrong with everything of `epoch`: take the token down, unless another
- * thread has replaced that epoch already. The next use brings it up again. */
-void ks_token_down(struct ks_token *token, uint64_t epoch);
+ * thread has replaced that epoch already (false). The next use brings it up again. */
+bool ks_token_down(struct ks_token *token, uint64_t epoch);
 /* Purpose: the login of the session's epoch is gone: log in again in it, for a new epoch, unless
  * another thread did (`*did` tells). A login ends with the last session, so the others are
  * probably gone as well: the session begins a new age. */
@@ -310,6 +313,7 @@ struct ks_op {
     bool move_on;     /* there are other tokens to try: do not bring this one back first */
     bool inline_only; /* never on a worker: its arguments are the caller's */
     bool read_write;  /* needs a read-write session */
+    enum ks_op_class class;
     /* set by the step */
     const char *function;
     CK_RV rv;
@@ -317,6 +321,7 @@ struct ks_op {
     unsigned logins;    /* how often ks_op has logged in again for this operation */
     /* set by ks_op_run: what the step's success was obtained with */
     uint64_t epoch;
+    struct ks_measure measure;
 };
 
 /* Purpose: run the operation: session, key handle, step; classify a failure and act on it. The
@@ -398,7 +403,8 @@ struct ks_key {
     /* the epoch in which the public half was proved; 0: not */
     _Atomic uint64_t proved;
     _Atomic uint32_t refused[KS_REFUSED_MAX];
-    _Atomic int spelling; /* enum ks_spelling, of EdDSA's parameters or ECDH's peer point */
+    _Atomic int spelling;       /* enum ks_spelling, of EdDSA's parameters or ECDH's peer point */
+    struct ks_key_stats *stats; /* the token's; NULL: no memory */
     struct ks_member_key *members; /* of a cluster's key: one for each member; else NULL */
 };
 

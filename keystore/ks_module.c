@@ -303,6 +303,7 @@ void ks_shutdown(void)
 {
     if (atomic_exchange(&shut_down, true))
         return;
+    ks_stats_file_shutdown();
     /* Without the registry lock: another thread may hold it for ever at this point. Entries are
      * never removed. */
     for (struct ks_module *m = modules; m != NULL; m = m->next)
@@ -452,6 +453,8 @@ ks_status ks_module_reinit(struct ks_module *m, unsigned seen, uint64_t interval
                      "do not return from it",
                      m->path);
     atomic_store(&m->gate, KS_GATE_OPEN);
+    ks_log_event(KS_LOG_WARN, "recovery", NULL, "module", m->path, "result",
+                 ks_ok(st) ? "done" : "failed", NULL);
 out:
     pthread_mutex_unlock(&m->init_lock);
     return st;

@@ -24,6 +24,11 @@ const char *ks_token_label(const struct ks_token *token)
     return label != NULL ? label : "";
 }
 
+struct ks_token *ks_tokens_locked(void)
+{
+    return tokens;
+}
+
 /* --- handles --------------------------------------------------------------------------------- */
 
 static void locks_init(struct ks_token *token)
@@ -49,6 +54,7 @@ void ks_tokens_forked(void)
         atomic_store(&t->probing, false);
         atomic_store(&t->probe_ns, 0);
     }
+    ks_stats_forked(tokens);
     ks_workers_forked();
     ks_pins_forked();
 }
@@ -70,6 +76,7 @@ static void token_destroy(struct ks_token *token)
     free(token->idle);
     free(token->name);
     free(atomic_load(&token->label));
+    ks_stats_clear(&token->stats);
     free(token);
 }
 
@@ -430,8 +437,11 @@ static ks_status login(struct ks_token *token, const struct ks_how *how, CK_SESS
     /* A NULL PIN crashes some modules: only for a protected authentication path. */
     rv = token->module->fn->C_Login(session, CKU_USER, (CK_UTF8CHAR *)pin, len);
     ks_gate_leave(&gate);
-    if (rv == CKR_OK || rv == CKR_USER_ALREADY_LOGGED_IN)
+    if (rv == CKR_OK || rv == CKR_USER_ALREADY_LOGGED_IN) {
+        ks_log_call(KS_LOG_INFO, "login", token, NULL, rv);
         return KS_SUCCESS;
+    }
+    ks_log_call(KS_LOG_ERROR, "login-failed", token, "C_Login", rv);
     ks_classify("C_Login", rv, &code, &class);
     if (pin == NULL)
         hint = "the token's own PIN pad or service refused";
@@ -570,6 +580,7 @@ static ks_status bring_up(struct ks_token *token, const struct ks_how *how, stru
     pthread_cond_broadcast(&token->freed);
     pthread_mutex_unlock(&token->lock);
     free(old_idle);
+    ks_stats_token_up(token);
     return KS_SUCCESS;
 fail:
     free(idle);
@@ -642,16 +653,20 @@ ks_status ks_token_up(struct ks_token *token, const struct ks_how *how, struct k
     return st;
 }
 
-void ks_token_down(struct ks_token *token, uint64_t epoch)
+bool ks_token_down(struct ks_token *token, uint64_t epoch)
 {
+    bool ours;
+
     pthread_mutex_lock(&token->lock);
-    if (token->epoch == epoch) {
+    ours = token->epoch == epoch;
+    if (ours) {
         token->epoch = 0;
         token->age = 0;
         token->open_count = token->idle_count;
         pthread_cond_broadcast(&token->freed);
     }
     pthread_mutex_unlock(&token->lock);
+    return ours;
 }
 
 static ks_status refresh_facts(struct ks_token *token, struct ks_error *err)

@@ -29,6 +29,12 @@ const struct prov_config_key prov_config_keys[] = {
                             "10 to 3600000; 1000 without it"},
     {"tokens", "names of several independent tokens; each has its lines as NAME.KEY"},
     {"clusters", "names of clusters; NAME.members lists the tokens that hold the same keys"},
+    {"stats-file",
+     "counters and latencies for Prometheus go to this file, %p in it is the process' "
+     "number"},
+    {"log", "stderr, syslog or file:/PATH: one line for each change of a token's state"},
+    {"log-level", "error, warn, info (default) or debug; needs log"},
+    {"audit", "yes: one line for each operation with a private key; needs log"},
     {NULL, NULL},
 };
 
@@ -139,19 +145,7 @@ static int set_clusters(struct prov_config *config, const char *value, char *why
 
 static int set_sessions(struct prov_config *config, const char *value, char *why, size_t why_size)
 {
-    char shown[40];
-    unsigned number = 0;
-    size_t i;
-
-    for (i = 0; value[i] != '\0' && isdigit((unsigned char)value[i]) && i < 5; i++)
-        number = number * 10U + (unsigned)(value[i] - '0');
-    if (value[i] != '\0' || number < 1 || number > KS_SESSIONS_MAX) {
-        snprintf(why, why_size, "sessions = %s: must be a number from 1 to %u",
-                 ks_escape(shown, sizeof(shown), value, SIZE_MAX), KS_SESSIONS_MAX);
-        return 0;
-    }
-    config->sessions = number;
-    return 1;
+    return number("sessions", value, 1, KS_SESSIONS_MAX, &config->sessions, why, why_size);
 }
 
 static int set_check(struct prov_config *config, const char *value, char *why, size_t why_size)
@@ -186,10 +180,66 @@ static int set_init_args(struct prov_config *config, const char *value, char *wh
     return copy(&config->init_args, value, why, why_size);
 }
 
+static int set_stats_file(struct prov_config *config, const char *value, char *why, size_t why_size)
+{
+    char shown[160];
+
+    if (value[0] != '/') {
+        snprintf(why, why_size, "stats-file = %s: must be an absolute path",
+                 ks_escape(shown, sizeof(shown), value, SIZE_MAX));
+        return 0;
+    }
+    return copy(&config->stats_file, value, why, why_size);
+}
+
+static int set_log(struct prov_config *config, const char *value, char *why, size_t why_size)
+{
+    char shown[160];
+
+    if (strcmp(value, "stderr") != 0 && strcmp(value, "syslog") != 0 &&
+        strncmp(value, "file:/", 6) != 0) {
+        snprintf(why, why_size, "log = %s: must be stderr, syslog or file:/absolute/path",
+                 ks_escape(shown, sizeof(shown), value, SIZE_MAX));
+        return 0;
+    }
+    return copy(&config->log, value, why, why_size);
+}
+
+static int set_log_level(struct prov_config *config, const char *value, char *why, size_t why_size)
+{
+    static const char *const names[] = {NULL, "error", "warn", "info", "debug"};
+    char shown[40];
+    size_t i;
+
+    for (i = 1; i < sizeof(names) / sizeof(names[0]); i++) {
+        if (strcmp(value, names[i]) == 0) {
+            config->log_level = (enum ks_log_level)i;
+            return 1;
+        }
+    }
+    snprintf(why, why_size, "log-level = %s: must be error, warn, info or debug",
+             ks_escape(shown, sizeof(shown), value, SIZE_MAX));
+    return 0;
+}
+
+static int set_audit(struct prov_config *config, const char *value, char *why, size_t why_size)
+{
+    char shown[40];
+
+    if (strcmp(value, "yes") != 0 && strcmp(value, "no") != 0) {
+        snprintf(why, why_size, "audit = %s: must be yes or no",
+                 ks_escape(shown, sizeof(shown), value, SIZE_MAX));
+        return 0;
+    }
+    config->audit = value[0] == 'y';
+    return 1;
+}
+
 /* In the order of prov_config_keys. */
 static set_fn *const setters[] = {
-    set_module,        set_token,     set_pin,     set_offload, set_sessions, set_check,
-    set_software_keys, set_init_args, set_timeout, set_recover, set_tokens,   set_clusters,
+    set_module,        set_token,     set_pin,       set_offload, set_sessions, set_check,
+    set_software_keys, set_init_args, set_timeout,   set_recover, set_tokens,   set_clusters,
+    set_stats_file,    set_log,       set_log_level, set_audit,
 };
 #define KEYS (sizeof(setters) / sizeof(setters[0]))
 _Static_assert(sizeof(prov_config_keys) / sizeof(prov_config_keys[0]) == KEYS + 1,
@@ -253,6 +303,13 @@ int prov_config_parse(struct prov_config *config, const char *(*get)(void *arg, 
                  "provider's section of the OpenSSL configuration");
         return 0;
     }
+    if (config->log == NULL && (config->audit || config->log_level != KS_LOG_OFF)) {
+        snprintf(why, why_size, "%s needs log: say where to, as in log = syslog",
+                 config->audit ? "audit" : "log-level");
+        return 0;
+    }
+    if (config->log_level == KS_LOG_OFF)
+        config->log_level = KS_LOG_INFO;
     return 1;
 }
 
@@ -285,6 +342,8 @@ void prov_config_clear(struct prov_config *config)
     OPENSSL_free(config->init_args);
     OPENSSL_free(config->token);
     OPENSSL_free(config->pin);
+    OPENSSL_free(config->stats_file);
+    OPENSSL_free(config->log);
     memset(config, 0, sizeof(*config));
 }
 

@@ -99,6 +99,11 @@ int prov_configure(struct prov_ctx *ctx)
     ctx->token = prov_config_token(name, &ctx->config, named_value, &merged, why, sizeof(why));
     if (ctx->token == NULL)
         goto broken;
+    if (!prov_watch_start(ctx, why, sizeof(why))) {
+        ks_token_free(ctx->token);
+        ctx->token = NULL;
+        goto broken;
+    }
     return 1;
 broken:
     ctx->broken = OPENSSL_strdup(why);
@@ -107,6 +112,7 @@ broken:
 
 void prov_unconfigure(struct prov_ctx *ctx)
 {
+    prov_watch_stop(ctx);
     ks_token_free(ctx->token);
     ctx->token = NULL;
     prov_config_clear(&ctx->config);

@@ -165,6 +165,10 @@ struct prov_config {
     bool check_key_at_load;    /* default yes */
     unsigned offload;          /* set of 1 << prov_class */
     bool refuse_software_keys; /* software-private-keys = refuse; default no */
+    char *stats_file;
+    char *log;
+    enum ks_log_level log_level; /* default info */
+    bool audit;
 };
 
 /* The keys of the provider's section, one row each; hsmkey check and the man page use it too. */
@@ -225,6 +229,7 @@ struct prov_ctx {
     struct ks_token *token;         /* NULL when broken */
     atomic_uint able;               /* classes that the token was found to have a mechanism for */
     struct prov_supplied *supplied; /* what the engine added; configure.c */
+    struct prov_watch *watch;       /* statistics and log; observe.c */
     OSSL_FUNC_core_get_params_fn *core_get_params;
     OSSL_FUNC_core_new_error_fn *core_new_error;
     OSSL_FUNC_core_set_error_debug_fn *core_set_error_debug;
@@ -236,6 +241,18 @@ struct prov_ctx {
 int prov_configure(struct prov_ctx *ctx);
 void prov_unconfigure(struct prov_ctx *ctx);
 void prov_supplied_free(struct prov_ctx *ctx);
+
+/* Purpose: turn on what ctx->config says of statistics and log, and off again (observe.c). Start
+ * returns 0 with a sentence in `why`; raises nothing. Stop before the token is freed. */
+int prov_watch_start(struct prov_ctx *ctx, char *why, size_t why_size);
+void prov_watch_stop(struct prov_ctx *ctx);
+/* Purpose: answer the provider parameter "hsm-stats": a pointer to a text that stays valid until
+ * it is asked for again, or a copy, as the caller wants it. */
+#define PROV_PARAM_STATS "hsm-stats"
+int prov_stats(struct prov_ctx *ctx, OSSL_PARAM *p);
+/* Purpose: count and log that an operation of `class` was refused; raises nothing. */
+void prov_note_refused(const struct prov_ctx *ctx, enum prov_class class,
+                       const struct prov_key *key, const char *why);
 
 /* Purpose: the engine's ways in, see prov_configure.h. */
 int prov_configure_entry(void *provctx, const OSSL_PARAM params[]);
