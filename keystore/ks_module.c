@@ -37,7 +37,7 @@ static const struct {
     {"p11-kit-client", true, false},
     /* C_Initialize in a child does nothing: it goes on with the parent's connection to the TPM, so
      * that both lose, and the TPM counts failed authorisations until it locks itself. */
-    {"libtpm2_pkcs11", false, true},
+    {"tpm2_pkcs11", false, true},
 };
 
 void ks_set_hooks(const struct ks_hooks *new_hooks)
