@@ -69,6 +69,7 @@ struct ks_module {
 
     CK_FUNCTION_LIST *fn; /* p11-kit's managed list; once set never released */
     bool sends_sigpipe;
+    bool not_after_fork; /* no use in a child of a process that used it */
     pthread_mutex_t init_lock;
     atomic_uint initialized; /* fork generation + 1 in which we called C_Initialize; 0: never */
     atomic_uint init_count;  /* handles from before the last C_Initialize are dead */
