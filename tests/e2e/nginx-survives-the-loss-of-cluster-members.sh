@@ -144,7 +144,7 @@ judge() {
             }
             if (lost) print "WRONG: " lost " handshakes failed while a member was up"
             if (slowest > limit) print "WRONG: slowest handshake: " slowest " s, expected at most " limit " s"
-            printf "%d handshakes, %d failed, all but %d of them while no member was up; slowest %.3f s; " \
+            printf "%d handshakes, %d failed (%d of them while a member was up); slowest %.3f s; " \
                 "%d outages, served again within %.3f s\n", all, failed, lost, slowest, n, longest
         }' outages - >verdict
 }
@@ -183,19 +183,20 @@ key ec ec:P-256
 certificate rsa
 certificate ec
 make_members
-for name in $members; do
-    start_member "$name"
-done
+# nginx's workers cannot read the PIN files: their master has to, for the absent member as well.
+step "only east is there when nginx starts"
+start_member east
 nginx_start rsa ec
 must_fetch RSA 1.2
 must_fetch EC 1.3
+start_member west
 workers=$(pgrep -P "$(cat nginx.pid)" | sort)
 
 for client in $(seq $clients); do
     load_client "$client" &
     pids="$pids $!"
 done
-sleep 3
+sleep 2
 normal=0.5 # less says nothing on a machine with other things to do
 judge 1000
 normal=$(sed -n 's/.*slowest \([0-9.]*\) s.*/\1/p' verdict | awk '{ print ($1 > 0.5 ? $1 : 0.5) }')
@@ -205,14 +206,14 @@ check "both members up"
 kill_one() {
     step "kill -9 $1, start it again"
     kill_member "$1"
-    sleep "${2:-1.5}"
+    sleep "${2:-1}"
     start_member "$1"
-    sleep "${3:-2}"
+    sleep "${3:-1.5}"
 }
 stop_one() {
     step "stop $1, continue it"
     stop_member "$1"
-    sleep "${2:-3}"
+    sleep "${2:-2.5}"
     continue_member "$1"
     sleep "${3:-1.5}"
 }
@@ -265,8 +266,8 @@ for round in $(seq "${SOAK:-0}"); do
 done
 if [ "${SOAK:-0}" = 0 ]; then
     for round in 1 2; do
-        kill_one east 0.3 1.5
-        kill_one west 0.3 1.5
+        kill_one east 0.3 1.2
+        kill_one west 0.3 1.2
     done
 fi
 touch stop
