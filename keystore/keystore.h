@@ -175,6 +175,12 @@ KS_MUST_USE ks_status ks_token_group(const char *name, enum ks_group kind,
                                      struct ks_token *const members[], size_t count,
                                      struct ks_token **out, struct ks_error *err);
 
+/* Purpose: the one token that is meant: the handle itself, or that member of a set which `uri` (may
+ * be NULL) names. KS_CONFIG for a cluster, or when a set has several that match. `*out` gets a
+ * reference. */
+KS_MUST_USE ks_status ks_token_select(struct ks_token *token, const struct ks_how *how,
+                                      const struct ks_uri *uri, struct ks_token **out,
+                                      struct ks_error *err);
 /* Purpose: tell whether the handle stands for several tokens in this way. */
 bool ks_token_is_group(const struct ks_token *token, enum ks_group kind);
 
