@@ -17,6 +17,19 @@ bool ks_token_is_group(const struct ks_token *token, enum ks_group kind)
     return token->members != NULL && token->group == kind;
 }
 
+size_t ks_token_members(const struct ks_token *token, struct ks_token *const **members)
+{
+    if (token->members == NULL)
+        return 0;
+    *members = token->members;
+    return token->member_count;
+}
+
+const char *ks_token_name(const struct ks_token *token)
+{
+    return token->name;
+}
+
 /* --- the whole group ------------------------------------------------------------------------- */
 
 ks_status ks_group_connect(struct ks_token *group, const struct ks_how *how, struct ks_error *err)
