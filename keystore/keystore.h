@@ -142,6 +142,7 @@ struct ks_token_config {
     unsigned sessions;     /* most sessions to keep; 0: 64, or less if the token says so */
     unsigned timeout_ms;   /* an operation ends within it, even if the module never returns;
                             * 0: no limit. Generation and deletion are not limited. */
+    unsigned recover_ms;   /* a lost module is initialised anew at most this often; 0: 1000 */
 };
 
 #define KS_SESSIONS_DEFAULT 64U
@@ -173,6 +174,9 @@ enum ks_group {
 KS_MUST_USE ks_status ks_token_group(const char *name, enum ks_group kind,
                                      struct ks_token *const members[], size_t count,
                                      struct ks_token **out, struct ks_error *err);
+
+/* Purpose: tell whether the handle stands for several tokens in this way. */
+bool ks_token_is_group(const struct ks_token *token, enum ks_group kind);
 
 /* Purpose: load and initialise the module, find the slot and log in, as far as that has not been
  * done; everything else does it by itself. Never tries a PIN that was refused before in this
@@ -433,5 +437,50 @@ KS_MUST_USE ks_status ks_key_destroy(struct ks_key *key, const struct ks_how *ho
  * failure. */
 KS_MUST_USE ks_status ks_random(struct ks_token *token, const struct ks_how *how, uint8_t *out,
                                 size_t len, struct ks_error *err);
+
+/* --- what happened: counters, and a log ------------------------------------------------------ */
+
+/* What operations are counted as. */
+enum ks_op_class {
+    KS_OP_OTHER, /* deletion, probes */
+    KS_OP_SIGN,
+    KS_OP_DECRYPT,
+    KS_OP_DERIVE,
+    KS_OP_RANDOM,
+    KS_OP_GENERATE,
+    KS_OP_FIND, /* keys and listings */
+    KS_OP_CLASSES
+};
+extern const char *const ks_op_class_names[KS_OP_CLASSES];
+
+/* Purpose: count and log an operation that was refused before the token was asked. `key` is the
+ * key's URI or NULL, `why` a short reason; both go to the log, and are escaped there. */
+void ks_stats_refused(const struct ks_token *token, enum ks_op_class class, const char *key,
+                      const char *why);
+
+/* Purpose: the counters of all tokens of this process since it was started or forked, in
+ * Prometheus' text format, with a NUL behind. `*out` is released with free(). */
+KS_MUST_USE ks_status ks_stats_text(char **out, struct ks_error *err);
+
+/* Purpose: have that text written to `path` (absolute; %p becomes the process' number, and then
+ * every line has a label pid) every few seconds while operations run, and by
+ * ks_stats_file_drop(). The file is replaced as a whole, with mode 0644. Failures are logged, and
+ * nothing else: statistics are not worth an operation. Every add needs its drop. */
+KS_MUST_USE ks_status ks_stats_file_add(const char *path, struct ks_error *err);
+void ks_stats_file_drop(const char *path);
+
+enum ks_log_level { KS_LOG_OFF, KS_LOG_ERROR, KS_LOG_WARN, KS_LOG_INFO, KS_LOG_DEBUG };
+
+struct ks_log_config {
+    const char *target; /* "stderr", "syslog", "file:/PATH" (%p becomes the process' number) */
+    enum ks_log_level level;
+    bool audit; /* a line for every operation with a private key, whatever the level */
+};
+
+/* Purpose: log to `config->target` from now on, one line an event (logfmt). The log is the
+ * process': a second one with other settings is a KS_CONFIG error. Every open needs its close.
+ * Nothing is kept open: daemons close descriptors that are not theirs, and files are rotated. */
+KS_MUST_USE ks_status ks_log_open(const struct ks_log_config *config, struct ks_error *err);
+void ks_log_close(void);
 
 #endif

@@ -12,6 +12,11 @@
 #define ABSENT_NS 10000000000U
 #define URI_ROOM  4096
 
+bool ks_token_is_group(const struct ks_token *token, enum ks_group kind)
+{
+    return token->members != NULL && token->group == kind;
+}
+
 /* --- the whole group ------------------------------------------------------------------------- */
 
 ks_status ks_group_connect(struct ks_token *group, const struct ks_how *how, struct ks_error *err)
@@ -402,6 +407,9 @@ ks_status ks_group_run(struct ks_op *op)
             break;
         if (deadline != 0 && ks_now_ns() >= deadline)
             break;
+        if (i + 1 < n)
+            ks_stats_failed_over(op->token->members[list[i].index],
+                                 op->token->members[list[i + 1].index], op->class);
     }
     return st;
 }

@@ -21,6 +21,7 @@
 #include <stdatomic.h>
 
 #include "keystore.h"
+#include "ks_stats.h"
 
 /* --- ks_status.c ----------------------------------------------------------------------------- */
 
@@ -68,6 +69,7 @@ struct ks_module {
 
     CK_FUNCTION_LIST *fn; /* p11-kit's managed list; once set never released */
     bool sends_sigpipe;
+    bool not_after_fork; /* no use in a child of a process that used it */
     pthread_mutex_t init_lock;
     atomic_uint initialized; /* fork generation + 1 in which we called C_Initialize; 0: never */
     atomic_uint init_count;  /* handles from before the last C_Initialize are dead */
@@ -168,6 +170,7 @@ struct ks_token {
     struct ks_uri *uri;  /* NULL: the only token */
     struct ks_pin *pin;  /* NULL: none configured */
     unsigned sessions;   /* configured limit, 0: default */
+    uint64_t recover_ns; /* a lost module is initialised anew at most this often */
     uint64_t timeout_ns; /* an operation ends within it; 0: whenever the module returns */
 
     pthread_mutex_t up_lock;
@@ -204,13 +207,15 @@ struct ks_token {
     /* of a member: what is going on there */
     atomic_uint in_flight;
     _Atomic uint64_t latency_ns; /* moving average of what succeeded */
+
+    struct ks_stats stats;
 };
 
 /* Purpose: find out whether the token is usable as it stands; brings it up if not. */
 ks_status ks_token_up(struct ks_token *token, const struct ks_how *how, struct ks_error *err);
 /* Purpose: something is wrong with everything of `epoch`: take the token down, unless another
- * thread has replaced that epoch already. The next use brings it up again. */
-void ks_token_down(struct ks_token *token, uint64_t epoch);
+ * thread has replaced that epoch already (false). The next use brings it up again. */
+bool ks_token_down(struct ks_token *token, uint64_t epoch);
 /* Purpose: the login of the session's epoch is gone: log in again in it, for a new epoch, unless
  * another thread did (`*did` tells). A login ends with the last session, so the others are
  * probably gone as well: the session begins a new age. */
@@ -219,8 +224,7 @@ ks_status ks_token_relogin(struct ks_token *token, const struct ks_how *how,
 /* Purpose: C_Login(CKU_CONTEXT_SPECIFIC) for an operation that was just initialised. The PIN is
  * in memory since the token's login. The caller is inside the gate. */
 CK_RV ks_token_context_login(struct ks_token *token, CK_SESSION_HANDLE session);
-/* A lost module is initialised anew at most this often. */
-#define KS_RECOVER_INTERVAL_NS 1000000000U
+#define KS_RECOVER_MS_DEFAULT 1000U
 /* Purpose: whether the present epoch is good; the caller holds token->lock. */
 bool ks_token_up_locked(const struct ks_token *token);
 uint64_t ks_epoch_new(void);
@@ -310,6 +314,7 @@ struct ks_op {
     bool move_on;     /* there are other tokens to try: do not bring this one back first */
     bool inline_only; /* never on a worker: its arguments are the caller's */
     bool read_write;  /* needs a read-write session */
+    enum ks_op_class class;
     /* set by the step */
     const char *function;
     CK_RV rv;
@@ -317,6 +322,7 @@ struct ks_op {
     unsigned logins;    /* how often ks_op has logged in again for this operation */
     /* set by ks_op_run: what the step's success was obtained with */
     uint64_t epoch;
+    struct ks_measure measure;
 };
 
 /* Purpose: run the operation: session, key handle, step; classify a failure and act on it. The
@@ -398,7 +404,8 @@ struct ks_key {
     /* the epoch in which the public half was proved; 0: not */
     _Atomic uint64_t proved;
     _Atomic uint32_t refused[KS_REFUSED_MAX];
-    _Atomic int spelling; /* enum ks_spelling, of EdDSA's parameters or ECDH's peer point */
+    _Atomic int spelling;       /* enum ks_spelling, of EdDSA's parameters or ECDH's peer point */
+    struct ks_key_stats *stats; /* the token's; NULL: no memory */
     struct ks_member_key *members; /* of a cluster's key: one for each member; else NULL */
 };
 

@@ -20,6 +20,7 @@ ks_status ks_key_make(struct ks_token *token, struct ks_object *object, CK_OBJEC
     key->object = object;
     key->handle = handle;
     key->epoch = epoch;
+    key->stats = ks_stats_key(token, object);
     *out = key;
     return KS_SUCCESS;
 }
@@ -295,6 +296,7 @@ ks_status ks_key_find(struct ks_token *token, const struct ks_how *how, const st
 {
     struct find f = {.object = NULL};
     struct ks_op op = {.token = token,
+                       .class = KS_OP_FIND,
                        .step = find_step,
                        .how = how,
                        .err = err,

@@ -31,9 +31,13 @@ static _Thread_local unsigned inside;
 static const struct {
     const char *file_name;
     bool sends_sigpipe;
+    bool not_after_fork;
 } quirks[] = {
     /* writes to its socket without MSG_NOSIGNAL */
-    {"p11-kit-client", true},
+    {"p11-kit-client", true, false},
+    /* C_Initialize in a child does nothing: it goes on with the parent's connection to the TPM, so
+     * that both lose, and the TPM counts failed authorisations until it locks itself. */
+    {"tpm2_pkcs11", false, true},
 };
 
 void ks_set_hooks(const struct ks_hooks *new_hooks)
@@ -153,8 +157,10 @@ static struct ks_module *module_new(const char *path, const char *init_args)
     base = strrchr(path, '/');
     base = base != NULL ? base + 1 : path;
     for (size_t i = 0; i < sizeof(quirks) / sizeof(quirks[0]); i++)
-        if (strstr(base, quirks[i].file_name) != NULL)
+        if (strstr(base, quirks[i].file_name) != NULL) {
             m->sends_sigpipe = quirks[i].sends_sigpipe;
+            m->not_after_fork = quirks[i].not_after_fork;
+        }
     return m;
 }
 
@@ -303,6 +309,7 @@ void ks_shutdown(void)
 {
     if (atomic_exchange(&shut_down, true))
         return;
+    ks_stats_file_shutdown();
     /* Without the registry lock: another thread may hold it for ever at this point. Entries are
      * never removed. */
     for (struct ks_module *m = modules; m != NULL; m = m->next)
@@ -391,6 +398,12 @@ static ks_status module_initialize(struct ks_module *m, struct ks_error *err)
 
     if (atomic_load(&shut_down))
         return ks_fail(err, KS_SHUTDOWN, "%s", ks_code_text(KS_SHUTDOWN));
+    if (m->not_after_fork && atomic_load(&m->initialized) != 0 && !initialised_here(m))
+        return ks_fail(err, KS_MODULE,
+                       "the module %s cannot be used in a child of a process that used it; set "
+                       "check-key-at-load = no, so that the parent does not, or use the module "
+                       "through p11-kit server",
+                       m->path);
     args.pReserved = m->init_args;
     module_enter_alone(&gate, m);
     rv = m->fn->C_Initialize(&args);
@@ -452,6 +465,8 @@ ks_status ks_module_reinit(struct ks_module *m, unsigned seen, uint64_t interval
                      "do not return from it",
                      m->path);
     atomic_store(&m->gate, KS_GATE_OPEN);
+    ks_log_event(KS_LOG_WARN, "recovery", NULL, "module", m->path, "result",
+                 ks_ok(st) ? "done" : "failed", NULL);
 out:
     pthread_mutex_unlock(&m->init_lock);
     return st;

@@ -530,6 +530,7 @@ ks_status ks_token_objects(struct ks_token *token, const struct ks_how *how,
 {
     struct gather g = {.count = 0};
     struct ks_op op = {.token = token,
+                       .class = KS_OP_FIND,
                        .step = gather_step,
                        .how = how,
                        .err = err,

@@ -24,6 +24,11 @@ const char *ks_token_label(const struct ks_token *token)
     return label != NULL ? label : "";
 }
 
+struct ks_token *ks_tokens_locked(void)
+{
+    return tokens;
+}
+
 /* --- handles --------------------------------------------------------------------------------- */
 
 static void locks_init(struct ks_token *token)
@@ -49,6 +54,7 @@ void ks_tokens_forked(void)
         atomic_store(&t->probing, false);
         atomic_store(&t->probe_ns, 0);
     }
+    ks_stats_forked(tokens);
     ks_workers_forked();
     ks_pins_forked();
 }
@@ -70,6 +76,7 @@ static void token_destroy(struct ks_token *token)
     free(token->idle);
     free(token->name);
     free(atomic_load(&token->label));
+    ks_stats_clear(&token->stats);
     free(token);
 }
 
@@ -85,6 +92,8 @@ static ks_status token_make(const struct ks_token_config *config, struct ks_toke
     token->refs = 1;
     token->sessions = config->sessions;
     token->timeout_ns = (uint64_t)config->timeout_ms * 1000000U;
+    token->recover_ns =
+        (config->recover_ms != 0 ? config->recover_ms : KS_RECOVER_MS_DEFAULT) * (uint64_t)1000000U;
     token->name = strdup(config->name != NULL ? config->name : "hsm");
     if (token->name == NULL) {
         st = ks_no_memory(err);
@@ -128,7 +137,7 @@ static bool same_token(const struct ks_token *a, const struct ks_token *b)
 static bool same_settings(const struct ks_token *a, const struct ks_token *b)
 {
     if (a->sessions != b->sessions || a->timeout_ns != b->timeout_ns ||
-        (a->pin == NULL) != (b->pin == NULL))
+        a->recover_ns != b->recover_ns || (a->pin == NULL) != (b->pin == NULL))
         return false;
     return a->pin == NULL || strcmp(ks_pin_source(a->pin), ks_pin_source(b->pin)) == 0;
 }
@@ -428,8 +437,11 @@ static ks_status login(struct ks_token *token, const struct ks_how *how, CK_SESS
     /* A NULL PIN crashes some modules: only for a protected authentication path. */
     rv = token->module->fn->C_Login(session, CKU_USER, (CK_UTF8CHAR *)pin, len);
     ks_gate_leave(&gate);
-    if (rv == CKR_OK || rv == CKR_USER_ALREADY_LOGGED_IN)
+    if (rv == CKR_OK || rv == CKR_USER_ALREADY_LOGGED_IN) {
+        ks_log_call(KS_LOG_INFO, "login", token, NULL, rv);
         return KS_SUCCESS;
+    }
+    ks_log_call(KS_LOG_ERROR, "login-failed", token, "C_Login", rv);
     ks_classify("C_Login", rv, &code, &class);
     if (pin == NULL)
         hint = "the token's own PIN pad or service refused";
@@ -568,6 +580,7 @@ static ks_status bring_up(struct ks_token *token, const struct ks_how *how, stru
     pthread_cond_broadcast(&token->freed);
     pthread_mutex_unlock(&token->lock);
     free(old_idle);
+    ks_stats_token_up(token);
     return KS_SUCCESS;
 fail:
     free(idle);
@@ -608,7 +621,7 @@ static ks_status bring_back(struct ks_token *token, const struct ks_how *how, st
         if (fresh)
             nanosleep(&pause, NULL);
         seen = atomic_load(&token->module->init_count);
-        if (!ks_ok(ks_module_reinit(token->module, seen, fresh ? 0 : KS_RECOVER_INTERVAL_NS, NULL)))
+        if (!ks_ok(ks_module_reinit(token->module, seen, fresh ? 0 : token->recover_ns, NULL)))
             return st;
     }
 }
@@ -640,16 +653,20 @@ ks_status ks_token_up(struct ks_token *token, const struct ks_how *how, struct k
     return st;
 }
 
-void ks_token_down(struct ks_token *token, uint64_t epoch)
+bool ks_token_down(struct ks_token *token, uint64_t epoch)
 {
+    bool ours;
+
     pthread_mutex_lock(&token->lock);
-    if (token->epoch == epoch) {
+    ours = token->epoch == epoch;
+    if (ours) {
         token->epoch = 0;
         token->age = 0;
         token->open_count = token->idle_count;
         pthread_cond_broadcast(&token->freed);
     }
     pthread_mutex_unlock(&token->lock);
+    return ours;
 }
 
 static ks_status refresh_facts(struct ks_token *token, struct ks_error *err)

@@ -218,6 +218,7 @@ static int token_able(const struct prov_ctx *ctx, enum prov_class class, const s
         atomic_fetch_or(able, BIT(class));
         return 1;
     }
+    prov_note_refused(ctx, class, key, "the token lacks the mechanism");
     prov_raise(ctx, (enum prov_reason)(PROV_R_TOKEN + KS_MECHANISM),
                "%s%s%s: the token lacks %s%s, and this is never done elsewhere",
                prov_class_names[class], named ? " for " : "", named ? key->uri : "",
@@ -241,6 +242,7 @@ int prov_permits(const struct prov_ctx *ctx, enum prov_class class, const struct
     /* Generation knows its type only later, and asks then. */
     if (ctx->config.offload & BIT(class))
         return key == NULL || token_able(ctx, class, key);
+    prov_note_refused(ctx, class, key, "not offloaded");
     prov_raise(ctx, PROV_R_POLICY,
                "%s is not offloaded to the HSM%s%s, and is never done elsewhere; this line in the "
                "provider's section would allow it: %s",

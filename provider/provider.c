@@ -72,6 +72,7 @@ static const OSSL_PARAM *gettable_params(void *provctx)
         OSSL_PARAM_utf8_ptr(OSSL_PROV_PARAM_VERSION, NULL, 0),
         OSSL_PARAM_utf8_ptr(OSSL_PROV_PARAM_BUILDINFO, NULL, 0),
         OSSL_PARAM_int(OSSL_PROV_PARAM_STATUS, NULL),
+        OSSL_PARAM_utf8_ptr(PROV_PARAM_STATS, NULL, 0),
         OSSL_PARAM_END,
     };
 
@@ -86,6 +87,9 @@ static int get_params(void *provctx, OSSL_PARAM params[])
     /* Not among the gettable ones: the engine's alone. */
     p = OSSL_PARAM_locate(params, PROV_PARAM_SLOT);
     if (p != NULL && !prov_slot(provctx, p))
+        return 0;
+    p = OSSL_PARAM_locate(params, PROV_PARAM_STATS);
+    if (p != NULL && !prov_stats(provctx, p))
         return 0;
     p = OSSL_PARAM_locate(params, OSSL_PROV_PARAM_NAME);
     if (p != NULL && !OSSL_PARAM_set_utf8_ptr(p, PROV_FULL_NAME))

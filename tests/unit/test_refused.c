@@ -262,7 +262,7 @@ static const unsigned char seed[32] = "thirty-two bytes of a private k";
 
 /* The same as a PKCS#8 file. */
 static const unsigned char ed25519[48] = "\x30\x2e\x02\x01\x00\x30\x05\x06\x03\x2b\x65\x70\x04\x22"
-                                         "\x04\x20thirty-two bytes of a private ke";
+                                         "\x04\x20thirty-two bytes of a private k";
 
 /* Key exchange with given keys, signature and verification, public keys: nothing breaks. */
 START_TEST(test_existing_keys)
