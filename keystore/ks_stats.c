@@ -193,8 +193,15 @@ void ks_stats_failed_over(struct ks_token *from, const struct ks_token *to, enum
                  NULL);
 }
 
-void ks_stats_token_down(struct ks_token *token, const char *function, unsigned long rv)
+void ks_stats_token_down(struct ks_token *token, uint64_t epoch, const char *function,
+                         unsigned long rv)
 {
+    uint64_t before = atomic_load(&token->stats.lost_epoch);
+
+    do
+        if (before >= epoch)
+            return;
+    while (!atomic_compare_exchange_weak(&token->stats.lost_epoch, &before, epoch));
     atomic_store(&token->stats.lost, true);
     ks_log_call(KS_LOG_WARN, "token-down", token, function, rv);
 }
