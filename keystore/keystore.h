@@ -142,6 +142,7 @@ struct ks_token_config {
     unsigned sessions;     /* most sessions to keep; 0: 64, or less if the token says so */
     unsigned timeout_ms;   /* an operation ends within it, even if the module never returns;
                             * 0: no limit. Generation and deletion are not limited. */
+    unsigned recover_ms;   /* a lost module is initialised anew at most this often; 0: 1000 */
 };
 
 #define KS_SESSIONS_DEFAULT 64U
@@ -154,6 +155,28 @@ struct ks_token_config {
 KS_MUST_USE ks_status ks_token_new(const struct ks_token_config *config, struct ks_token **out,
                                    struct ks_error *err);
 void ks_token_free(struct ks_token *token);
+
+enum ks_group {
+    KS_GROUP_CLUSTER, /* the tokens hold the same keys: an operation runs on any of them */
+    KS_GROUP_SET,     /* the tokens are independent: a key's URI decides */
+};
+#define KS_GROUP_MAX 16
+
+/* Purpose: one handle for `count` tokens (1 to KS_GROUP_MAX; of a set also clusters), which it
+ * takes references to.
+ *
+ * A cluster's key is the same one on every member: same label and id, same public half, which is
+ * checked; a member without it is not used for it. Operations go to the member with the fewest in
+ * flight, weighted by its latency; when that is lost or does not answer in time, to another one
+ * within the same call and the same time. Lost members are tried in the background.
+ *
+ * Keys are not generated and not destroyed through a group: that is done on one token. */
+KS_MUST_USE ks_status ks_token_group(const char *name, enum ks_group kind,
+                                     struct ks_token *const members[], size_t count,
+                                     struct ks_token **out, struct ks_error *err);
+
+/* Purpose: tell whether the handle stands for several tokens in this way. */
+bool ks_token_is_group(const struct ks_token *token, enum ks_group kind);
 
 /* Purpose: load and initialise the module, find the slot and log in, as far as that has not been
  * done; everything else does it by itself. Never tries a PIN that was refused before in this

@@ -286,7 +286,7 @@ ks_status ks_worker_run(struct ks_op *op, uint64_t deadline_ns)
         atomic_store(&op->token->hung_ns, ks_now_ns());
         pthread_mutex_unlock(&job->lock);
         /* what `arg` owned is the worker's now */
-        if (op->arg_size > 0)
+        if (op->release != NULL && op->arg_size > 0)
             memset(op->arg, 0, op->arg_size);
         ks_log_event(KS_LOG_ERROR, "token-hung", op->token, NULL);
         return left_behind(op, started);

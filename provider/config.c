@@ -12,7 +12,8 @@
 #include "prov_local.h"
 
 const struct prov_config_key prov_config_keys[] = {
-    {"pkcs11-module", "path of the PKCS#11 module, or a file name in p11-kit's module folder"},
+    {"pkcs11-module", "path of the PKCS#11 module, a file name in p11-kit's module folder, or the "
+                      "name of a module in p11-kit's configuration"},
     {"token", "pkcs11: URI of the token; without it, the only initialised token"},
     {"pin", "file:/PATH, env:NAME or prompt"},
     {"offload", "operation classes that run on the HSM: rsa-sign rsa-oaep rsa-pkcs1 rsa-tls "
@@ -22,6 +23,12 @@ const struct prov_config_key prov_config_keys[] = {
     {"software-private-keys", "allow (default): keys that are not in the HSM are none of its "
                               "business; refuse: they cannot be used where the HSM is asked for"},
     {"pkcs11-init-args", "the string that C_Initialize gets, for modules that want one"},
+    {"timeout-ms", "an operation ends within it, whatever the module does, 10 to 3600000; without "
+                   "it operations take as long as the module does"},
+    {"recover-interval-ms", "a module that lost its device is initialised anew at most this often, "
+                            "10 to 3600000; 1000 without it"},
+    {"tokens", "names of several independent tokens; each has its lines as NAME.KEY"},
+    {"clusters", "names of clusters; NAME.members lists the tokens that hold the same keys"},
     {"stats-file",
      "counters and latencies for Prometheus go to this file, %p in it is the process' "
      "number"},
@@ -98,21 +105,47 @@ static int set_offload(struct prov_config *config, const char *value, char *why,
     return prov_policy_parse(value, &config->offload, why, why_size);
 }
 
-static int set_sessions(struct prov_config *config, const char *value, char *why, size_t why_size)
+static int number(const char *key, const char *value, unsigned min, unsigned max, unsigned *out,
+                  char *why, size_t why_size)
 {
     char shown[40];
-    unsigned number = 0;
+    unsigned n = 0;
     size_t i;
 
-    for (i = 0; value[i] != '\0' && isdigit((unsigned char)value[i]) && i < 5; i++)
-        number = number * 10U + (unsigned)(value[i] - '0');
-    if (value[i] != '\0' || number < 1 || number > KS_SESSIONS_MAX) {
-        snprintf(why, why_size, "sessions = %s: must be a number from 1 to %u",
-                 ks_escape(shown, sizeof(shown), value, SIZE_MAX), KS_SESSIONS_MAX);
+    for (i = 0; isdigit((unsigned char)value[i]) && i < 8; i++)
+        n = n * 10U + (unsigned)(value[i] - '0');
+    if (i == 0 || value[i] != '\0' || n < min || n > max) {
+        snprintf(why, why_size, "%s = %s: must be a number from %u to %u", key,
+                 ks_escape(shown, sizeof(shown), value, SIZE_MAX), min, max);
         return 0;
     }
-    config->sessions = number;
+    *out = n;
     return 1;
+}
+
+static int set_timeout(struct prov_config *config, const char *value, char *why, size_t why_size)
+{
+    return number("timeout-ms", value, 10, 3600000, &config->timeout_ms, why, why_size);
+}
+
+static int set_recover(struct prov_config *config, const char *value, char *why, size_t why_size)
+{
+    return number("recover-interval-ms", value, 10, 3600000, &config->recover_ms, why, why_size);
+}
+
+static int set_tokens(struct prov_config *config, const char *value, char *why, size_t why_size)
+{
+    return copy(&config->tokens, value, why, why_size);
+}
+
+static int set_clusters(struct prov_config *config, const char *value, char *why, size_t why_size)
+{
+    return copy(&config->clusters, value, why, why_size);
+}
+
+static int set_sessions(struct prov_config *config, const char *value, char *why, size_t why_size)
+{
+    return number("sessions", value, 1, KS_SESSIONS_MAX, &config->sessions, why, why_size);
 }
 
 static int set_check(struct prov_config *config, const char *value, char *why, size_t why_size)
@@ -204,27 +237,45 @@ static int set_audit(struct prov_config *config, const char *value, char *why, s
 
 /* In the order of prov_config_keys. */
 static set_fn *const setters[] = {
-    set_module,        set_token,     set_pin,        set_offload, set_sessions,  set_check,
-    set_software_keys, set_init_args, set_stats_file, set_log,     set_log_level, set_audit,
+    set_module,        set_token,     set_pin,       set_offload, set_sessions, set_check,
+    set_software_keys, set_init_args, set_timeout,   set_recover, set_tokens,   set_clusters,
+    set_stats_file,    set_log,       set_log_level, set_audit,
 };
 #define KEYS (sizeof(setters) / sizeof(setters[0]))
 _Static_assert(sizeof(prov_config_keys) / sizeof(prov_config_keys[0]) == KEYS + 1,
                "a setter for every key");
 
-static const char *overrides[KEYS];
+/* In use are a few; the lines of named tokens (NAME.KEY) among them. */
+static struct {
+    const char *key, *value;
+} overrides[128];
 
 void prov_config_override(const char *key, const char *value)
 {
     size_t i;
 
-    for (i = 0; i < KEYS; i++) {
-        if (strcmp(prov_config_keys[i].name, key) == 0)
-            overrides[i] = value;
+    for (i = 0; i < sizeof(overrides) / sizeof(overrides[0]); i++) {
+        if (overrides[i].key == NULL || strcmp(overrides[i].key, key) == 0) {
+            overrides[i].key = key;
+            overrides[i].value = value;
+            return;
+        }
     }
 }
 
-int prov_config_read(struct prov_config *config, const char *(*get)(void *arg, const char *key),
-                     void *arg, char *why, size_t why_size)
+const char *prov_config_overridden(const char *key)
+{
+    size_t i;
+
+    for (i = 0; i < sizeof(overrides) / sizeof(overrides[0]) && overrides[i].key != NULL; i++) {
+        if (strcmp(overrides[i].key, key) == 0)
+            return overrides[i].value;
+    }
+    return NULL;
+}
+
+int prov_config_parse(struct prov_config *config, const char *(*get)(void *arg, const char *key),
+                      void *arg, char *why, size_t why_size)
 {
     const char *value;
     size_t i;
@@ -234,7 +285,7 @@ int prov_config_read(struct prov_config *config, const char *(*get)(void *arg, c
     if (!prov_policy_parse(NULL, &config->offload, why, why_size))
         return 0;
     for (i = 0; i < KEYS; i++) {
-        value = overrides[i] != NULL ? overrides[i] : get(arg, prov_config_keys[i].name);
+        value = get(arg, prov_config_keys[i].name);
         if (value == NULL)
             continue;
         /* prov_policy_parse has its own sentence for an empty value. */
@@ -246,7 +297,7 @@ int prov_config_read(struct prov_config *config, const char *(*get)(void *arg, c
         if (!setters[i](config, value, why, why_size))
             return 0;
     }
-    if (config->module == NULL) {
+    if (config->module == NULL && config->tokens == NULL && config->clusters == NULL) {
         snprintf(why, why_size,
                  "pkcs11-module is missing: add \"pkcs11-module = /path/of/module.so\" to the "
                  "provider's section of the OpenSSL configuration");
@@ -262,8 +313,31 @@ int prov_config_read(struct prov_config *config, const char *(*get)(void *arg, c
     return 1;
 }
 
+struct with_overrides {
+    const char *(*get)(void *arg, const char *key);
+    void *arg;
+};
+
+static const char *value_or_override(void *arg, const char *key)
+{
+    const struct with_overrides *w = arg;
+    const char *value = prov_config_overridden(key);
+
+    return value != NULL ? value : w->get(w->arg, key);
+}
+
+int prov_config_read(struct prov_config *config, const char *(*get)(void *arg, const char *key),
+                     void *arg, char *why, size_t why_size)
+{
+    struct with_overrides with = {get, arg};
+
+    return prov_config_parse(config, value_or_override, &with, why, why_size);
+}
+
 void prov_config_clear(struct prov_config *config)
 {
+    OPENSSL_free(config->tokens);
+    OPENSSL_free(config->clusters);
     OPENSSL_free(config->module);
     OPENSSL_free(config->init_args);
     OPENSSL_free(config->token);
@@ -334,6 +408,18 @@ static const char *find_section(const CONF *conf, const char *name)
     return NULL;
 }
 
+struct in_section {
+    const CONF *conf;
+    const char *name;
+};
+
+static const char *section_value(void *arg, const char *key)
+{
+    const struct in_section *in = arg;
+
+    return NCONF_get_string(in->conf, in->name, key);
+}
+
 static int check_section(const CONF *conf, const char *name, char *why, size_t why_size)
 {
     STACK_OF(CONF_VALUE) *section = NCONF_get_section(conf, name);
@@ -347,7 +433,8 @@ static int check_section(const CONF *conf, const char *name, char *why, size_t w
         ks_escape(key, sizeof(key), line->name, SIZE_MAX);
         if (is_libcrypto_key(line->name))
             continue;
-        if (!is_our_key(line->name)) {
+        if (!is_our_key(line->name) &&
+            !prov_config_dotted_key(line->name, section_value, &(struct in_section){conf, name})) {
             snprintf(why, why_size, "unknown key \"%s\" in section [%s]", key, where);
             return 0;
         }

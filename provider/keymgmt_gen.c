@@ -515,10 +515,10 @@ static struct prov_key *generate_parameters(const struct prov_gen *gen)
 /* The class as a whole was permitted; this is about the type. */
 static int token_generates(const struct prov_gen *gen)
 {
-    static const enum ks_mech_kind kinds[] = {[KS_KEY_RSA] = KS_MECH_RSA_KEYGEN,
-                                              [KS_KEY_EC] = KS_MECH_EC_KEYGEN,
-                                              [KS_KEY_EDWARDS] = KS_MECH_EDWARDS_KEYGEN};
-    const enum ks_mech_kind kind = kinds[prov_types[gen->type].ks_type];
+    const enum ks_key_type type = prov_types[gen->type].ks_type;
+    const enum ks_mech_kind kind = type == KS_KEY_RSA       ? KS_MECH_RSA_KEYGEN
+                                   : type == KS_KEY_EDWARDS ? KS_MECH_EDWARDS_KEYGEN
+                                                            : KS_MECH_EC_KEYGEN;
     struct ks_error err;
     bool can = false;
 
@@ -581,7 +581,7 @@ static void destroy(const struct prov_gen *gen, struct ks_key *priv)
 /* Wraps the new key and tries it. On failure `priv` is still the caller's. */
 static struct prov_key *wrap(const struct prov_gen *gen, struct ks_key *priv)
 {
-    struct prov_key *plain = prov_key_from_ks(gen->ctx, priv, NULL), *key = plain;
+    struct prov_key *plain = prov_key_from_ks(gen->ctx, priv, NULL), *key = NULL;
     EVP_PKEY *restricted = NULL;
     int ok = 1;
 

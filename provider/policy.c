@@ -209,10 +209,11 @@ static int token_able(const struct prov_ctx *ctx, enum prov_class class, const s
     if (key == NULL || ctx->token == NULL || prov_needs[class].count == 0 ||
         (atomic_load(able) & BIT(class)) != 0)
         return 1;
-    if (!ks_ok(prov_class_mechanisms(ctx, class, &listed, &err))) {
-        prov_raise_ks(ctx, &err);
-        return 0;
-    }
+    /* A token that is down: the operation itself says so. Said here it would not be heard: libssl
+     * tries whether a key can sign at all, drops the errors, and finds "no suitable signature
+     * algorithm". */
+    if (!ks_ok(prov_class_mechanisms(ctx, class, &listed, &err)))
+        return 1;
     if (listed != 0) {
         atomic_fetch_or(able, BIT(class));
         return 1;

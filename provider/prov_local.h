@@ -159,6 +159,9 @@ struct prov_config {
     char *token;
     char *pin;
     unsigned sessions;
+    unsigned timeout_ms;       /* 0: none */
+    unsigned recover_ms;       /* 0: the keystore's default */
+    char *tokens, *clusters;   /* lists of names, as written */
     bool check_key_at_load;    /* default yes */
     unsigned offload;          /* set of 1 << prov_class */
     bool refuse_software_keys; /* software-private-keys = refuse; default no */
@@ -181,6 +184,21 @@ extern const struct prov_config_key prov_config_keys[]; /* ends with a NULL name
 int prov_config_read(struct prov_config *config, const char *(*get)(void *arg, const char *key),
                      void *arg, char *why, size_t why_size);
 void prov_config_clear(struct prov_config *config);
+/* Purpose: the same without overrides. */
+int prov_config_parse(struct prov_config *config, const char *(*get)(void *arg, const char *key),
+                      void *arg, char *why, size_t why_size);
+/* Purpose: the override of a key, or NULL. */
+const char *prov_config_overridden(const char *key);
+
+/* Purpose: the token, set or cluster that the configuration describes (config_tokens.c); `get` has
+ * the values of NAME.KEY. On failure NULL, with a sentence in `why`; raises nothing. Calls nothing
+ * in PKCS#11. */
+struct ks_token *prov_config_token(const char *name, const struct prov_config *config,
+                                   const char *(*get)(void *arg, const char *key), void *arg,
+                                   char *why, size_t why_size);
+/* Purpose: tell whether `key` is a line of a token that the configuration names. */
+bool prov_config_dotted_key(const char *key, const char *(*get)(void *arg, const char *key),
+                            void *arg);
 
 /* Purpose: look for keys that a provider cannot see (libcrypto hands over only what is asked
  * for): find the section of the provider called `name` in the configuration file `file`, and
@@ -438,8 +456,8 @@ EVP_MD *prov_digest_fetch(const struct prov_ctx *ctx, const struct prov_digest *
 
 /* --- random numbers (rand.c) ----------------------------------------------------------------- */
 
-/* Purpose: have libcrypto decide now who serves RAND_bytes(). SoftHSM makes the rdrand engine, where
- * libcrypto has it, the whole process's generator when it is initialised; without this the
+/* Purpose: have libcrypto decide now who serves RAND_bytes(). SoftHSM makes the rdrand engine,
+ * where libcrypto has it, the whole process's generator when it is initialised; without this the
  * application's random numbers would come from there, whatever is configured. */
 void prov_rand_keep_method(void);
 

@@ -94,6 +94,9 @@ struct cmd_config {
 /* Purpose: read the file. A missing default file is success. False, and a line in `why`, on
  * failure. Released with cmd_config_clear() in either case. */
 bool cmd_config_load(struct cmd_config *config, const char *path, char *why, size_t why_size);
+/* Purpose: call `visit` for the lines of named tokens, NAME.KEY. */
+void cmd_config_each_dotted(const struct cmd_config *config,
+                            void (*visit)(const char *key, const char *value));
 void cmd_config_clear(struct cmd_config *config);
 
 /* Purpose: the value of a key in the provider's section, NULL if it has none (or if libcrypto

@@ -85,9 +85,20 @@ static bool elsewhere(const struct cmd_env *env)
            (env->token != NULL && (token == NULL || strcmp(env->token, token) != 0));
 }
 
+/* Several tokens by name; an option that names a module or a token means that one alone. */
+static bool grouped(const struct cmd_env *env)
+{
+    return !elsewhere(env) && (cmd_config_get(&env->config, "tokens") != NULL ||
+                               cmd_config_get(&env->config, "clusters") != NULL);
+}
+
 const char *cmd_setting(const struct cmd_env *env, const char *key)
 {
     const char *value;
+
+    if (strcmp(key, "tokens") == 0 || strcmp(key, "clusters") == 0) {
+        return grouped(env) ? cmd_config_get(&env->config, key) : NULL;
+    }
 
     if (strcmp(key, "pkcs11-module") == 0 && env->module != NULL) {
         return env->module;
@@ -103,6 +114,9 @@ const char *cmd_setting(const struct cmd_env *env, const char *key)
             return env->pin;
         }
         value = elsewhere(env) ? NULL : cmd_config_get(&env->config, key);
+        if (grouped(env)) {
+            return value;
+        }
         /* A person at a terminal can be asked; without one it is as if there were no PIN. */
         return value != NULL ? value : "prompt";
     }
@@ -148,7 +162,7 @@ bool cmd_read(struct cmd_env *env)
         cmd_error(env, "%s", why);
         return false;
     }
-    if (cmd_setting(env, "pkcs11-module") == NULL) {
+    if (cmd_setting(env, "pkcs11-module") == NULL && !grouped(env)) {
         if (env->config.path != NULL) {
             ks_escape(shown, sizeof(shown), env->config.path, SIZE_MAX);
         }
@@ -211,6 +225,7 @@ bool cmd_load(struct cmd_env *env, const char *offload, const char *check_at_loa
         }
         prov_config_override(key->name, value);
     }
+    cmd_config_each_dotted(&env->config, prov_config_override);
     ERR_clear_error();
     env->libctx = OSSL_LIB_CTX_new();
     if (env->libctx == NULL ||
