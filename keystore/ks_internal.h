@@ -214,8 +214,8 @@ struct ks_token {
 /* Purpose: find out whether the token is usable as it stands; brings it up if not. */
 ks_status ks_token_up(struct ks_token *token, const struct ks_how *how, struct ks_error *err);
 /* Purpose: something is wrong with everything of `epoch`: take the token down, unless another
- * thread has replaced that epoch already (false). The next use brings it up again. */
-bool ks_token_down(struct ks_token *token, uint64_t epoch);
+ * thread has replaced that epoch already. The next use brings it up again. */
+void ks_token_down(struct ks_token *token, uint64_t epoch);
 /* Purpose: the login of the session's epoch is gone: log in again in it, for a new epoch, unless
  * another thread did (`*did` tells). A login ends with the last session, so the others are
  * probably gone as well: the session begins a new age. */

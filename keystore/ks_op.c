@@ -138,8 +138,10 @@ static ks_status attempt(struct ks_op *op, enum ks_rv_class *class)
     if (fate == KS_SESSION_KEEP && (op->read_write || op->close_session))
         fate = KS_SESSION_CLOSE;
     ks_session_give(op->token, &session, fate);
-    if (lost && ks_token_down(op->token, session.epoch))
-        ks_stats_token_down(op->token, op->function, op->rv);
+    if (lost) {
+        ks_token_down(op->token, session.epoch);
+        ks_stats_token_down(op->token, session.epoch, op->function, op->rv);
+    }
     if (*class == KS_DEVICE_LOST)
         atomic_store(&op->token->lost, true);
     return st;

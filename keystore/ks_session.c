@@ -126,8 +126,8 @@ static bool open_failed(struct ks_token *token, const struct ks_session *session
     pthread_cond_signal(&token->freed);
     pthread_mutex_unlock(&token->lock);
     if (class == KS_DEVICE_LOST || class == KS_SESSION_LOST || class == KS_LOGIN_LOST) {
-        if (ks_token_down(token, session->epoch))
-            ks_stats_token_down(token, "C_OpenSession", rv);
+        ks_token_down(token, session->epoch);
+        ks_stats_token_down(token, session->epoch, "C_OpenSession", rv);
         again = tries == 0;
     }
     return again;

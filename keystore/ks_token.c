@@ -653,20 +653,16 @@ ks_status ks_token_up(struct ks_token *token, const struct ks_how *how, struct k
     return st;
 }
 
-bool ks_token_down(struct ks_token *token, uint64_t epoch)
+void ks_token_down(struct ks_token *token, uint64_t epoch)
 {
-    bool ours;
-
     pthread_mutex_lock(&token->lock);
-    ours = token->epoch == epoch;
-    if (ours) {
+    if (token->epoch == epoch) {
         token->epoch = 0;
         token->age = 0;
         token->open_count = token->idle_count;
         pthread_cond_broadcast(&token->freed);
     }
     pthread_mutex_unlock(&token->lock);
-    return ours;
 }
 
 static ks_status refresh_facts(struct ks_token *token, struct ks_error *err)
