@@ -17,33 +17,52 @@
 
 #include "prov_local.h"
 
+/* <link.h> has ElfW() for this, which not every checker understands. */
 #if __ELF_NATIVE_CLASS == 64
 #define R_SYM(info) ELF64_R_SYM(info)
+typedef Elf64_Addr elf_addr;
+typedef Elf64_Dyn elf_dyn;
+typedef Elf64_Half elf_half;
+typedef Elf64_Phdr elf_phdr;
+typedef Elf64_Rel elf_rel;
+typedef Elf64_Rela elf_rela;
+typedef Elf64_Sym elf_sym;
+typedef Elf64_Vernaux elf_vernaux;
+typedef Elf64_Verneed elf_verneed;
 #else
 #define R_SYM(info) ELF32_R_SYM(info)
+typedef Elf32_Addr elf_addr;
+typedef Elf32_Dyn elf_dyn;
+typedef Elf32_Half elf_half;
+typedef Elf32_Phdr elf_phdr;
+typedef Elf32_Rel elf_rel;
+typedef Elf32_Rela elf_rela;
+typedef Elf32_Sym elf_sym;
+typedef Elf32_Vernaux elf_vernaux;
+typedef Elf32_Verneed elf_verneed;
 #endif
 
 struct object {
-    ElfW(Addr) base;
-    const ElfW(Sym) * symbols;
+    elf_addr base;
+    const elf_sym *symbols;
     const char *strings;
-    const ElfW(Half) * versions;
-    const ElfW(Verneed) * needed;
+    const elf_half *versions;
+    const elf_verneed *needed;
 };
 
 /* What an address is looked for, and the object that has it. */
 struct found {
-    ElfW(Addr) address, base, low, high;
+    elf_addr address, base, low, high;
 };
 
 static int covers(struct dl_phdr_info *info, size_t size, void *arg)
 {
     struct found *found = arg;
-    ElfW(Addr) low = ~(ElfW(Addr))0, high = 0;
+    elf_addr low = ~(elf_addr)0, high = 0;
 
     (void)size;
-    for (ElfW(Half) i = 0; i < info->dlpi_phnum; i++) {
-        const ElfW(Phdr) *ph = &info->dlpi_phdr[i];
+    for (elf_half i = 0; i < info->dlpi_phnum; i++) {
+        const elf_phdr *ph = &info->dlpi_phdr[i];
 
         if (ph->p_type != PT_LOAD)
             continue;
@@ -60,14 +79,14 @@ static int covers(struct dl_phdr_info *info, size_t size, void *arg)
     return 1;
 }
 
-static bool find(ElfW(Addr) address, struct found *found)
+static bool find(elf_addr address, struct found *found)
 {
     *found = (struct found){.address = address};
     return dl_iterate_phdr(covers, found) == 1;
 }
 
 /* glibc relocates these pointers on most machines and not on all. */
-static const void *pointer(const struct object *self, const ElfW(Dyn) * dyn)
+static const void *pointer(const struct object *self, const elf_dyn *dyn)
 {
     return (const void *)(dyn->d_un.d_ptr < self->base ? self->base + dyn->d_un.d_ptr
                                                        : dyn->d_un.d_ptr);
@@ -76,10 +95,10 @@ static const void *pointer(const struct object *self, const ElfW(Dyn) * dyn)
 /* Is that version of a symbol one of libcrypto's? */
 static bool of_libcrypto(const struct object *self, unsigned version)
 {
-    const ElfW(Verneed) *need = self->needed;
+    const elf_verneed *need = self->needed;
 
     for (;;) {
-        const ElfW(Vernaux) *aux = (const void *)((const char *)need + need->vn_aux);
+        const elf_vernaux *aux = (const void *)((const char *)need + need->vn_aux);
         const bool it = strncmp(self->strings + need->vn_file, "libcrypto.so.", 13) == 0;
 
         for (unsigned i = 0; it && i < need->vn_cnt; i++) {
@@ -93,7 +112,7 @@ static bool of_libcrypto(const struct object *self, unsigned version)
     }
 }
 
-static const char *file_of(ElfW(Addr) address)
+static const char *file_of(elf_addr address)
 {
     Dl_info info;
 
@@ -107,18 +126,18 @@ static bool table_agrees(const struct object *self, const char *table, size_t si
 {
     struct found own;
 
-    if (!find((ElfW(Addr))_DYNAMIC, &own))
+    if (!find((elf_addr)_DYNAMIC, &own))
         return true;
     for (size_t at = 0; at + entry <= size; at += entry) {
-        const ElfW(Rel) *rel = (const void *)(table + at); /* Rela begins alike */
+        const elf_rel *rel = (const void *)(table + at); /* Rela begins alike */
         const size_t i = R_SYM(rel->r_info);
         const char *name = self->strings + self->symbols[i].st_name;
-        ElfW(Addr) value;
+        elf_addr value;
 
         if (i == 0 || self->symbols[i].st_shndx != SHN_UNDEF ||
             !of_libcrypto(self, self->versions[i] & 0x7fffU))
             continue;
-        value = *(const ElfW(Addr) *)(self->base + rel->r_offset);
+        value = *(const elf_addr *)(self->base + rel->r_offset);
         if (value == 0 || (value >= own.low && value < own.high))
             continue; /* not bound yet, as hsmkey's may be */
         if (first->high == 0) {
@@ -140,13 +159,13 @@ bool prov_one_libcrypto(char *why, size_t room)
     struct object self = {0};
     struct found own, first = {0};
     const char *jump = NULL, *other = NULL, *first_name = NULL;
-    size_t jump_size = 0, other_size = 0, other_entry = sizeof(ElfW(Rela));
-    size_t jump_entry = sizeof(ElfW(Rela));
+    size_t jump_size = 0, other_size = 0, other_entry = sizeof(elf_rela);
+    size_t jump_entry = sizeof(elf_rela);
 
-    if (!find((ElfW(Addr))_DYNAMIC, &own))
+    if (!find((elf_addr)_DYNAMIC, &own))
         return true;
     self.base = own.base;
-    for (const ElfW(Dyn) *dyn = _DYNAMIC; dyn->d_tag != DT_NULL; dyn++) {
+    for (const elf_dyn *dyn = _DYNAMIC; dyn->d_tag != DT_NULL; dyn++) {
         switch (dyn->d_tag) {
         case DT_SYMTAB:
             self.symbols = pointer(&self, dyn);
@@ -167,12 +186,12 @@ bool prov_one_libcrypto(char *why, size_t room)
             jump_size = dyn->d_un.d_val;
             break;
         case DT_PLTREL:
-            jump_entry = dyn->d_un.d_val == DT_REL ? sizeof(ElfW(Rel)) : sizeof(ElfW(Rela));
+            jump_entry = dyn->d_un.d_val == DT_REL ? sizeof(elf_rel) : sizeof(elf_rela);
             break;
         case DT_RELA:
         case DT_REL:
             other = pointer(&self, dyn);
-            other_entry = dyn->d_tag == DT_REL ? sizeof(ElfW(Rel)) : sizeof(ElfW(Rela));
+            other_entry = dyn->d_tag == DT_REL ? sizeof(elf_rel) : sizeof(elf_rela);
             break;
         case DT_RELASZ:
         case DT_RELSZ:

@@ -1,7 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
 #
-# PostgreSQL: the server's key by reference, with a reload, and libpq's client key by reference.
+# PostgreSQL: the server's key by reference, with a reload, and libpq's client key by reference. The
+# settings are those of examples/postgresql/.
 . "$(dirname "$0")/lib.sh"
 . "$here/programs.inc"
 
@@ -23,16 +24,15 @@ chmod 600 rsa.pem ec.pem
 bin=$(dirname "$(find_file "/usr/lib/postgresql/*/bin/postgres" /usr/bin/postgres)")
 must "initdb" as_worker "$bin/initdb" -D "$W/pg" -A trust -U tester --no-sync
 write_conf() {
-    as_worker tee pg/postgresql.conf >/dev/null <<END
+    {
+        cat <<END
 listen_addresses = '127.0.0.1'
 port = $port
 unix_socket_directories = ''
-ssl = on
-ssl_cert_file = '$W/$server.crt'
-ssl_key_file = '$W/$server.pem'
-ssl_ca_file = '$W/ca.pem'
 fsync = off
 END
+        sed "s|/etc/postgresql/tls/server|$W/$server|; s|/etc/postgresql/tls|$W|" "$root/examples/postgresql/postgresql.conf"
+    } | as_worker tee pg/postgresql.conf >/dev/null
     echo 'hostssl all all 127.0.0.1/32 trust clientcert=verify-ca' | as_worker tee pg/pg_hba.conf >/dev/null
 }
 query() { # CLIENT TLS-VERSION

@@ -1,7 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
 #
-# stunnel (in front of lighttpd, and as a client with a key of its own) and lighttpd.
+# stunnel (as a server, and as a client with a key of its own) and lighttpd. The settings are
+# those of examples/stunnel/ and examples/lighttpd/.
 . "$(dirname "$0")/lib.sh"
 . "$here/programs.inc"
 
@@ -21,18 +22,15 @@ echo "a page over TLS" >html/index.html
 
 write_lighttpd() {
     cat >lighttpd.conf <<END
-server.modules = ( "mod_openssl" )
 server.document-root = "$W/html"
 server.bind = "127.0.0.1"
 server.port = $port
 server.errorlog = "$W/error.log"
 ${worker:+server.username = \"$worker\"}
 index-file.names = ( "index.html" )
-ssl.engine = "enable"
-ssl.pemfile = "$W/$name.crt"
-ssl.privkey = "$W/$name.pem"
-ssl.openssl.ssl-conf-cmd = ( "MinProtocol" => "TLSv1.2", "Options" => "-SessionTicket" )
 END
+    sed -e "s|/etc/lighttpd/tls/server|$W/$name|" -e 's|"TLSv1.2" )|"TLSv1.2", "Options" => "-SessionTicket" )|' \
+        "$root/examples/lighttpd/lighttpd.conf" >>lighttpd.conf
     : >error.log
     [ -z "$worker" ] || chown "$worker" error.log
 }
@@ -58,24 +56,10 @@ plain_port=$(sed -n 's/.* port \([0-9]*\) .*/\1/p' page.log)
 
 # stunnel becomes another user before it serves.
 write_stunnel() {
-    cat >stunnel.conf <<END
-foreground = yes
-debug = warning
-pid =
-${worker:+setuid = $worker}
-${worker:+setgid = $(id -gn "$worker")}
-[server]
-accept = 127.0.0.1:$port
-connect = 127.0.0.1:$plain_port
-cert = $W/$name.crt
-key = $W/$name.pem
-CAfile = $W/ca.pem
-verifyPeer = no
-requireCert = $require
-verifyChain = $require
-sslVersionMin = TLSv1.2
-sessionResume = no
-END
+    sed -e '1s|^|debug = warning\n|' -e "s|/etc/stunnel/server|$W/$name|; s|accept = 443|accept = 127.0.0.1:$port|; s|:80\$|:$plain_port|" \
+        -e "s|^setuid.*|${worker:+setuid = $worker}|; s|^setgid.*|${worker:+setgid = $(id -gn "${worker:-root}")}|" \
+        "$root/examples/stunnel/stunnel.conf" >stunnel.conf
+    printf 'CAfile = %s\nrequireCert = %s\nverifyChain = %s\nsessionResume = no\n' "$W/ca.pem" $require $require >>stunnel.conf
 }
 require=no
 for name in rsa ec; do
@@ -86,7 +70,7 @@ for name in rsa ec; do
     done
     stop_server "$server_pid"
     # It complains of the look whether it listens, which says nothing.
-    says_not "no error in stunnel's log" 'LOG[0-2]|hsm|private key|INTERNAL' stunnel.log
+    says_not "no error in stunnel's log" 'LOG[0-2]|hsm:|private key|INTERNAL' stunnel.log
 done
 
 step "stunnel as a client with the ec key, of a stunnel with the rsa key that asks for it"
