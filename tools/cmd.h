@@ -176,6 +176,10 @@ struct cmd_place {
 /* Purpose: what the loaded provider's configuration says, in its order. Returns how many. */
 size_t cmd_places(const struct cmd_env *env, struct cmd_place places[KS_GROUP_MAX]);
 
+/* Purpose: a message about the token `name` (NULL: the only one) without that name in front, where
+ * the keystore has put it; the caller shows the name itself. */
+const char *cmd_without_name(const char *name, const char *text);
+
 /* Purpose: the effective value of `key` for the token that the configuration calls `name`; NULL is
  * the only token. */
 const char *cmd_token_setting(const struct cmd_env *env, const char *name, const char *key);

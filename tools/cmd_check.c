@@ -30,7 +30,7 @@ void cmd_check(struct cmd_checks *checks, enum cmd_verdict verdict, const char *
     checks->warned += verdict == CMD_CHECK_WARN;
     if (!env->json) {
         printf("%-8s %-9s %s%s%s\n", words[verdict], name, of != NULL ? of : "",
-               of != NULL ? ": " : "", text);
+               of != NULL ? ": " : "", cmd_without_name(of, text));
         fflush(stdout);
         return;
     }
@@ -40,7 +40,7 @@ void cmd_check(struct cmd_checks *checks, enum cmd_verdict verdict, const char *
         cmd_json_string(&env->doc, "name", of);
     }
     cmd_json_string(&env->doc, "result", json_words[verdict]);
-    cmd_json_string(&env->doc, "text", text);
+    cmd_json_string(&env->doc, "text", cmd_without_name(of, text));
     cmd_json_close(&env->doc, '{');
 }
 

@@ -145,7 +145,7 @@ static void ask_members(struct cmd_env *env, struct matrix *matrix)
         }
         if (!ks_ok(st)) {
             matrix->lost |= 1U << matrix->member;
-            matrix->why[matrix->member] = strdup(err.text);
+            matrix->why[matrix->member] = strdup(cmd_without_name(ks_token_name(token), err.text));
         }
     }
 }

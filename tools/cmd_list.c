@@ -482,7 +482,8 @@ static bool visit_token(struct cmd_env *env, struct listing *list, const struct 
         }
     }
     if (!ks_ok(st)) {
-        cmd_error_ks(env, name, &err);
+        cmd_error(env, "%s%s%s", name != NULL ? name : "", name != NULL ? ": " : "",
+                  cmd_without_name(name, err.text));
     }
     return ks_ok(st);
 }

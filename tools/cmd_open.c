@@ -307,6 +307,15 @@ const char *cmd_token_setting(const struct cmd_env *env, const char *name, const
     return prov_config_of_token(name, key, get_setting, (void *)env);
 }
 
+const char *cmd_without_name(const char *name, const char *text)
+{
+    size_t len = name != NULL ? strlen(name) : 0;
+
+    return len > 0 && strncmp(text, name, len) == 0 && strncmp(text + len, ": ", 2) == 0
+               ? text + len + 2
+               : text;
+}
+
 bool cmd_connect(struct cmd_env *env)
 {
     struct ks_error err;
