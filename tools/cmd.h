@@ -162,6 +162,10 @@ void cmd_close(struct cmd_env *env);
  * is wrong. */
 bool cmd_take_uri(struct cmd_env *env, const char *text, struct ks_uri **uri);
 
+/* Purpose: how the token `name` (NULL: the only one) is to be asked. With a person to be asked for
+ * the PIN its timeout-ms does not hold, so it is only with one where that is wanted. */
+const struct ks_how *cmd_how(const struct cmd_env *env, const char *name);
+
 /* Purpose: log in. Prints what is wrong. */
 bool cmd_connect(struct cmd_env *env);
 

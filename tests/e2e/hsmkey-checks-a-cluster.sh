@@ -67,8 +67,8 @@ hsmkey list --json >list.json
 same "in JSON" "$(/usr/bin/python3 -c '
 import json
 d = json.load(open("list.json"))
-print([(o["label"], o["cluster"], o["members"]) for o in d["objects"] if o["class"] == "private"])')" \
-    "[('one', 'web', ['east', 'west']), ('ec', 'web', ['east', 'west'])]"
+print(sorted((o["label"], o["cluster"], o["members"]) for o in d["objects"] if o["class"] == "private"))')" \
+    "[('ec', 'web', ['east', 'west']), ('one', 'web', ['east', 'west'])]"
 must "its reference" hsmkey reference 'pkcs11:object=one;type=private' -o one.pem
 says "its reference" 'reference to pkcs11:(object|id)=' out
 must "signs" openssl dgst -sha256 -sign one.pem -out data.sig data
@@ -108,6 +108,22 @@ says "list shows what is left" '^private .* east +pkcs11:' out
 cluster west.token=pkcs11:token=gone east.token=pkcs11:token=gone-too
 must_fail "both" '^FAILED +web: east cannot be reached' hsmkey cluster check
 must_fail "hsmkey check fails then" '^FAILED +cluster +web: 0 of 2 members' hsmkey check one.pem
+
+step "a member that hangs"
+token_uri=pkcs11:token=west start_p11_kit_server
+client=$(find_file "/usr/lib/*/pkcs11/p11-kit-client.so" "/usr/lib64/pkcs11/p11-kit-client.so") ||
+    failed "p11-kit-client.so is installed"
+cluster west.pkcs11-module="$client" timeout-ms=1500
+must "west is in another process" hsmkey cluster check
+kill -STOP "$p11_kit_pid"
+limit=30
+must_fail "hsmkey cluster check ends, and names it" '^FAILED +web: west cannot be reached: .*no answer' hsmkey cluster check
+must_fail "so does list" 'hsmkey: list: west: .*no answer' hsmkey list
+says "with what is left" '^private .* east +pkcs11:' out
+must "hsmkey check ends" hsmkey check one.pem
+says "hsmkey check names it" '^warning +token +west: .*no answer' out
+kill -CONT "$p11_kit_pid"
+must "it goes on" hsmkey cluster check
 
 status=0
 step "another word than check"
