@@ -249,6 +249,7 @@ void prov_supplied_free(struct prov_ctx *ctx);
 /* Purpose: turn on what ctx->config says of statistics and log, and off again (observe.c). Start
  * returns 0 with a sentence in `why`; raises nothing. Stop before the token is freed. */
 int prov_watch_start(struct prov_ctx *ctx, char *why, size_t why_size);
+extern bool prov_watch_no_file; /* hsmkey: statistics are about services */
 void prov_watch_stop(struct prov_ctx *ctx);
 /* Purpose: answer the provider parameter "hsm-stats": a pointer to a text that stays valid until
  * it is asked for again, or a copy, as the caller wants it. */
