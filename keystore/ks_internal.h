@@ -221,6 +221,10 @@ void ks_token_down(struct ks_token *token, uint64_t epoch);
  * probably gone as well: the session begins a new age. */
 ks_status ks_token_relogin(struct ks_token *token, const struct ks_how *how,
                            struct ks_session *session, bool *did, struct ks_error *err);
+/* Purpose: read the PIN now, if that needs nobody and was not done yet, also when the token does
+ * not answer: this process, or those that it will fork, may later lack the rights to. Errors come
+ * back at the login. */
+void ks_token_keep_pin(struct ks_token *token);
 /* Purpose: C_Login(CKU_CONTEXT_SPECIFIC) for an operation that was just initialised. The PIN is
  * in memory since the token's login. The caller is inside the gate. */
 CK_RV ks_token_context_login(struct ks_token *token, CK_SESSION_HANDLE session);

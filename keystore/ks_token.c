@@ -453,6 +453,20 @@ static ks_status login(struct ks_token *token, const struct ks_how *how, CK_SESS
     return st;
 }
 
+void ks_token_keep_pin(struct ks_token *token)
+{
+    const char *pin = NULL;
+    size_t len = 0;
+
+    /* Whoever has the lock is about to log in, and reads it. */
+    if (token->pin == NULL || pthread_mutex_trylock(&token->up_lock) != 0)
+        return;
+    (void)ks_pin_peek(token->pin, &pin, &len);
+    if (len == 0)
+        (void)ks_pin_get(token->pin, NULL, "", &pin, &len, NULL);
+    pthread_mutex_unlock(&token->up_lock);
+}
+
 CK_RV ks_token_context_login(struct ks_token *token, CK_SESSION_HANDLE session)
 {
     const char *pin = NULL;
