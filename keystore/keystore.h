@@ -142,6 +142,7 @@ struct ks_token_config {
     unsigned sessions;     /* most sessions to keep; 0: 64, or less if the token says so */
     unsigned timeout_ms;   /* an operation ends within it, even if the module never returns;
                             * 0: no limit. Generation and deletion are not limited. */
+    unsigned recover_ms;   /* a lost module is initialised anew at most this often; 0: 1000 */
 };
 
 #define KS_SESSIONS_DEFAULT 64U
@@ -154,6 +155,41 @@ struct ks_token_config {
 KS_MUST_USE ks_status ks_token_new(const struct ks_token_config *config, struct ks_token **out,
                                    struct ks_error *err);
 void ks_token_free(struct ks_token *token);
+
+enum ks_group {
+    KS_GROUP_CLUSTER, /* the tokens hold the same keys: an operation runs on any of them */
+    KS_GROUP_SET,     /* the tokens are independent: a key's URI decides */
+};
+#define KS_GROUP_MAX 16
+
+/* Purpose: one handle for `count` tokens (1 to KS_GROUP_MAX; of a set also clusters), which it
+ * takes references to.
+ *
+ * A cluster's key is the same one on every member: same label and id, same public half, which is
+ * checked; a member without it is not used for it. Operations go to the member with the fewest in
+ * flight, weighted by its latency; when that is lost or does not answer in time, to another one
+ * within the same call and the same time. Lost members are tried in the background.
+ *
+ * Keys are not generated and not destroyed through a group: that is done on one token. */
+KS_MUST_USE ks_status ks_token_group(const char *name, enum ks_group kind,
+                                     struct ks_token *const members[], size_t count,
+                                     struct ks_token **out, struct ks_error *err);
+
+/* Purpose: the one token that is meant: the handle itself, or that member of a set which `uri` (may
+ * be NULL) names. KS_CONFIG for a cluster, or when a set has several that match. `*out` gets a
+ * reference. */
+KS_MUST_USE ks_status ks_token_select(struct ks_token *token, const struct ks_how *how,
+                                      const struct ks_uri *uri, struct ks_token **out,
+                                      struct ks_error *err);
+/* Purpose: tell whether the handle stands for several tokens in this way. */
+bool ks_token_is_group(const struct ks_token *token, enum ks_group kind);
+
+/* Purpose: the tokens behind a group's handle, valid as long as it. Returns how many; 0, and leaves
+ * `*members`, for a token of its own. */
+size_t ks_token_members(const struct ks_token *token, struct ks_token *const **members);
+
+/* Purpose: what the configuration calls the token; valid as long as the handle. */
+const char *ks_token_name(const struct ks_token *token);
 
 /* Purpose: load and initialise the module, find the slot and log in, as far as that has not been
  * done; everything else does it by itself. Never tries a PIN that was refused before in this
@@ -414,5 +450,50 @@ KS_MUST_USE ks_status ks_key_destroy(struct ks_key *key, const struct ks_how *ho
  * failure. */
 KS_MUST_USE ks_status ks_random(struct ks_token *token, const struct ks_how *how, uint8_t *out,
                                 size_t len, struct ks_error *err);
+
+/* --- what happened: counters, and a log ------------------------------------------------------ */
+
+/* What operations are counted as. */
+enum ks_op_class {
+    KS_OP_OTHER, /* deletion, probes */
+    KS_OP_SIGN,
+    KS_OP_DECRYPT,
+    KS_OP_DERIVE,
+    KS_OP_RANDOM,
+    KS_OP_GENERATE,
+    KS_OP_FIND, /* keys and listings */
+    KS_OP_CLASSES
+};
+extern const char *const ks_op_class_names[KS_OP_CLASSES];
+
+/* Purpose: count and log an operation that was refused before the token was asked. `key` is the
+ * key's URI or NULL, `why` a short reason; both go to the log, and are escaped there. */
+void ks_stats_refused(const struct ks_token *token, enum ks_op_class class, const char *key,
+                      const char *why);
+
+/* Purpose: the counters of all tokens of this process since it was started or forked, in
+ * Prometheus' text format, with a NUL behind. `*out` is released with free(). */
+KS_MUST_USE ks_status ks_stats_text(char **out, struct ks_error *err);
+
+/* Purpose: have that text written to `path` (absolute; %p becomes the process' number, and then
+ * every line has a label pid) every few seconds while operations run, and by
+ * ks_stats_file_drop(). The file is replaced as a whole, with mode 0644. Failures are logged, and
+ * nothing else: statistics are not worth an operation. Every add needs its drop. */
+KS_MUST_USE ks_status ks_stats_file_add(const char *path, struct ks_error *err);
+void ks_stats_file_drop(const char *path);
+
+enum ks_log_level { KS_LOG_OFF, KS_LOG_ERROR, KS_LOG_WARN, KS_LOG_INFO, KS_LOG_DEBUG };
+
+struct ks_log_config {
+    const char *target; /* "stderr", "syslog", "file:/PATH" (%p becomes the process' number) */
+    enum ks_log_level level;
+    bool audit; /* a line for every operation with a private key, whatever the level */
+};
+
+/* Purpose: log to `config->target` from now on, one line an event (logfmt). The log is the
+ * process': a second one with other settings is a KS_CONFIG error. Every open needs its close.
+ * Nothing is kept open: daemons close descriptors that are not theirs, and files are rotated. */
+KS_MUST_USE ks_status ks_log_open(const struct ks_log_config *config, struct ks_error *err);
+void ks_log_close(void);
 
 #endif

@@ -130,6 +130,7 @@ ks_status ks_derive(struct ks_key *key, const struct ks_how *how, bool cofactor,
     struct derivation d = {.cofactor = cofactor, .field = peer_len / 2};
     struct ks_op op = {.token = key->token,
                        .key = key,
+                       .class = KS_OP_DERIVE,
                        .step = derive_step,
                        .how = how,
                        .err = err,

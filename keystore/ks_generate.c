@@ -247,6 +247,20 @@ static ks_status generate_step(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSIO
     return st;
 }
 
+static void audit_generation(const struct generation *g, const struct ks_token *token, ks_status st)
+{
+    struct ks_object o = {.klass = KS_CLASS_PRIVATE,
+                          .label = g->label.pValue,
+                          .label_len = g->label.ulValueLen,
+                          .id = {g->id.pValue, g->id.ulValueLen}};
+    char uri[512];
+
+    if (!ks_ok(ks_object_uri(&o, NULL, KS_URI_DETAIL_REFERENCE, uri, sizeof(uri), NULL)))
+        uri[0] = '\0';
+    ks_log_audit_line(token, KS_OP_GENERATE, uri, ks_ok(st) ? "done" : "failed",
+                      ks_ok(st) ? NULL : ks_code_text(st.code));
+}
+
 ks_status ks_generate(struct ks_token *token, const struct ks_how *how,
                       const struct ks_generate_spec *spec, struct ks_key **out,
                       struct ks_error *err)
@@ -254,12 +268,14 @@ ks_status ks_generate(struct ks_token *token, const struct ks_how *how,
     uint8_t random_id[ID_DEFAULT_LEN];
     struct generation g = {.spec = spec};
     struct ks_op look = {.token = token,
+                         .class = KS_OP_FIND,
                          .step = exists_step,
                          .arg = &g,
                          .how = how,
                          .err = err,
                          .inline_only = true};
     struct ks_op make = {.token = token,
+                         .class = KS_OP_GENERATE,
                          .step = generate_step,
                          .arg = &g,
                          .how = how,
@@ -269,6 +285,11 @@ ks_status ks_generate(struct ks_token *token, const struct ks_how *how,
                          .read_write = true};
     ks_status st;
 
+    if (token->members != NULL)
+        return ks_fail(err, KS_CONFIG,
+                       "%s stands for several tokens: generate the key on one of them (hsmkey "
+                       "--token), and bring it to a cluster's others with the HSM's own tools",
+                       token->name);
     if (spec->label == NULL || spec->label[0] == '\0')
         return ks_fail(err, KS_CONFIG, "a new key needs a label");
     if (spec->type == KS_KEY_OTHER)
@@ -289,6 +310,7 @@ ks_status ks_generate(struct ks_token *token, const struct ks_how *how,
     }
     if (ks_ok(st))
         st = ks_key_make(token, g.object, g.handle, make.epoch, out, err);
+    audit_generation(&g, token, st);
     if (!ks_ok(st))
         ks_object_free(g.object);
     return st;

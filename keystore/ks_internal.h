@@ -21,6 +21,7 @@
 #include <stdatomic.h>
 
 #include "keystore.h"
+#include "ks_stats.h"
 
 /* --- ks_status.c ----------------------------------------------------------------------------- */
 
@@ -68,6 +69,7 @@ struct ks_module {
 
     CK_FUNCTION_LIST *fn; /* p11-kit's managed list; once set never released */
     bool sends_sigpipe;
+    bool not_after_fork; /* no use in a child of a process that used it */
     pthread_mutex_t init_lock;
     atomic_uint initialized; /* fork generation + 1 in which we called C_Initialize; 0: never */
     atomic_uint init_count;  /* handles from before the last C_Initialize are dead */
@@ -168,6 +170,7 @@ struct ks_token {
     struct ks_uri *uri;  /* NULL: the only token */
     struct ks_pin *pin;  /* NULL: none configured */
     unsigned sessions;   /* configured limit, 0: default */
+    uint64_t recover_ns; /* a lost module is initialised anew at most this often */
     uint64_t timeout_ns; /* an operation ends within it; 0: whenever the module returns */
 
     pthread_mutex_t up_lock;
@@ -195,6 +198,17 @@ struct ks_token {
     atomic_uint probe_failures;
     atomic_bool probing;
     _Atomic(char *) label; /* escaped, for errors; set at the first connect, then constant */
+    atomic_bool lost;      /* the last try to bring it up failed, or its device went away */
+
+    /* Several tokens behind one handle: no module and no sessions then. ks_group.c */
+    enum ks_group group;
+    struct ks_token **members; /* NULL: a token of its own */
+    size_t member_count;
+    /* of a member: what is going on there */
+    atomic_uint in_flight;
+    _Atomic uint64_t latency_ns; /* moving average of what succeeded */
+
+    struct ks_stats stats;
 };
 
 /* Purpose: find out whether the token is usable as it stands; brings it up if not. */
@@ -210,8 +224,7 @@ ks_status ks_token_relogin(struct ks_token *token, const struct ks_how *how,
 /* Purpose: C_Login(CKU_CONTEXT_SPECIFIC) for an operation that was just initialised. The PIN is
  * in memory since the token's login. The caller is inside the gate. */
 CK_RV ks_token_context_login(struct ks_token *token, CK_SESSION_HANDLE session);
-/* A lost module is initialised anew at most this often. */
-#define KS_RECOVER_INTERVAL_NS 1000000000U
+#define KS_RECOVER_MS_DEFAULT 1000U
 /* Purpose: whether the present epoch is good; the caller holds token->lock. */
 bool ks_token_up_locked(const struct ks_token *token);
 uint64_t ks_epoch_new(void);
@@ -298,8 +311,10 @@ struct ks_op {
     bool (*verify)(struct ks_op *op);
     void (*done)(struct ks_op *op, ks_status status); /* completion; may be NULL */
     bool once;        /* not safe to run again: generation, deletion */
+    bool move_on;     /* there are other tokens to try: do not bring this one back first */
     bool inline_only; /* never on a worker: its arguments are the caller's */
     bool read_write;  /* needs a read-write session */
+    enum ks_op_class class;
     /* set by the step */
     const char *function;
     CK_RV rv;
@@ -307,15 +322,38 @@ struct ks_op {
     unsigned logins;    /* how often ks_op has logged in again for this operation */
     /* set by ks_op_run: what the step's success was obtained with */
     uint64_t epoch;
+    struct ks_measure measure;
 };
 
 /* Purpose: run the operation: session, key handle, step; classify a failure and act on it. The
  * one place where that is decided. */
 ks_status ks_op_run(struct ks_op *op);
+/* Purpose: the operation on one token that is no group: inline or on a worker, and proved. */
+ks_status ks_op_run_on(struct ks_op *op);
 /* Purpose: the loop of tries of ks_op_run, on one token and on this thread. */
 ks_status ks_op_try(struct ks_op *op);
 /* Purpose: note the function and its code, for classification. Returns success for CKR_OK. */
 ks_status ks_op_rv(struct ks_op *op, const char *function, CK_RV rv);
+
+/* --- ks_group.c ------------------------------------------------------------------------------ */
+
+/* Purpose: the public functions of the same names, for a handle with members. */
+ks_status ks_group_connect(struct ks_token *group, const struct ks_how *how, struct ks_error *err);
+ks_status ks_group_facts(struct ks_token *group, const struct ks_how *how,
+                         struct ks_token_facts *out, struct ks_error *err);
+ks_status ks_group_can(struct ks_token *group, const struct ks_how *how, enum ks_mech_kind kind,
+                       enum ks_digest digest, bool *can, struct ks_error *err);
+ks_status ks_group_objects(struct ks_token *group, const struct ks_how *how,
+                           const struct ks_uri *uri,
+                           bool (*visit)(void *arg, const struct ks_object *object), void *arg,
+                           struct ks_error *err);
+ks_status ks_group_find(struct ks_token *group, const struct ks_how *how, const struct ks_uri *uri,
+                        struct ks_key **out, struct ks_error *err);
+/* Purpose: run an operation on the member that suits best, and on others if that is lost. */
+ks_status ks_group_run(struct ks_op *op);
+/* Purpose: tell the members that were found already what public half is expected. */
+ks_status ks_group_expect(struct ks_key *key, struct ks_error *err);
+void ks_group_key_free(struct ks_key *key);
 
 /* --- ks_worker.c ----------------------------------------------------------------------------- */
 
@@ -343,6 +381,8 @@ ks_status ks_object_read(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION_HAND
 ks_status ks_object_search(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION_HANDLE session,
                            CK_ATTRIBUTE *template, CK_ULONG count, CK_OBJECT_HANDLE *found,
                            CK_ULONG max, CK_ULONG *found_count);
+/* Purpose: a deep copy; NULL without memory. */
+struct ks_object *ks_object_copy(const struct ks_object *o);
 /* Purpose: "'label' (id 01:02)" escaped, for messages. */
 const char *ks_object_name(const struct ks_object *object, char *out, size_t size);
 
@@ -364,7 +404,15 @@ struct ks_key {
     /* the epoch in which the public half was proved; 0: not */
     _Atomic uint64_t proved;
     _Atomic uint32_t refused[KS_REFUSED_MAX];
-    _Atomic int spelling; /* enum ks_spelling, of EdDSA's parameters or ECDH's peer point */
+    _Atomic int spelling;       /* enum ks_spelling, of EdDSA's parameters or ECDH's peer point */
+    struct ks_key_stats *stats; /* the token's; NULL: no memory */
+    struct ks_member_key *members; /* of a cluster's key: one for each member; else NULL */
+};
+
+/* The key on one member of a cluster, found at its first use there. */
+struct ks_member_key {
+    struct ks_key *key;        /* under token->lock; NULL: not found yet */
+    _Atomic uint64_t again_ns; /* it was not there, or another key was: do not look before this */
 };
 
 /* Purpose: find the key again in this epoch and check that it is still the same one; inside the
@@ -374,6 +422,8 @@ ks_status ks_key_locate(struct ks_op *op, CK_FUNCTION_LIST *fn, const struct ks_
 /* Purpose: wrap a snapshot and a fresh handle; takes over `object`. */
 ks_status ks_key_make(struct ks_token *token, struct ks_object *object, CK_OBJECT_HANDLE handle,
                       uint64_t epoch, struct ks_key **out, struct ks_error *err);
+/* Purpose: modulus or point, whichever says that two keys are the same; may be empty. */
+const struct ks_bytes *ks_key_public_part(const struct ks_object *o);
 /* Purpose: refuse a use that the key's attributes do not permit: tokens do not all enforce them. */
 ks_status ks_key_check_use(const struct ks_key *key, bool allowed, const char *attribute,
                            struct ks_error *err);

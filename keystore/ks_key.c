@@ -20,6 +20,7 @@ ks_status ks_key_make(struct ks_token *token, struct ks_object *object, CK_OBJEC
     key->object = object;
     key->handle = handle;
     key->epoch = epoch;
+    key->stats = ks_stats_key(token, object);
     *out = key;
     return KS_SUCCESS;
 }
@@ -34,6 +35,7 @@ void ks_key_free(struct ks_key *key)
 {
     if (key == NULL || atomic_fetch_sub(&key->refs, 1) != 1)
         return;
+    ks_group_key_free(key);
     ks_token_free(key->token);
     ks_object_free(key->object);
     free((void *)key->expect.public_part);
@@ -60,7 +62,7 @@ void ks_key_forget(struct ks_key *key, uint64_t epoch)
 
 /* --- the public half ------------------------------------------------------------------------- */
 
-static const struct ks_bytes *public_part(const struct ks_object *o)
+const struct ks_bytes *ks_key_public_part(const struct ks_object *o)
 {
     return o->type == KS_KEY_RSA ? &o->modulus : &o->ec_point;
 }
@@ -70,7 +72,7 @@ static const struct ks_bytes *public_part(const struct ks_object *o)
 static ks_status check_public(const struct ks_key *key, const struct ks_object *o, bool *proved,
                               struct ks_error *err)
 {
-    const struct ks_bytes *have = public_part(o), *had = public_part(key->object);
+    const struct ks_bytes *have = ks_key_public_part(o), *had = ks_key_public_part(key->object);
     const uint8_t *want = key->expect.public_part;
     size_t want_len = key->expect.public_len;
     char name[256];
@@ -110,6 +112,8 @@ ks_status ks_key_expect(struct ks_key *key, const struct ks_expect *expect, stru
     st = check_public(key, key->object, &proved, err);
     if (ks_ok(st) && proved)
         atomic_store(&key->proved, epoch);
+    if (ks_ok(st) && key->members != NULL)
+        st = ks_group_expect(key, err);
     return st;
 }
 
@@ -117,6 +121,9 @@ bool ks_key_proved(struct ks_key *key)
 {
     uint64_t epoch;
 
+    for (size_t i = 0; key->members != NULL && i < key->token->member_count; i++)
+        if (key->members[i].key != NULL)
+            return ks_key_proved(key->members[i].key);
     pthread_mutex_lock(&key->token->lock);
     epoch = key->token->epoch;
     pthread_mutex_unlock(&key->token->lock);
@@ -289,6 +296,7 @@ ks_status ks_key_find(struct ks_token *token, const struct ks_how *how, const st
 {
     struct find f = {.object = NULL};
     struct ks_op op = {.token = token,
+                       .class = KS_OP_FIND,
                        .step = find_step,
                        .how = how,
                        .err = err,
@@ -302,6 +310,8 @@ ks_status ks_key_find(struct ks_token *token, const struct ks_how *how, const st
         return ks_fail(err, KS_URI, "PKCS#11 URI: a private key is wanted, but type= says else");
     if (!ks_uri_names_object(uri))
         return ks_fail(err, KS_URI, "PKCS#11 URI: names no key; add object= or id=");
+    if (token->members != NULL)
+        return ks_group_find(token, how, uri, out, err);
     st = ks_token_matches(token, how, uri, err);
     if (!ks_ok(st))
         return st;

@@ -201,7 +201,11 @@ ks_status ks_token_can_hash(struct ks_token *token, const struct ks_how *how,
                             struct ks_error *err)
 {
     CK_MECHANISM_TYPE type = ks_mech_type(kind, digest);
-    ks_status st = ks_token_connect(token, how, err);
+    ks_status st;
+
+    if (token->members != NULL)
+        return ks_group_can(token, how, kind, digest, can, err);
+    st = ks_token_connect(token, how, err);
 
     if (!ks_ok(st))
         return st;

@@ -31,9 +31,13 @@ static _Thread_local unsigned inside;
 static const struct {
     const char *file_name;
     bool sends_sigpipe;
+    bool not_after_fork;
 } quirks[] = {
     /* writes to its socket without MSG_NOSIGNAL */
-    {"p11-kit-client", true},
+    {"p11-kit-client", true, false},
+    /* C_Initialize in a child does nothing: it goes on with the parent's connection to the TPM, so
+     * that both lose, and the TPM counts failed authorisations until it locks itself. */
+    {"tpm2_pkcs11", false, true},
 };
 
 void ks_set_hooks(const struct ks_hooks *new_hooks)
@@ -153,8 +157,10 @@ static struct ks_module *module_new(const char *path, const char *init_args)
     base = strrchr(path, '/');
     base = base != NULL ? base + 1 : path;
     for (size_t i = 0; i < sizeof(quirks) / sizeof(quirks[0]); i++)
-        if (strstr(base, quirks[i].file_name) != NULL)
+        if (strstr(base, quirks[i].file_name) != NULL) {
             m->sends_sigpipe = quirks[i].sends_sigpipe;
+            m->not_after_fork = quirks[i].not_after_fork;
+        }
     return m;
 }
 
@@ -303,6 +309,7 @@ void ks_shutdown(void)
 {
     if (atomic_exchange(&shut_down, true))
         return;
+    ks_stats_file_shutdown();
     /* Without the registry lock: another thread may hold it for ever at this point. Entries are
      * never removed. */
     for (struct ks_module *m = modules; m != NULL; m = m->next)
@@ -333,19 +340,52 @@ void ks_module_put(struct ks_module *m)
     }
 }
 
+/* A name from p11-kit's own configuration: how modules behind a socket or ssh are reached. */
+static bool is_p11kit_name(const char *path)
+{
+    size_t len = strlen(path);
+
+    return strchr(path, '/') == NULL && (len < 3 || strcmp(path + len - 3, ".so") != 0) &&
+           strstr(path, ".so.") == NULL;
+}
+
+/* The list stays: modules are never unmapped. */
+static CK_FUNCTION_LIST *load_by_name(const char *name)
+{
+    CK_FUNCTION_LIST **all = p11_kit_modules_load(NULL, 0), *fn = NULL;
+
+    for (size_t i = 0; all != NULL && all[i] != NULL; i++) {
+        char *its = p11_kit_module_get_name(all[i]);
+
+        if (its != NULL && strcmp(its, name) == 0)
+            fn = all[i];
+        free(its);
+    }
+    if (fn == NULL && all != NULL)
+        p11_kit_modules_release(all);
+    return fn;
+}
+
 static ks_status module_load(struct ks_module *m, struct ks_error *err)
 {
     const char *why;
 
+    char *remote;
+
     if (m->fn != NULL)
         return KS_SUCCESS;
-    m->fn = p11_kit_module_load(m->path, 0);
-    if (m->fn != NULL)
+    m->fn = is_p11kit_name(m->path) ? load_by_name(m->path) : p11_kit_module_load(m->path, 0);
+    if (m->fn != NULL) {
+        remote = p11_kit_config_option(m->fn, "remote");
+        m->sends_sigpipe = m->sends_sigpipe || remote != NULL;
+        free(remote);
         return KS_SUCCESS;
+    }
     why = p11_kit_message();
     return ks_fail(err, KS_MODULE,
                    "cannot load the PKCS#11 module %s: %s; check pkcs11-module in the provider's "
-                   "section (a path, or a file name in p11-kit's module folder)",
+                   "section (a path, a file name in p11-kit's module folder, or the name of a "
+                   "module in p11-kit's configuration)",
                    m->path, why != NULL ? why : strerror(errno));
 }
 
@@ -358,6 +398,12 @@ static ks_status module_initialize(struct ks_module *m, struct ks_error *err)
 
     if (atomic_load(&shut_down))
         return ks_fail(err, KS_SHUTDOWN, "%s", ks_code_text(KS_SHUTDOWN));
+    if (m->not_after_fork && atomic_load(&m->initialized) != 0 && !initialised_here(m))
+        return ks_fail(err, KS_MODULE,
+                       "the module %s cannot be used in a child of a process that used it; set "
+                       "check-key-at-load = no, so that the parent does not, or use the module "
+                       "through p11-kit server",
+                       m->path);
     args.pReserved = m->init_args;
     module_enter_alone(&gate, m);
     rv = m->fn->C_Initialize(&args);
@@ -419,6 +465,8 @@ ks_status ks_module_reinit(struct ks_module *m, unsigned seen, uint64_t interval
                      "do not return from it",
                      m->path);
     atomic_store(&m->gate, KS_GATE_OPEN);
+    ks_log_event(KS_LOG_WARN, "recovery", NULL, "module", m->path, "result",
+                 ks_ok(st) ? "done" : "failed", NULL);
 out:
     pthread_mutex_unlock(&m->init_lock);
     return st;

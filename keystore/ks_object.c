@@ -33,6 +33,40 @@ void ks_object_free(struct ks_object *o)
     free(o);
 }
 
+static bool copy_bytes(struct ks_bytes *to, const struct ks_bytes *from)
+{
+    *to = (struct ks_bytes){NULL, 0};
+    if (from->data == NULL)
+        return true;
+    to->data = (uint8_t *)ks_strdup_n(from->data, from->len);
+    to->len = from->len;
+    return to->data != NULL;
+}
+
+struct ks_object *ks_object_copy(const struct ks_object *o)
+{
+    struct ks_object *copy = calloc(1, sizeof(*copy));
+    bool ok;
+
+    if (copy == NULL)
+        return NULL;
+    *copy = *o;
+    copy->label = o->label != NULL ? ks_strdup_n(o->label, o->label_len) : NULL;
+    ok = o->label == NULL || copy->label != NULL;
+    ok &= copy_bytes(&copy->id, &o->id);
+    ok &= copy_bytes(&copy->modulus, &o->modulus);
+    ok &= copy_bytes(&copy->exponent, &o->exponent);
+    ok &= copy_bytes(&copy->ec_params, &o->ec_params);
+    ok &= copy_bytes(&copy->ec_point, &o->ec_point);
+    ok &= copy_bytes(&copy->spki, &o->spki);
+    ok &= copy_bytes(&copy->value, &o->value);
+    if (!ok) {
+        ks_object_free(copy);
+        copy = NULL;
+    }
+    return copy;
+}
+
 const char *ks_object_name(const struct ks_object *o, char *out, size_t size)
 {
     char label[128], id[80] = "";
@@ -496,14 +530,18 @@ ks_status ks_token_objects(struct ks_token *token, const struct ks_how *how,
 {
     struct gather g = {.count = 0};
     struct ks_op op = {.token = token,
+                       .class = KS_OP_FIND,
                        .step = gather_step,
                        .how = how,
                        .err = err,
                        .arg = &g,
                        .arg_size = sizeof(g),
                        .release = gather_release};
-    ks_status st = ks_token_matches(token, how, uri, err);
+    ks_status st;
 
+    if (token->members != NULL)
+        return ks_group_objects(token, how, uri, visit, arg, err);
+    st = ks_token_matches(token, how, uri, err);
     if (!ks_ok(st))
         return st;
     g.uri = ks_uri_ref(uri);

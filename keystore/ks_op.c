@@ -113,10 +113,12 @@ static ks_status attempt(struct ks_op *op, enum ks_rv_class *class)
         ks_session_give(op->token, &session, KS_SESSION_CLOSE);
         return st;
     }
+    ks_stats_call_begin(op);
     if (op->key != NULL && handle == CK_INVALID_HANDLE)
         st = ks_key_locate(op, op->token->module->fn, &session, op->key, &handle);
     if (ks_ok(st))
         st = op->step(op, op->token->module->fn, session.handle, handle);
+    ks_stats_call_end(op);
     ks_gate_leave(&gate);
     op->epoch = session.epoch;
     if (!ks_ok(st)) {
@@ -136,8 +138,12 @@ static ks_status attempt(struct ks_op *op, enum ks_rv_class *class)
     if (fate == KS_SESSION_KEEP && (op->read_write || op->close_session))
         fate = KS_SESSION_CLOSE;
     ks_session_give(op->token, &session, fate);
-    if (lost)
+    if (lost) {
         ks_token_down(op->token, session.epoch);
+        ks_stats_token_down(op->token, session.epoch, op->function, op->rv);
+    }
+    if (*class == KS_DEVICE_LOST)
+        atomic_store(&op->token->lost, true);
     return st;
 }
 
@@ -149,11 +155,13 @@ ks_status ks_op_try(struct ks_op *op)
 
     for (;;) {
         st = attempt(op, &class);
-        if (ks_ok(st) || op->once || used[class] >= budgets[class])
+        if (ks_ok(st) || op->once || used[class] >= budgets[class] ||
+            (op->move_on && class == KS_DEVICE_LOST))
             break;
         if (class == KS_RETRY && !back_off(op, used[class]))
             break;
         used[class]++;
+        op->measure.retries++;
     }
     return st;
 }
@@ -171,12 +179,24 @@ static ks_status run_on_token(struct ks_op *op)
     return ks_op_try(op);
 }
 
-ks_status ks_op_run(struct ks_op *op)
+ks_status ks_op_run_on(struct ks_op *op)
 {
-    ks_status st = run_on_token(op);
+    ks_status st;
 
+    ks_stats_begin(op);
+    st = run_on_token(op);
     if (ks_ok(st))
         st = prove(op);
+    ks_stats_end(op, st);
+    if (atomic_load_explicit(&ks_log_auditing, memory_order_relaxed))
+        ks_log_audit(op, st);
+    return st;
+}
+
+ks_status ks_op_run(struct ks_op *op)
+{
+    ks_status st = op->token->members != NULL ? ks_group_run(op) : ks_op_run_on(op);
+
     if (!ks_ok(st) && op->out != NULL)
         explicit_bzero(op->out, op->room);
     if (op->done != NULL)

@@ -117,6 +117,13 @@ static bool verify_with_expected(struct ks_op *op)
     return e->verify(e->arg, op->in, op->in_len, op->out, op->out_len);
 }
 
+static enum ks_op_class class_of_use(const char *attribute)
+{
+    return strcmp(attribute, "CKA_SIGN") == 0      ? KS_OP_SIGN
+           : strcmp(attribute, "CKA_DECRYPT") == 0 ? KS_OP_DECRYPT
+                                                   : KS_OP_DERIVE;
+}
+
 ks_status ks_key_check_use(const struct ks_key *key, bool allowed, const char *attribute,
                            struct ks_error *err)
 {
@@ -124,6 +131,8 @@ ks_status ks_key_check_use(const struct ks_key *key, bool allowed, const char *a
 
     if (allowed)
         return KS_SUCCESS;
+    ks_stats_refused(key->token, class_of_use(attribute),
+                     key->stats != NULL ? key->stats->uri : NULL, attribute);
     return ks_fail_token(err, key->token, KS_KEY_USE,
                          "key %s does not permit this operation (%s is false)",
                          ks_object_name(key->object, name, sizeof(name)), attribute);
@@ -143,6 +152,7 @@ ks_status ks_sign(struct ks_key *key, const struct ks_how *how, const struct ks_
     struct ks_mech copy = *mech;
     struct ks_op op = {.token = key->token,
                        .key = key,
+                       .class = KS_OP_SIGN,
                        .step = sign_step,
                        .how = how,
                        .err = err,
@@ -174,6 +184,7 @@ ks_status ks_decrypt(struct ks_key *key, const struct ks_how *how, const struct 
     struct ks_mech copy = *mech;
     struct ks_op op = {.token = key->token,
                        .key = key,
+                       .class = KS_OP_DECRYPT,
                        .step = decrypt_step,
                        .how = how,
                        .err = err,

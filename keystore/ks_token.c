@@ -24,6 +24,11 @@ const char *ks_token_label(const struct ks_token *token)
     return label != NULL ? label : "";
 }
 
+struct ks_token *ks_tokens_locked(void)
+{
+    return tokens;
+}
+
 /* --- handles --------------------------------------------------------------------------------- */
 
 static void locks_init(struct ks_token *token)
@@ -44,9 +49,12 @@ void ks_tokens_forked(void)
         locks_init(t);
         /* calls of the parent's threads */
         atomic_store(&t->stuck, 0);
+        atomic_store(&t->in_flight, 0);
+        atomic_store(&t->lost, false);
         atomic_store(&t->probing, false);
         atomic_store(&t->probe_ns, 0);
     }
+    ks_stats_forked(tokens);
     ks_workers_forked();
     ks_pins_forked();
 }
@@ -55,6 +63,9 @@ static void token_destroy(struct ks_token *token)
 {
     if (token == NULL)
         return;
+    for (size_t i = 0; i < token->member_count; i++)
+        ks_token_free(token->members[i]);
+    free(token->members);
     ks_module_put(token->module);
     ks_uri_free(token->uri);
     ks_pin_free(token->pin);
@@ -65,6 +76,7 @@ static void token_destroy(struct ks_token *token)
     free(token->idle);
     free(token->name);
     free(atomic_load(&token->label));
+    ks_stats_clear(&token->stats);
     free(token);
 }
 
@@ -80,6 +92,8 @@ static ks_status token_make(const struct ks_token_config *config, struct ks_toke
     token->refs = 1;
     token->sessions = config->sessions;
     token->timeout_ns = (uint64_t)config->timeout_ms * 1000000U;
+    token->recover_ns =
+        (config->recover_ms != 0 ? config->recover_ms : KS_RECOVER_MS_DEFAULT) * (uint64_t)1000000U;
     token->name = strdup(config->name != NULL ? config->name : "hsm");
     if (token->name == NULL) {
         st = ks_no_memory(err);
@@ -115,7 +129,7 @@ fail:
 
 static bool same_token(const struct ks_token *a, const struct ks_token *b)
 {
-    if (a->module != b->module || (a->uri == NULL) != (b->uri == NULL))
+    if (a->members != NULL || a->module != b->module || (a->uri == NULL) != (b->uri == NULL))
         return false;
     return a->uri == NULL || strcmp(a->uri->text, b->uri->text) == 0;
 }
@@ -123,9 +137,38 @@ static bool same_token(const struct ks_token *a, const struct ks_token *b)
 static bool same_settings(const struct ks_token *a, const struct ks_token *b)
 {
     if (a->sessions != b->sessions || a->timeout_ns != b->timeout_ns ||
-        (a->pin == NULL) != (b->pin == NULL))
+        a->recover_ns != b->recover_ns || (a->pin == NULL) != (b->pin == NULL))
         return false;
     return a->pin == NULL || strcmp(ks_pin_source(a->pin), ks_pin_source(b->pin)) == 0;
+}
+
+ks_status ks_token_group(const char *name, enum ks_group kind, struct ks_token *const members[],
+                         size_t count, struct ks_token **out, struct ks_error *err)
+{
+    struct ks_token *token;
+
+    if (count == 0 || count > KS_GROUP_MAX)
+        return ks_fail(err, KS_CONFIG, "%s: needs 1 to %d tokens", name, KS_GROUP_MAX);
+    token = calloc(1, sizeof(*token));
+    if (token == NULL)
+        return ks_no_memory(err);
+    locks_init(token);
+    token->refs = 1;
+    token->group = kind;
+    token->name = strdup(name);
+    token->members = calloc(count, sizeof(struct ks_token *));
+    if (token->name == NULL || token->members == NULL) {
+        token_destroy(token);
+        return ks_no_memory(err);
+    }
+    for (; token->member_count < count; token->member_count++)
+        token->members[token->member_count] = ks_token_ref(members[token->member_count]);
+    ks_registry_lock();
+    token->next = tokens;
+    tokens = token;
+    ks_registry_unlock();
+    *out = token;
+    return KS_SUCCESS;
 }
 
 ks_status ks_token_new(const struct ks_token_config *config, struct ks_token **out,
@@ -184,7 +227,8 @@ void ks_token_free(struct ks_token *token)
     }
     ks_registry_unlock();
     if (last) {
-        ks_session_close_idle(token);
+        if (token->members == NULL)
+            ks_session_close_idle(token);
         token_destroy(token);
     }
 }
@@ -225,9 +269,11 @@ static void facts_fill(struct ks_token_facts *facts, CK_SLOT_ID slot, const CK_T
 static void facts_store(struct ks_token *token, const struct ks_token_facts *facts)
 {
     /* all of it was zeroed before, padding too */
+    pthread_mutex_lock(&token->lock);
     // NOLINTNEXTLINE(bugprone-suspicious-memory-comparison,cert-exp42-c,cert-flp37-c)
     if (memcmp(&token->facts, facts, sizeof(*facts)) != 0)
         token->facts = *facts;
+    pthread_mutex_unlock(&token->lock);
 }
 
 /* All slots with a token; freed by the caller. Inside the gate. */
@@ -391,8 +437,11 @@ static ks_status login(struct ks_token *token, const struct ks_how *how, CK_SESS
     /* A NULL PIN crashes some modules: only for a protected authentication path. */
     rv = token->module->fn->C_Login(session, CKU_USER, (CK_UTF8CHAR *)pin, len);
     ks_gate_leave(&gate);
-    if (rv == CKR_OK || rv == CKR_USER_ALREADY_LOGGED_IN)
+    if (rv == CKR_OK || rv == CKR_USER_ALREADY_LOGGED_IN) {
+        ks_log_call(KS_LOG_INFO, "login", token, NULL, rv);
         return KS_SUCCESS;
+    }
+    ks_log_call(KS_LOG_ERROR, "login-failed", token, "C_Login", rv);
     ks_classify("C_Login", rv, &code, &class);
     if (pin == NULL)
         hint = "the token's own PIN pad or service refused";
@@ -531,6 +580,7 @@ static ks_status bring_up(struct ks_token *token, const struct ks_how *how, stru
     pthread_cond_broadcast(&token->freed);
     pthread_mutex_unlock(&token->lock);
     free(old_idle);
+    ks_stats_token_up(token);
     return KS_SUCCESS;
 fail:
     free(idle);
@@ -571,7 +621,7 @@ static ks_status bring_back(struct ks_token *token, const struct ks_how *how, st
         if (fresh)
             nanosleep(&pause, NULL);
         seen = atomic_load(&token->module->init_count);
-        if (!ks_ok(ks_module_reinit(token->module, seen, fresh ? 0 : KS_RECOVER_INTERVAL_NS, NULL)))
+        if (!ks_ok(ks_module_reinit(token->module, seen, fresh ? 0 : token->recover_ns, NULL)))
             return st;
     }
 }
@@ -595,8 +645,10 @@ ks_status ks_token_up(struct ks_token *token, const struct ks_how *how, struct k
     if (!lock_up(token, how))
         return ks_fail_token(err, token, KS_TIMEOUT,
                              "another thread has not finished connecting to the token in time");
-    if (!is_up(token))
+    if (!is_up(token)) {
         st = bring_back(token, how, err);
+        atomic_store(&token->lost, !ks_ok(st));
+    }
     pthread_mutex_unlock(&token->up_lock);
     return st;
 }
@@ -660,13 +712,38 @@ ks_status ks_token_relogin(struct ks_token *token, const struct ks_how *how,
     return st;
 }
 
+static ks_status connect_step(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION_HANDLE session,
+                              CK_OBJECT_HANDLE key)
+{
+    (void)op;
+    (void)fn;
+    (void)session;
+    (void)key;
+    return KS_SUCCESS; /* the session was what was wanted */
+}
+
 ks_status ks_token_connect(struct ks_token *token, const struct ks_how *how, struct ks_error *err)
 {
-    return is_up(token) ? KS_SUCCESS : ks_token_up(token, how, err);
+    if (token->members != NULL)
+        return ks_group_connect(token, how, err);
+    if (is_up(token))
+        return KS_SUCCESS;
+    /* Within the token's time on a worker, unless there is somebody to ask for the PIN. */
+    if (token->timeout_ns != 0 && (how == NULL || how->prompt == NULL)) {
+        struct ks_op op = {.token = token, .step = connect_step, .how = how, .err = err};
+
+        return ks_op_run(&op);
+    }
+    return ks_token_up(token, how, err);
 }
 
 bool ks_token_started(const struct ks_token *token)
 {
+    for (size_t i = 0; i < token->member_count; i++)
+        if (ks_token_started(token->members[i]))
+            return true;
+    if (token->members != NULL)
+        return false;
     return atomic_load(&token->module->initialized) != 0;
 }
 
@@ -675,7 +752,15 @@ ks_status ks_token_facts(struct ks_token *token, const struct ks_how *how,
 {
     ks_status st = KS_SUCCESS;
 
+    if (token->members != NULL)
+        return ks_group_facts(token, how, out, err);
     (void)how; /* no login, nobody to ask */
+    if (is_up(token)) {
+        pthread_mutex_lock(&token->lock);
+        *out = token->facts;
+        pthread_mutex_unlock(&token->lock);
+        return KS_SUCCESS;
+    }
     pthread_mutex_lock(&token->up_lock);
     if (!is_up(token))
         st = connect_slot(token, err);

@@ -235,6 +235,7 @@ static ks_status take_results(struct ks_op *op, struct job *job)
     op->function = job->op.function;
     op->rv = job->op.rv;
     op->epoch = job->op.epoch;
+    op->measure = job->op.measure;
     if (!ks_ok(st) && op->err != NULL)
         *op->err = job->err;
     return st;
@@ -285,8 +286,9 @@ ks_status ks_worker_run(struct ks_op *op, uint64_t deadline_ns)
         atomic_store(&op->token->hung_ns, ks_now_ns());
         pthread_mutex_unlock(&job->lock);
         /* what `arg` owned is the worker's now */
-        if (op->arg_size > 0)
+        if (op->release != NULL && op->arg_size > 0)
             memset(op->arg, 0, op->arg_size);
+        ks_log_event(KS_LOG_ERROR, "token-hung", op->token, NULL);
         return left_behind(op, started);
     }
     pthread_mutex_unlock(&job->lock);
@@ -313,6 +315,8 @@ static void run_probe(struct job *job)
     unsigned failures;
 
     if (ks_ok(ks_op_try(&job->op))) {
+        if (ks_token_hung(token))
+            ks_log_event(KS_LOG_WARN, "token-answers", token, NULL);
         atomic_store(&token->answered_ns, ks_now_ns());
         atomic_store(&token->probe_failures, 0);
     } else {

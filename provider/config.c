@@ -12,7 +12,8 @@
 #include "prov_local.h"
 
 const struct prov_config_key prov_config_keys[] = {
-    {"pkcs11-module", "path of the PKCS#11 module, or a file name in p11-kit's module folder"},
+    {"pkcs11-module", "path of the PKCS#11 module, a file name in p11-kit's module folder, or the "
+                      "name of a module in p11-kit's configuration"},
     {"token", "pkcs11: URI of the token; without it, the only initialised token"},
     {"pin", "file:/PATH, env:NAME or prompt"},
     {"offload", "operation classes that run on the HSM: rsa-sign rsa-oaep rsa-pkcs1 rsa-tls "
@@ -22,6 +23,18 @@ const struct prov_config_key prov_config_keys[] = {
     {"software-private-keys", "allow (default): keys that are not in the HSM are none of its "
                               "business; refuse: they cannot be used where the HSM is asked for"},
     {"pkcs11-init-args", "the string that C_Initialize gets, for modules that want one"},
+    {"timeout-ms", "an operation ends within it, whatever the module does, 10 to 3600000; without "
+                   "it operations take as long as the module does"},
+    {"recover-interval-ms", "a module that lost its device is initialised anew at most this often, "
+                            "10 to 3600000; 1000 without it"},
+    {"tokens", "names of several independent tokens; each has its lines as NAME.KEY"},
+    {"clusters", "names of clusters; NAME.members lists the tokens that hold the same keys"},
+    {"stats-file",
+     "counters and latencies for Prometheus go to this file, %p in it is the process' "
+     "number"},
+    {"log", "stderr, syslog or file:/PATH: one line for each change of a token's state"},
+    {"log-level", "error, warn, info (default) or debug; needs log"},
+    {"audit", "yes: one line for each operation with a private key; needs log"},
     {NULL, NULL},
 };
 
@@ -92,21 +105,47 @@ static int set_offload(struct prov_config *config, const char *value, char *why,
     return prov_policy_parse(value, &config->offload, why, why_size);
 }
 
-static int set_sessions(struct prov_config *config, const char *value, char *why, size_t why_size)
+static int number(const char *key, const char *value, unsigned min, unsigned max, unsigned *out,
+                  char *why, size_t why_size)
 {
     char shown[40];
-    unsigned number = 0;
+    unsigned n = 0;
     size_t i;
 
-    for (i = 0; value[i] != '\0' && isdigit((unsigned char)value[i]) && i < 5; i++)
-        number = number * 10U + (unsigned)(value[i] - '0');
-    if (value[i] != '\0' || number < 1 || number > KS_SESSIONS_MAX) {
-        snprintf(why, why_size, "sessions = %s: must be a number from 1 to %u",
-                 ks_escape(shown, sizeof(shown), value, SIZE_MAX), KS_SESSIONS_MAX);
+    for (i = 0; isdigit((unsigned char)value[i]) && i < 8; i++)
+        n = n * 10U + (unsigned)(value[i] - '0');
+    if (i == 0 || value[i] != '\0' || n < min || n > max) {
+        snprintf(why, why_size, "%s = %s: must be a number from %u to %u", key,
+                 ks_escape(shown, sizeof(shown), value, SIZE_MAX), min, max);
         return 0;
     }
-    config->sessions = number;
+    *out = n;
     return 1;
+}
+
+static int set_timeout(struct prov_config *config, const char *value, char *why, size_t why_size)
+{
+    return number("timeout-ms", value, 10, 3600000, &config->timeout_ms, why, why_size);
+}
+
+static int set_recover(struct prov_config *config, const char *value, char *why, size_t why_size)
+{
+    return number("recover-interval-ms", value, 10, 3600000, &config->recover_ms, why, why_size);
+}
+
+static int set_tokens(struct prov_config *config, const char *value, char *why, size_t why_size)
+{
+    return copy(&config->tokens, value, why, why_size);
+}
+
+static int set_clusters(struct prov_config *config, const char *value, char *why, size_t why_size)
+{
+    return copy(&config->clusters, value, why, why_size);
+}
+
+static int set_sessions(struct prov_config *config, const char *value, char *why, size_t why_size)
+{
+    return number("sessions", value, 1, KS_SESSIONS_MAX, &config->sessions, why, why_size);
 }
 
 static int set_check(struct prov_config *config, const char *value, char *why, size_t why_size)
@@ -141,29 +180,102 @@ static int set_init_args(struct prov_config *config, const char *value, char *wh
     return copy(&config->init_args, value, why, why_size);
 }
 
+static int set_stats_file(struct prov_config *config, const char *value, char *why, size_t why_size)
+{
+    char shown[160];
+
+    if (value[0] != '/') {
+        snprintf(why, why_size, "stats-file = %s: must be an absolute path",
+                 ks_escape(shown, sizeof(shown), value, SIZE_MAX));
+        return 0;
+    }
+    return copy(&config->stats_file, value, why, why_size);
+}
+
+static int set_log(struct prov_config *config, const char *value, char *why, size_t why_size)
+{
+    char shown[160];
+
+    if (strcmp(value, "stderr") != 0 && strcmp(value, "syslog") != 0 &&
+        strncmp(value, "file:/", 6) != 0) {
+        snprintf(why, why_size, "log = %s: must be stderr, syslog or file:/absolute/path",
+                 ks_escape(shown, sizeof(shown), value, SIZE_MAX));
+        return 0;
+    }
+    return copy(&config->log, value, why, why_size);
+}
+
+static int set_log_level(struct prov_config *config, const char *value, char *why, size_t why_size)
+{
+    static const char *const names[] = {NULL, "error", "warn", "info", "debug"};
+    char shown[40];
+    size_t i;
+
+    for (i = 1; i < sizeof(names) / sizeof(names[0]); i++) {
+        if (strcmp(value, names[i]) == 0) {
+            config->log_level = (enum ks_log_level)i;
+            return 1;
+        }
+    }
+    snprintf(why, why_size, "log-level = %s: must be error, warn, info or debug",
+             ks_escape(shown, sizeof(shown), value, SIZE_MAX));
+    return 0;
+}
+
+static int set_audit(struct prov_config *config, const char *value, char *why, size_t why_size)
+{
+    char shown[40];
+
+    if (strcmp(value, "yes") != 0 && strcmp(value, "no") != 0) {
+        snprintf(why, why_size, "audit = %s: must be yes or no",
+                 ks_escape(shown, sizeof(shown), value, SIZE_MAX));
+        return 0;
+    }
+    config->audit = value[0] == 'y';
+    return 1;
+}
+
 /* In the order of prov_config_keys. */
 static set_fn *const setters[] = {
-    set_module,   set_token, set_pin,           set_offload,
-    set_sessions, set_check, set_software_keys, set_init_args,
+    set_module,        set_token,     set_pin,       set_offload, set_sessions, set_check,
+    set_software_keys, set_init_args, set_timeout,   set_recover, set_tokens,   set_clusters,
+    set_stats_file,    set_log,       set_log_level, set_audit,
 };
 #define KEYS (sizeof(setters) / sizeof(setters[0]))
 _Static_assert(sizeof(prov_config_keys) / sizeof(prov_config_keys[0]) == KEYS + 1,
                "a setter for every key");
 
-static const char *overrides[KEYS];
+/* In use are a few; the lines of named tokens (NAME.KEY) among them. */
+static struct {
+    const char *key, *value;
+} overrides[128];
 
 void prov_config_override(const char *key, const char *value)
 {
     size_t i;
 
-    for (i = 0; i < KEYS; i++) {
-        if (strcmp(prov_config_keys[i].name, key) == 0)
-            overrides[i] = value;
+    for (i = 0; i < sizeof(overrides) / sizeof(overrides[0]); i++) {
+        if (overrides[i].key == NULL || strcmp(overrides[i].key, key) == 0) {
+            overrides[i].key = key;
+            overrides[i].value = value;
+            return;
+        }
     }
 }
 
-int prov_config_read(struct prov_config *config, const char *(*get)(void *arg, const char *key),
-                     void *arg, char *why, size_t why_size)
+const char *prov_config_overridden(const char *key)
+{
+    size_t i;
+
+    for (i = 0; i < sizeof(overrides) / sizeof(overrides[0]) && overrides[i].key != NULL; i++) {
+        if (strcmp(overrides[i].key, key) == 0)
+            return overrides[i].value;
+    }
+    return NULL;
+}
+
+int prov_config_parse(struct prov_config *config, const char *(*get)(void *arg, const char *key),
+                      void *arg, char *why, size_t why_size)
 {
     const char *value;
     size_t i;
@@ -173,7 +285,7 @@ int prov_config_read(struct prov_config *config, const char *(*get)(void *arg, c
     if (!prov_policy_parse(NULL, &config->offload, why, why_size))
         return 0;
     for (i = 0; i < KEYS; i++) {
-        value = overrides[i] != NULL ? overrides[i] : get(arg, prov_config_keys[i].name);
+        value = get(arg, prov_config_keys[i].name);
         if (value == NULL)
             continue;
         /* prov_policy_parse has its own sentence for an empty value. */
@@ -185,21 +297,53 @@ int prov_config_read(struct prov_config *config, const char *(*get)(void *arg, c
         if (!setters[i](config, value, why, why_size))
             return 0;
     }
-    if (config->module == NULL) {
+    if (config->module == NULL && config->tokens == NULL && config->clusters == NULL) {
         snprintf(why, why_size,
                  "pkcs11-module is missing: add \"pkcs11-module = /path/of/module.so\" to the "
                  "provider's section of the OpenSSL configuration");
         return 0;
     }
+    if (config->log == NULL && (config->audit || config->log_level != KS_LOG_OFF)) {
+        snprintf(why, why_size, "%s needs log: say where to, as in log = syslog",
+                 config->audit ? "audit" : "log-level");
+        return 0;
+    }
+    if (config->log_level == KS_LOG_OFF)
+        config->log_level = KS_LOG_INFO;
     return 1;
+}
+
+struct with_overrides {
+    const char *(*get)(void *arg, const char *key);
+    void *arg;
+};
+
+static const char *value_or_override(void *arg, const char *key)
+{
+    const struct with_overrides *w = arg;
+    const char *value = prov_config_overridden(key);
+
+    return value != NULL ? value : w->get(w->arg, key);
+}
+
+int prov_config_read(struct prov_config *config, const char *(*get)(void *arg, const char *key),
+                     void *arg, char *why, size_t why_size)
+{
+    struct with_overrides with = {get, arg};
+
+    return prov_config_parse(config, value_or_override, &with, why, why_size);
 }
 
 void prov_config_clear(struct prov_config *config)
 {
+    OPENSSL_free(config->tokens);
+    OPENSSL_free(config->clusters);
     OPENSSL_free(config->module);
     OPENSSL_free(config->init_args);
     OPENSSL_free(config->token);
     OPENSSL_free(config->pin);
+    OPENSSL_free(config->stats_file);
+    OPENSSL_free(config->log);
     memset(config, 0, sizeof(*config));
 }
 
@@ -264,6 +408,18 @@ static const char *find_section(const CONF *conf, const char *name)
     return NULL;
 }
 
+struct in_section {
+    const CONF *conf;
+    const char *name;
+};
+
+static const char *section_value(void *arg, const char *key)
+{
+    const struct in_section *in = arg;
+
+    return NCONF_get_string(in->conf, in->name, key);
+}
+
 static int check_section(const CONF *conf, const char *name, char *why, size_t why_size)
 {
     STACK_OF(CONF_VALUE) *section = NCONF_get_section(conf, name);
@@ -277,7 +433,8 @@ static int check_section(const CONF *conf, const char *name, char *why, size_t w
         ks_escape(key, sizeof(key), line->name, SIZE_MAX);
         if (is_libcrypto_key(line->name))
             continue;
-        if (!is_our_key(line->name)) {
+        if (!is_our_key(line->name) &&
+            !prov_config_dotted_key(line->name, section_value, &(struct in_section){conf, name})) {
             snprintf(why, why_size, "unknown key \"%s\" in section [%s]", key, where);
             return 0;
         }

@@ -75,6 +75,13 @@ static const char *merged_value(void *arg, const char *key)
     return value;
 }
 
+static const char *named_value(void *arg, const char *key)
+{
+    const char *value = prov_config_overridden(key);
+
+    return value != NULL ? value : merged_value(arg, key);
+}
+
 /* --- making it so ---------------------------------------------------------------------------- */
 
 int prov_configure(struct prov_ctx *ctx)
@@ -82,8 +89,6 @@ int prov_configure(struct prov_ctx *ctx)
     char why[1024] = "";
     const char *name = core_value(ctx, OSSL_PROV_PARAM_CORE_PROV_NAME);
     struct merged merged = {.ctx = ctx, .supplied = ctx->supplied};
-    struct ks_token_config config;
-    struct ks_error err;
 
     if (name == NULL)
         name = PROV_NAME;
@@ -91,16 +96,11 @@ int prov_configure(struct prov_ctx *ctx)
         goto broken;
     if (prov_config_check_default(name, core_value, ctx, why, sizeof(why)) == 0)
         goto broken;
-    config = (struct ks_token_config){
-        .name = name,
-        .module = ctx->config.module,
-        .init_args = ctx->config.init_args,
-        .token = ctx->config.token,
-        .pin = ctx->config.pin,
-        .sessions = ctx->config.sessions,
-    };
-    if (!ks_ok(ks_token_new(&config, &ctx->token, &err))) {
-        snprintf(why, sizeof(why), "%s", err.text);
+    ctx->token = prov_config_token(name, &ctx->config, named_value, &merged, why, sizeof(why));
+    if (ctx->token == NULL)
+        goto broken;
+    if (!prov_watch_start(ctx, why, sizeof(why))) {
+        ks_token_free(ctx->token);
         ctx->token = NULL;
         goto broken;
     }
@@ -112,6 +112,7 @@ broken:
 
 void prov_unconfigure(struct prov_ctx *ctx)
 {
+    prov_watch_stop(ctx);
     ks_token_free(ctx->token);
     ctx->token = NULL;
     prov_config_clear(&ctx->config);

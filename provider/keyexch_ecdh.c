@@ -280,7 +280,10 @@ static int ecdh_set_peer(void *vecdh, void *vpeer)
  * is not released unless the configuration says so. */
 static int prove(const struct ecdh *ecdh)
 {
-    static const unsigned char digest[32] = "is this the key that it is to be";
+    /* 32 bytes, as a digest has them; no NUL. */
+    static const unsigned char digest[] = {'i', 's', ' ', 't', 'h', 'i', 's', ' ', 't', 'h', 'e',
+                                           ' ', 'k', 'e', 'y', ' ', 't', 'h', 'a', 't', ' ', 'i',
+                                           't', ' ', 'i', 's', ' ', 't', 'o', ' ', 'b', 'e'};
     const struct ks_mech ecdsa = {.kind = KS_MECH_ECDSA};
     unsigned char sig[2 * FIELD_MAX];
     size_t sig_len = sizeof(sig);

@@ -261,8 +261,8 @@ static size_t ir_length(const unsigned char candidates[2 * IR_CANDIDATES], size_
 
     for (unsigned shift = 1; shift < 16; shift <<= 1)
         mask |= mask >> shift;
-    for (size_t i = 0; i < 2 * IR_CANDIDATES; i += 2) {
-        const size_t candidate = (((size_t)candidates[i] << 8) | candidates[i + 1]) & mask;
+    for (size_t i = 0; i < IR_CANDIDATES; i++, candidates += 2) {
+        const size_t candidate = (((size_t)candidates[0] << 8) | candidates[1]) & mask;
 
         length = choose(is_less(candidate, limit), candidate, length);
     }

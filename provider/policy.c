@@ -209,14 +209,16 @@ static int token_able(const struct prov_ctx *ctx, enum prov_class class, const s
     if (key == NULL || ctx->token == NULL || prov_needs[class].count == 0 ||
         (atomic_load(able) & BIT(class)) != 0)
         return 1;
-    if (!ks_ok(prov_class_mechanisms(ctx, class, &listed, &err))) {
-        prov_raise_ks(ctx, &err);
-        return 0;
-    }
+    /* A token that is down: the operation itself says so. Said here it would not be heard: libssl
+     * tries whether a key can sign at all, drops the errors, and finds "no suitable signature
+     * algorithm". */
+    if (!ks_ok(prov_class_mechanisms(ctx, class, &listed, &err)))
+        return 1;
     if (listed != 0) {
         atomic_fetch_or(able, BIT(class));
         return 1;
     }
+    prov_note_refused(ctx, class, key, "the token lacks the mechanism");
     prov_raise(ctx, (enum prov_reason)(PROV_R_TOKEN + KS_MECHANISM),
                "%s%s%s: the token lacks %s%s, and this is never done elsewhere",
                prov_class_names[class], named ? " for " : "", named ? key->uri : "",
@@ -240,6 +242,7 @@ int prov_permits(const struct prov_ctx *ctx, enum prov_class class, const struct
     /* Generation knows its type only later, and asks then. */
     if (ctx->config.offload & BIT(class))
         return key == NULL || token_able(ctx, class, key);
+    prov_note_refused(ctx, class, key, "not offloaded");
     prov_raise(ctx, PROV_R_POLICY,
                "%s is not offloaded to the HSM%s%s, and is never done elsewhere; this line in the "
                "provider's section would allow it: %s",

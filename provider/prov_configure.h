@@ -18,7 +18,7 @@
 /* Purpose: give the provider the values of keys that its section of openssl.cnf leaves open, and
  * let it read its section again if that was broken, or not there, when the provider was loaded.
  * `params` are UTF-8 strings named as the keys are ("pkcs11-module", "pkcs11-init-args", "token",
- * "pin"), and PROV_CONFIGURE_PROMPT; they replace what an earlier call gave, and may be none at all.
+ * "pin"), and PROV_CONFIGURE_PROMPT; they replace what an earlier call gave. There may be none.
  * Returns 1; or 0, with an error raised and nothing changed, when a value is bad, when the section
  * has another one, or when the PKCS#11 module has been initialised already and the settings
  * differ from the ones in use. What is merely missing is an error at use, not here.

@@ -110,8 +110,11 @@ static bool edwards_type(const struct ks_object *object, enum prov_key_type *typ
         const struct ks_bytes *p = &object->ec_params;
 
         *type = types[i];
-        if (p->data == NULL && object->ec_point.len == e->public_len)
-            return true;
+        if (p->data == NULL) {
+            if (object->ec_point.len == e->public_len)
+                return true;
+            continue;
+        }
         if ((p->len == e->oid_len && memcmp(p->data, e->oid, p->len) == 0) ||
             (p->len == e->name_len && memcmp(p->data, e->name, p->len) == 0))
             return true;
@@ -518,12 +521,26 @@ out:
     return ret;
 }
 
-static char *uri_of(const struct prov_ctx *ctx, const struct ks_object *object)
+/* As a reference has it. Where the token is one of several independent ones the URI names it; a
+ * cluster's key is on all of them. `token` may be NULL. */
+static char *uri_of(const struct prov_ctx *ctx, const struct ks_object *object,
+                    struct ks_token *token)
 {
+    const bool named = token != NULL && ctx->token != NULL &&
+                       ks_token_is_group(ctx->token, KS_GROUP_SET) &&
+                       !ks_token_is_group(token, KS_GROUP_CLUSTER);
+    struct ks_token_facts facts;
     char uri[URI_MAX];
     struct ks_error err;
 
-    if (!ks_ok(ks_object_uri(object, NULL, KS_URI_DETAIL_REFERENCE, uri, sizeof(uri), &err))) {
+    if (named && !ks_ok(ks_token_facts(token, NULL, &facts, &err))) {
+        prov_raise_ks(ctx, &err);
+        return NULL;
+    }
+
+    if (!ks_ok(ks_object_uri(object, named ? &facts : NULL,
+                             named ? KS_URI_DETAIL_TOKEN : KS_URI_DETAIL_REFERENCE, uri,
+                             sizeof(uri), &err))) {
         prov_raise_ks(ctx, &err);
         return NULL;
     }
@@ -545,7 +562,7 @@ static bool type_of(EVP_PKEY *pub, enum prov_key_type *type)
 
 struct prov_key *prov_key_from_ks(struct prov_ctx *ctx, struct ks_key *priv, EVP_PKEY *pub)
 {
-    char *uri = uri_of(ctx, ks_key_object(priv));
+    char *uri = uri_of(ctx, ks_key_object(priv), ks_key_token(priv));
     struct prov_key *key = NULL;
     enum prov_key_type type;
 
@@ -609,7 +626,7 @@ struct prov_key *prov_key_from_object(struct prov_ctx *ctx, const struct ks_obje
         goto err;
     key->pub = pub;
     key->has_public = true;
-    key->uri = uri_of(ctx, object);
+    key->uri = uri_of(ctx, object, NULL);
     if (key->uri == NULL) {
         prov_key_free(key);
         return NULL;

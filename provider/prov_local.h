@@ -159,9 +159,16 @@ struct prov_config {
     char *token;
     char *pin;
     unsigned sessions;
+    unsigned timeout_ms;       /* 0: none */
+    unsigned recover_ms;       /* 0: the keystore's default */
+    char *tokens, *clusters;   /* lists of names, as written */
     bool check_key_at_load;    /* default yes */
     unsigned offload;          /* set of 1 << prov_class */
     bool refuse_software_keys; /* software-private-keys = refuse; default no */
+    char *stats_file;
+    char *log;
+    enum ks_log_level log_level; /* default info */
+    bool audit;
 };
 
 /* The keys of the provider's section, one row each; hsmkey check and the man page use it too. */
@@ -177,6 +184,25 @@ extern const struct prov_config_key prov_config_keys[]; /* ends with a NULL name
 int prov_config_read(struct prov_config *config, const char *(*get)(void *arg, const char *key),
                      void *arg, char *why, size_t why_size);
 void prov_config_clear(struct prov_config *config);
+/* Purpose: the same without overrides. */
+int prov_config_parse(struct prov_config *config, const char *(*get)(void *arg, const char *key),
+                      void *arg, char *why, size_t why_size);
+/* Purpose: the override of a key, or NULL. */
+const char *prov_config_overridden(const char *key);
+
+/* Purpose: the token, set or cluster that the configuration describes (config_tokens.c); `get` has
+ * the values of NAME.KEY. On failure NULL, with a sentence in `why`; raises nothing. Calls nothing
+ * in PKCS#11. */
+struct ks_token *prov_config_token(const char *name, const struct prov_config *config,
+                                   const char *(*get)(void *arg, const char *key), void *arg,
+                                   char *why, size_t why_size);
+/* Purpose: tell whether `key` is a line of a token that the configuration names. */
+bool prov_config_dotted_key(const char *key, const char *(*get)(void *arg, const char *key),
+                            void *arg);
+/* Purpose: the effective value of `key` for the named token `name`: its own, or the section's where
+ * that counts for it. */
+const char *prov_config_of_token(const char *name, const char *key,
+                                 const char *(*get)(void *arg, const char *key), void *arg);
 
 /* Purpose: look for keys that a provider cannot see (libcrypto hands over only what is asked
  * for): find the section of the provider called `name` in the configuration file `file`, and
@@ -207,6 +233,7 @@ struct prov_ctx {
     struct ks_token *token;         /* NULL when broken */
     atomic_uint able;               /* classes that the token was found to have a mechanism for */
     struct prov_supplied *supplied; /* what the engine added; configure.c */
+    struct prov_watch *watch;       /* statistics and log; observe.c */
     OSSL_FUNC_core_get_params_fn *core_get_params;
     OSSL_FUNC_core_new_error_fn *core_new_error;
     OSSL_FUNC_core_set_error_debug_fn *core_set_error_debug;
@@ -218,6 +245,18 @@ struct prov_ctx {
 int prov_configure(struct prov_ctx *ctx);
 void prov_unconfigure(struct prov_ctx *ctx);
 void prov_supplied_free(struct prov_ctx *ctx);
+
+/* Purpose: turn on what ctx->config says of statistics and log, and off again (observe.c). Start
+ * returns 0 with a sentence in `why`; raises nothing. Stop before the token is freed. */
+int prov_watch_start(struct prov_ctx *ctx, char *why, size_t why_size);
+void prov_watch_stop(struct prov_ctx *ctx);
+/* Purpose: answer the provider parameter "hsm-stats": a pointer to a text that stays valid until
+ * it is asked for again, or a copy, as the caller wants it. */
+#define PROV_PARAM_STATS "hsm-stats"
+int prov_stats(struct prov_ctx *ctx, OSSL_PARAM *p);
+/* Purpose: count and log that an operation of `class` was refused; raises nothing. */
+void prov_note_refused(const struct prov_ctx *ctx, enum prov_class class,
+                       const struct prov_key *key, const char *why);
 
 /* Purpose: the engine's ways in, see prov_configure.h. */
 int prov_configure_entry(void *provctx, const OSSL_PARAM params[]);
@@ -421,10 +460,16 @@ EVP_MD *prov_digest_fetch(const struct prov_ctx *ctx, const struct prov_digest *
 
 /* --- random numbers (rand.c) ----------------------------------------------------------------- */
 
-/* Purpose: have libcrypto decide now who serves RAND_bytes(). SoftHSM makes the rdrand engine, where
- * libcrypto has it, the whole process's generator when it is initialised; without this the
+/* Purpose: have libcrypto decide now who serves RAND_bytes(). SoftHSM makes the rdrand engine,
+ * where libcrypto has it, the whole process's generator when it is initialised; without this the
  * application's random numbers would come from there, whatever is configured. */
 void prov_rand_keep_method(void);
+
+/* --- libcrypto (libcrypto.c) ------------------------------------------------------------------- */
+
+/* Purpose: whether all functions of libcrypto that we use come from the same one; if not, `why` says
+ * which do not. Calls nothing of libcrypto. */
+bool prov_one_libcrypto(char *why, size_t room);
 
 /* --- dispatch tables, one per file ----------------------------------------------------------- */
 

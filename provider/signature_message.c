@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * signature_message.c - tokens that hash by themselves: they lack CKM_RSA_PKCS or CKM_ECDSA and have
- * CKM_SHA256_RSA_PKCS and its kind. They get the message, which is kept for that, and what they
- * make of it is verified before it is released.
+ * signature_message.c - tokens that hash by themselves: they lack CKM_RSA_PKCS or CKM_ECDSA and
+ * have CKM_SHA256_RSA_PKCS and its kind. They get the message, which is kept for that, and what
+ * they make of it is verified before it is released.
  */
 #include <openssl/crypto.h>
 #include <string.h>

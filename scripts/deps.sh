@@ -19,8 +19,9 @@ e2e="$build $example opensc p11-kit p11-kit-modules libnss3 libnss3-tools gnutls
 test="$e2e clang llvm libclang-rt-dev valgrind $servers wget nodejs"
 lint="$build clang clang-format clang-tidy cppcheck binutils"
 roots='debootstrap util-linux'
-package="$build dpkg-dev debhelper fakeroot nginx softhsm2 curl"
-tokens="$e2e swtpm swtpm-tools libtpm2-pkcs11-1 libtpm2-pkcs11-tools tpm2-tools opencryptoki"
+package="$build build-essential dpkg-dev debhelper fakeroot nginx softhsm2 curl"
+tokens="$e2e swtpm swtpm-tools libtpm2-pkcs11-1 libtpm2-pkcs11-tools tpm2-tools tpm2-abrmd libtss2-tcti-tabrmd0
+        dbus-daemon opencryptoki"
 
 [ $# -gt 0 ] || set -- build
 wanted=

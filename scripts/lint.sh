@@ -18,6 +18,14 @@ fail() {
 
 check_format() {
     scripts/format.sh --check || fail "not laid out as .clang-format says: scripts/format.sh"
+    # What clang-format leaves alone: comments.
+    # shellcheck disable=SC2046
+    if awk 'length($0) > 100 { print FILENAME ":" FNR ": longer than 100 columns"; bad = 1 }
+            /^ *\/\* *---/ && !/^\/\* --- [^-].*[^-] -+ \*\/$/ {
+                print FILENAME ":" FNR ": not a section line: /* --- name ------ */"; bad = 1 }
+            END { exit !bad }' $(c_files $all_c); then
+        fail "comments: see above"
+    fi
 }
 
 check_tidy() {
@@ -51,6 +59,19 @@ check_cppcheck() {
         fail "cppcheck has complaints"
 }
 
+# shared_object FILE EXPORTS LIBRARIES: it exports these and nothing else, needs none but these
+# (and the C library and sanitizers), and stays in memory.
+shared_object() {
+    local out
+    out=$(nm -D --defined-only "$build/$1" | awk '{ print $3 }' | sort | xargs)
+    [ "$out" = "$2" ] || fail "$1 must export $2 and nothing else, it has: $out"
+    # Not objdump: shared objects that are only needed by others do not count.
+    out=$(readelf -d "$build/$1" | sed -n 's/.*(NEEDED).*\[\(.*\)\]/\1/p' |
+        grep -vE "^($3|libc\.so\.6|libpthread\.so\.0|libdl\.so\.2|ld-linux.*|lib(a|t|ub)san\.so\..*)\$" || true)
+    [ -z "$out" ] || fail "$1 links:" $out
+    readelf -d "$build/$1" | grep -q NODELETE || fail "$1 is linked without -z nodelete"
+}
+
 # The arrows of docs/design.md: which folder may know what.
 check_arrows() {
     local out libcrypto lib
@@ -65,14 +86,24 @@ check_arrows() {
         fail "keystore/ includes headers of OpenSSL or of provider/"
     fi
 
-    out=$(nm -D --defined-only "$build/provider/hsm.so" | awk '{ print $3 }')
-    [ "$out" = OSSL_provider_init ] ||
-        fail "hsm.so must export OSSL_provider_init and nothing else, it has:" $out
-    # Not objdump: shared objects that are only needed by others do not count.
-    out=$(readelf -d "$build/provider/hsm.so" | sed -n 's/.*(NEEDED).*\[\(.*\)\]/\1/p' |
-        grep -vE '^(libcrypto\.so\.3|libp11-kit\.so\.0|libc\.so\.6|libpthread\.so\.0|ld-linux.*|lib[aut]san\.so\..*)$' || true)
-    [ -z "$out" ] || fail "hsm.so links:" $out
-    readelf -d "$build/provider/hsm.so" | grep -q NODELETE || fail "hsm.so is linked without -z nodelete"
+    shared_object provider/hsm.so OSSL_provider_init 'libcrypto\.so\.3|libp11-kit\.so\.0'
+    if [ -e "$build/engine/hsm.so" ]; then
+        shared_object engine/hsm.so 'bind_engine v_check' 'libcrypto\.so\.3'
+        out=$(nm -D -u "$build/engine/hsm.so" | grep -E ' (p11_kit|C_|ks_|prov_)' || true)
+        [ -z "$out" ] || fail "the engine uses PKCS#11, keystore/ or provider/:" $out
+    fi
+
+    # What the engine and the provider agreed upon stands in one header; hsmkey builds fakepem.c.
+    if grep -nE '# *include *".*(keystore|provider|tools)/' engine/*.[ch] |
+        grep -v 'provider/prov_configure\.h"'; then
+        fail "engine/ may use provider/prov_configure.h only"
+    fi
+    if grep -nE '# *include *".*engine/' tools/*.[ch] | grep -v 'engine/fakepem\.h"'; then
+        fail "tools/ may use engine/fakepem.h only"
+    fi
+    if grep -nE '# *include *".*(engine|tools)/' provider/*.[ch] keystore/*.[ch]; then
+        fail "nothing uses engine/ or tools/"
+    fi
 
     # CK_ types and PKCS#11 headers stay in keystore/. Comments may speak of them.
     local file
@@ -86,10 +117,6 @@ check_arrows() {
             fail "$file: a PKCS#11 header outside keystore/"
         fi
     done
-    if [ -e "$build/engine/hsm.so" ]; then
-        out=$(nm -D -u "$build/engine/hsm.so" | grep -E 'p11_kit|C_GetFunctionList' || true)
-        [ -z "$out" ] || fail "the engine uses PKCS#11:" $out
-    fi
 }
 
 # Warnings only: the limits are "about" 700 lines a file and 60 a function.

@@ -12,8 +12,8 @@ root_possible() {
     [ "$(id -u)" = 0 ] || die "making a Debian root needs root's rights (debootstrap, chroot, mount)"
     command -v apt-get >/dev/null || die "not a Debian system: no apt that would know a mirror"
     "$root/scripts/deps.sh" roots || die "debootstrap could not be installed"
-    unshare --mount --pid --net --fork true 2>/dev/null ||
-        die "namespaces are not permitted here (unshare --mount --pid --net)"
+    unshare --mount --pid --ipc --net --fork true 2>/dev/null ||
+        die "namespaces are not permitted here (unshare --mount --pid --ipc --net)"
 }
 
 # root_mirror: the mirror of Debian itself (not of its security updates) that apt uses.
@@ -89,7 +89,7 @@ root_run() {
     local dir=$roots/$1
     shift
     # shellcheck disable=SC2016
-    unshare --mount --pid --fork --kill-child $network env -i HOME=/root TERM=dumb LC_ALL=C.UTF-8 \
+    unshare --mount --pid --ipc --fork --kill-child $network env -i HOME=/root TERM=dumb LC_ALL=C.UTF-8 \
         PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
         ROOT_DIR="$dir" ROOT_NET="$network" ROOT_DISCARD="$discard" \
         ${JOBS:+JOBS="$JOBS"} ${HSM_LIMIT:+HSM_LIMIT="$HSM_LIMIT"} ${LOG_TAIL:+LOG_TAIL="$LOG_TAIL"} \

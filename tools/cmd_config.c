@@ -145,6 +145,22 @@ bool cmd_config_load(struct cmd_config *config, const char *path, char *why, siz
     return true;
 }
 
+void cmd_config_each_dotted(const struct cmd_config *config,
+                            void (*visit)(const char *key, const char *value))
+{
+    const STACK_OF(CONF_VALUE) *rows =
+        config->section != NULL ? NCONF_get_section(config->conf, config->section) : NULL;
+    int i;
+
+    for (i = 0; rows != NULL && i < sk_CONF_VALUE_num(rows); i++) {
+        const CONF_VALUE *row = sk_CONF_VALUE_value(rows, i);
+
+        if (strchr(row->name, '.') != NULL) {
+            visit(row->name, row->value);
+        }
+    }
+}
+
 void cmd_config_clear(struct cmd_config *config)
 {
     OPENSSL_free(config->path);

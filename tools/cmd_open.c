@@ -85,9 +85,20 @@ static bool elsewhere(const struct cmd_env *env)
            (env->token != NULL && (token == NULL || strcmp(env->token, token) != 0));
 }
 
+/* Several tokens by name; an option that names a module or a token means that one alone. */
+static bool grouped(const struct cmd_env *env)
+{
+    return !elsewhere(env) && (cmd_config_get(&env->config, "tokens") != NULL ||
+                               cmd_config_get(&env->config, "clusters") != NULL);
+}
+
 const char *cmd_setting(const struct cmd_env *env, const char *key)
 {
     const char *value;
+
+    if (strcmp(key, "tokens") == 0 || strcmp(key, "clusters") == 0) {
+        return grouped(env) ? cmd_config_get(&env->config, key) : NULL;
+    }
 
     if (strcmp(key, "pkcs11-module") == 0 && env->module != NULL) {
         return env->module;
@@ -103,6 +114,9 @@ const char *cmd_setting(const struct cmd_env *env, const char *key)
             return env->pin;
         }
         value = elsewhere(env) ? NULL : cmd_config_get(&env->config, key);
+        if (grouped(env)) {
+            return value;
+        }
         /* A person at a terminal can be asked; without one it is as if there were no PIN. */
         return value != NULL ? value : "prompt";
     }
@@ -148,7 +162,7 @@ bool cmd_read(struct cmd_env *env)
         cmd_error(env, "%s", why);
         return false;
     }
-    if (cmd_setting(env, "pkcs11-module") == NULL) {
+    if (cmd_setting(env, "pkcs11-module") == NULL && !grouped(env)) {
         if (env->config.path != NULL) {
             ks_escape(shown, sizeof(shown), env->config.path, SIZE_MAX);
         }
@@ -211,6 +225,7 @@ bool cmd_load(struct cmd_env *env, const char *offload, const char *check_at_loa
         }
         prov_config_override(key->name, value);
     }
+    cmd_config_each_dotted(&env->config, prov_config_override);
     ERR_clear_error();
     env->libctx = OSSL_LIB_CTX_new();
     if (env->libctx == NULL ||
@@ -259,6 +274,54 @@ const char *cmd_login_text(const struct cmd_env *env, const struct ks_error *err
                ? "pin = prompt, but there is no terminal to ask on; give --pin file:/PATH"
                : "the token wants a PIN, none is configured, and there is no terminal to ask on: "
                  "set pin in the provider's section, or give --pin file:/PATH";
+}
+
+size_t cmd_places(const struct cmd_env *env, struct cmd_place places[KS_GROUP_MAX])
+{
+    struct ks_token *const *all = &env->prov->token;
+    size_t count = 1, i;
+    const bool set = ks_token_is_group(*all, KS_GROUP_SET);
+
+    if (set) {
+        count = ks_token_members(*all, &all);
+    }
+    for (i = 0; i < count; i++) {
+        struct cmd_place *place = &places[i];
+
+        place->cluster = ks_token_is_group(all[i], KS_GROUP_CLUSTER);
+        place->name = grouped(env) ? ks_token_name(all[i]) : NULL;
+        place->members = &all[i];
+        place->count = 1;
+        if (place->cluster) {
+            place->count = ks_token_members(all[i], &place->members);
+        }
+    }
+    return count;
+}
+
+const char *cmd_token_setting(const struct cmd_env *env, const char *name, const char *key)
+{
+    if (name == NULL) {
+        return cmd_setting(env, key);
+    }
+    return prov_config_of_token(name, key, get_setting, (void *)env);
+}
+
+const struct ks_how *cmd_how(const struct cmd_env *env, const char *name)
+{
+    static const struct ks_how nobody = {0};
+    const char *pin = cmd_token_setting(env, name, "pin");
+
+    return pin != NULL && strcmp(pin, "prompt") == 0 ? &env->how : &nobody;
+}
+
+const char *cmd_without_name(const char *name, const char *text)
+{
+    size_t len = name != NULL ? strlen(name) : 0;
+
+    return len > 0 && strncmp(text, name, len) == 0 && strncmp(text + len, ": ", 2) == 0
+               ? text + len + 2
+               : text;
 }
 
 bool cmd_connect(struct cmd_env *env)

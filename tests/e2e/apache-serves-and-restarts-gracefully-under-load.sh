@@ -85,6 +85,9 @@ for mpm in prefork worker event; do
     done
     load_stop "$mpm: graceful restarts" 10
     signatures 4 "4 handshakes after them, $mpm" four_pages
+    # Not SIGTERM: with it, worker and event run exit() while their threads go on.
+    kill -WINCH "$server_pid"
+    wait_until 60 "$mpm: Apache ends gracefully" gone "$server_pid"
     stop_server "$server_pid"
     says_not "$mpm: no error in Apache's log" ':(emerg|alert|crit|error)\]|exit signal' error.log
 done

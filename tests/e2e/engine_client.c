@@ -144,7 +144,8 @@ static int certificate(ENGINE *e, const char *name)
     return status;
 }
 
-/* The engine cannot be used, and must say so where somebody sees it: its error queue is not ours. */
+/* The engine cannot be used, and must say so where somebody sees it: its errors are not in our
+ * queue. */
 static int foreign(const char *path)
 {
     static int state;

@@ -8,11 +8,14 @@
 #   HSM_TOKEN   softhsm          SoftHSM 2 in the process under test
 #               softhsm-remote   SoftHSM 2 behind `p11-kit server`
 #               nss              NSS softokn in the process under test
+#               tpm              a TPM 2.0: swtpm behind tpm2-abrmd, through tpm2-pkcs11
+#               opencryptoki     openCryptoki's software token (in a root of tests/root.sh only: its
+#                                daemon and its folders are the system's)
 #   HSM_PRELOAD sanitizer runtimes for programs that were not built with them
 #   HSM_KEEP    not empty: leave $W behind
 #
 # A comment "# tokens: ..." on top of a test says for which kinds tests/run.sh runs it (default:
-# all three).
+# the first three).
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)
@@ -38,6 +41,7 @@ cleanup() {
     set +e
     for pid in $pids; do
         kill "$pid" 2>/dev/null
+        kill -CONT "$pid" 2>/dev/null # a test may have stopped it
     done
     for pid in $pids; do
         wait "$pid" 2>/dev/null
@@ -156,15 +160,22 @@ plain_openssl() {
     timeout "$limit" openssl "$@"
 }
 
+# leaks_count COMMAND...: a program of ours, which a build with sanitizers instruments: what it does
+# not free is an error, too.
+leaks_count() {
+    ASAN_OPTIONS="${ASAN_OPTIONS/detect_leaks=0/detect_leaks=1}" \
+        LSAN_OPTIONS="suppressions=$here/lsan.supp:print_suppressions=0" timeout "$limit" "$@"
+}
+
 hsmkey() {
-    OPENSSL_CONF=$conf timeout "$limit" "$build/tools/hsmkey" "$@"
+    OPENSSL_CONF=$conf leaks_count "$build/tools/hsmkey" "$@"
 }
 
 # client NAME ARGUMENTS...: a program from tests/e2e/*.c
 client() {
     local name=$1
     shift
-    OPENSSL_CONF=$conf timeout "$limit" "$build/tests/e2e/$name" "$@"
+    OPENSSL_CONF=$conf leaks_count "$build/tests/e2e/$name" "$@"
 }
 
 # --- tokens ---------------------------------------------------------------------------------------
@@ -187,6 +198,64 @@ END
         show "$W/token.log"
         failed "softhsm2-util makes a token"
     }
+}
+
+# start_tpm: a software TPM, and the daemon that shares it among processes, on a D-Bus of its own.
+start_tpm() {
+    local port
+    mkdir -p "$W/tpm" "$W/tpm2_pkcs11"
+    for port in $(shuf -i 20000-32000 -n 20); do
+        # The control channel is the next port: the TCTI counts on that.
+        ! listening "$port" && ! listening $((port + 1)) || continue
+        start_server tpm.log swtpm socket --tpm2 --tpmstate "dir=$W/tpm" --flags not-need-init,startup-clear \
+            --server "type=tcp,port=$port,bindaddr=127.0.0.1" --ctrl "type=tcp,port=$((port + 1)),bindaddr=127.0.0.1"
+        sleep 0.5
+        ! kill -0 "$server_pid" 2>/dev/null || break
+    done
+    kill -0 "$server_pid" 2>/dev/null || { show tpm.log; failed "swtpm starts"; }
+    cat >dbus.conf <<END
+<busconfig>
+  <type>session</type>
+  <listen>unix:path=$W/socket/bus</listen>
+  <policy context="default">
+    <allow user="*"/><allow own="*"/><allow send_destination="*"/><allow eavesdrop="true"/>
+  </policy>
+</busconfig>
+END
+    start_server dbus.log dbus-daemon --config-file="$W/dbus.conf" --nofork
+    wait_until 20 "dbus-daemon opens its socket" test -S "$W/socket/bus"
+    export DBUS_SESSION_BUS_ADDRESS=unix:path=$W/socket/bus
+    start_server abrmd.log tpm2-abrmd --session --allow-root --max-connections=100 "--tcti=swtpm:host=127.0.0.1,port=$port"
+    tcti=tabrmd:bus_type=session
+    wait_until 60 "tpm2-abrmd answers" env TPM2TOOLS_TCTI="$tcti" tpm2_getrandom --hex 1 >"$W/out" 2>&1
+    export TPM2_PKCS11_STORE=$W/tpm2_pkcs11 TPM2_PKCS11_TCTI=$tcti TPM2_PKCS11_BACKEND=esysdb
+    TPM2TOOLS_TCTI=$tcti tpm2_ptool init --path "$TPM2_PKCS11_STORE" >"$W/token.log" 2>&1 &&
+        TPM2TOOLS_TCTI=$tcti tpm2_ptool addtoken --pid=1 --label="$token_label" --userpin="$pin" --sopin=87654321 \
+            --path "$TPM2_PKCS11_STORE" >>"$W/token.log" 2>&1 || { show token.log; failed "tpm2_ptool makes a token"; }
+}
+
+# start_opencryptoki: pkcsslotd and a token of its software kind.
+start_opencryptoki() {
+    [ -e /.made ] && [ "$(id -u)" = 0 ] ||
+        failed "openCryptoki runs in a root of tests/root.sh only" "got: a system that is somebody's"
+    local slot=3 # in Debian's opencryptoki.conf
+    if [ ! -S /run/opencryptoki/pkcsslotd.socket ] && [ ! -S /run/pkcsslotd.socket ]; then
+        mkdir -p /run/opencryptoki
+        pkcsslotd >"$W/token.log" 2>&1 || { show token.log; failed "pkcsslotd starts"; }
+        opencryptoki_answers() {
+            pkcs11-tool --module "$module" -L >"$W/out" 2>&1
+        }
+        wait_until 20 "pkcsslotd answers" opencryptoki_answers
+    fi
+    # The SO's PIN has to be changed before anything else, and the user's as well.
+    {
+        pkcs11-tool --module "$module" --slot $slot --init-token --so-pin 87654321 --label "$token_label" &&
+            pkcs11-tool --module "$module" --slot $slot --login --login-type so --so-pin 87654321 \
+                --change-pin --new-pin 76543210 &&
+            pkcs11-tool --module "$module" --slot $slot --login --login-type so --so-pin 76543210 \
+                --init-pin --new-pin 00000000 &&
+            pkcs11-tool --module "$module" --slot $slot --login --pin 00000000 --change-pin --new-pin "$pin"
+    } >>"$W/token.log" 2>&1 || { show token.log; failed "a token of openCryptoki"; }
 }
 
 # start_p11_kit_server: serve the SoftHSM token on a socket, from a process of its own.
@@ -243,7 +312,17 @@ token() {
         token_label='NSS Certificate DB'
         token_uri=pkcs11:token=NSS%20Certificate%20DB
         ;;
-    *) failed "HSM_TOKEN is softhsm, softhsm-remote or nss" "got: $HSM_TOKEN" ;;
+    tpm)
+        module=$(find_file "/usr/lib/*/pkcs11/libtpm2_pkcs11.so" "/usr/lib/*/libtpm2_pkcs11.so.1" "/usr/lib64/pkcs11/libtpm2_pkcs11.so") ||
+            failed "tpm2-pkcs11 is installed"
+        start_tpm
+        ;;
+    opencryptoki)
+        module=$(find_file "/usr/lib/*/pkcs11/libopencryptoki.so" "/usr/lib64/pkcs11/libopencryptoki.so") ||
+            failed "openCryptoki is installed"
+        start_opencryptoki
+        ;;
+    *) failed "HSM_TOKEN is softhsm, softhsm-remote, nss, tpm or opencryptoki" "got: $HSM_TOKEN" ;;
     esac
     real_module=$module
     configure
@@ -377,9 +456,12 @@ nginx_start() {
     nginx_user=
     if [ "$(id -u)" = 0 ]; then
         nginx_user=www-data
-        for name in tokens nss; do
+        for name in tokens nss tpm2_pkcs11; do
             [ ! -d "$name" ] || chown -R "$nginx_user" "$name"
         done
+    fi
+    if [ "$HSM_TOKEN" = opencryptoki ] && [ -n "$nginx_user" ]; then
+        usermod -a -G pkcs11 "$nginx_user"
     fi
     mkdir -p html tmp
     echo "a page over TLS" >html/index.html
@@ -420,6 +502,10 @@ error_log $W/error.log info;
 env OPENSSL_CONF;
 env SOFTHSM2_CONF;
 env P11_KIT_SERVER_ADDRESS;
+env TPM2_PKCS11_STORE;
+env TPM2_PKCS11_TCTI;
+env TPM2_PKCS11_BACKEND;
+env DBUS_SESSION_BUS_ADDRESS;
 env PKCS11SPY;
 env PKCS11SPY_OUTPUT;
 env ASAN_OPTIONS;

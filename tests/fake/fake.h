@@ -310,8 +310,9 @@ void fake_set_cheap(bool cheap);
  *   server-down
  *   cheap
  *
- * KIND: rsa rsa-3072 rsa-4096 p256 p384 p521 secp256k1 ed25519 ed448. Lines after a `token` line are for that
- * token. Without label or id, both default to the KIND; id=HEX wins over that.
+ * KIND: rsa rsa-3072 rsa-4096 p256 p384 p521 secp256k1 ed25519 ed448. Lines after a
+ * `token` line are for that token. Without label or id, both default to the KIND; id=HEX wins over
+ * that.
  *
  * HSM_FAKE_COUNTS names a file to which every process that made a C_ call appends one line when
  * it exits: "pid=123 C_Initialize=1 C_Sign=20 ...". Calls made before a fork are the parent's. */

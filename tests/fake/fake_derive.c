@@ -13,7 +13,7 @@ struct derivation {
     size_t secret_len;
 };
 
-/* The peer's point: raw, as PKCS#11 2.40 wants it, or for tokens that deviate in an OCTET STRING. */
+/* The peer's point: raw, as PKCS#11 2.40 wants it; in an OCTET STRING for tokens that deviate. */
 static CK_RV read_peer(const CK_MECHANISM *mech, struct derivation *d)
 {
     const CK_ECDH1_DERIVE_PARAMS *p = mech->pParameter;

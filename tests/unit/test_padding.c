@@ -29,9 +29,38 @@ static void tear_down(void)
 
 /* --- helpers --------------------------------------------------------------------------------- */
 
-static EVP_PKEY *rsa_key(unsigned bits)
+static unsigned char *common_der; /* RSA, 2048 bits: made once, for all tests */
+static int common_len;
+
+static EVP_PKEY *new_key(unsigned bits)
 {
     EVP_PKEY *key = EVP_PKEY_Q_keygen(ctx.libctx, NULL, "RSA", (size_t)bits);
+
+    ck_assert_ptr_nonnull(key);
+    return key;
+}
+
+/* Before Check forks. */
+static void make_common_key(void)
+{
+    EVP_PKEY *key = new_key(2048);
+
+    common_len = i2d_PrivateKey(key, &common_der);
+    ck_assert_int_gt(common_len, 0);
+    EVP_PKEY_free(key);
+}
+
+static void drop_common_key(void)
+{
+    OPENSSL_free(common_der);
+    common_der = NULL;
+}
+
+static EVP_PKEY *rsa_key(unsigned bits)
+{
+    const unsigned char *p = common_der;
+    EVP_PKEY *key = bits != 2048 ? new_key(bits)
+                                 : d2i_AutoPrivateKey_ex(NULL, &p, common_len, ctx.libctx, NULL);
 
     ck_assert_ptr_nonnull(key);
     return key;
@@ -607,6 +636,7 @@ int main(void)
     SRunner *runner = srunner_create(suite);
     int failures;
 
+    tcase_add_unchecked_fixture(tc, make_common_key, drop_common_key);
     tcase_add_checked_fixture(tc, set_up, tear_down);
     tcase_set_timeout(tc, 120);
     tcase_add_loop_test(tc, digest_info_is_what_libcrypto_signs, KS_DIGEST_SHA1,

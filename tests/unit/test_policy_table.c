@@ -51,7 +51,7 @@ struct run {
     size_t sig_len;
 };
 
-static const unsigned char text[48] = "\x03\x03 forty-eight bytes, as a TLS secret has them..";
+static const unsigned char text[48] = "\x03\x03 forty-eight bytes, as a TLS secret has them.";
 
 static bool real_token(void)
 {

@@ -262,7 +262,7 @@ static const unsigned char seed[32] = "thirty-two bytes of a private k";
 
 /* The same as a PKCS#8 file. */
 static const unsigned char ed25519[48] = "\x30\x2e\x02\x01\x00\x30\x05\x06\x03\x2b\x65\x70\x04\x22"
-                                         "\x04\x20thirty-two bytes of a private ke";
+                                         "\x04\x20thirty-two bytes of a private k";
 
 /* Key exchange with given keys, signature and verification, public keys: nothing breaks. */
 START_TEST(test_existing_keys)
@@ -310,25 +310,49 @@ static int sign_asking(const struct prov_fixture *f, EVP_PKEY *key, const char *
     return ok;
 }
 
+static unsigned char *rsa_der; /* the RSA key of all tests, which takes long to make */
+static int rsa_len;
+
+/* Before Check forks. */
+static void make_rsa(void)
+{
+    OSSL_LIB_CTX *other = OSSL_LIB_CTX_new();
+    EVP_PKEY *made = EVP_PKEY_Q_keygen(other, NULL, "RSA", (size_t)2048);
+
+    rsa_len = i2d_PrivateKey(made, &rsa_der);
+    ck_assert_int_gt(rsa_len, 0);
+    EVP_PKEY_free(made);
+    OSSL_LIB_CTX_free(other);
+}
+
+static void drop_rsa(void)
+{
+    OPENSSL_free(rsa_der);
+    rsa_der = NULL;
+}
+
 /* Made in a context of its own, and read from DER, as a server would read it. (From 3.5 on,
  * generating it here would leave the default provider's signatures in libcrypto's cache, and they
  * would win over ours whatever the order.) */
 static EVP_PKEY *software_key(OSSL_LIB_CTX *libctx, const char *type)
 {
     OSSL_LIB_CTX *other = OSSL_LIB_CTX_new();
-    EVP_PKEY *made = strcmp(type, "EC") == 0    ? EVP_PKEY_Q_keygen(other, NULL, "EC", "P-256")
-                     : strcmp(type, "RSA") == 0 ? EVP_PKEY_Q_keygen(other, NULL, "RSA", 2048UL)
-                                                : EVP_PKEY_Q_keygen(other, NULL, type);
     unsigned char *der = NULL;
-    const unsigned char *p;
+    const unsigned char *p = rsa_der;
     EVP_PKEY *key;
-    int len = i2d_PrivateKey(made, &der);
+    int len = rsa_len;
 
+    if (strcmp(type, "RSA") != 0) {
+        EVP_PKEY *made = strcmp(type, "EC") == 0 ? EVP_PKEY_Q_keygen(other, NULL, "EC", "P-256")
+                                                 : EVP_PKEY_Q_keygen(other, NULL, type);
+
+        len = i2d_PrivateKey(made, &der);
+        p = der;
+        EVP_PKEY_free(made);
+    }
     ck_assert_int_gt(len, 0);
-    p = der;
     key = d2i_AutoPrivateKey_ex(NULL, &p, len, libctx, NULL);
     OPENSSL_free(der);
-    EVP_PKEY_free(made);
     OSSL_LIB_CTX_free(other);
     ck_assert_msg(key != NULL, "%s: %s", type, pf_errors());
     return key;
@@ -422,6 +446,7 @@ int main(void)
     SRunner *runner;
     int failed;
 
+    tcase_add_unchecked_fixture(tcase, make_rsa, drop_rsa);
     tcase_add_checked_fixture(tcase, set_up, tear_down);
     tcase_set_timeout(tcase, 120);
     tcase_add_test(tcase, test_required);

@@ -1,0 +1,466 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * ks_group.c - several tokens behind one handle. In a cluster they hold the same keys, and an
+ * operation runs on the one that suits best; in a set they are independent, and the URI decides.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "ks_internal.h"
+
+/* How long a member is not asked again for a key that it does not have. */
+#define ABSENT_NS 10000000000U
+#define URI_ROOM  4096
+
+bool ks_token_is_group(const struct ks_token *token, enum ks_group kind)
+{
+    return token->members != NULL && token->group == kind;
+}
+
+ks_status ks_token_select(struct ks_token *token, const struct ks_how *how,
+                          const struct ks_uri *uri, struct ks_token **out, struct ks_error *err)
+{
+    struct ks_token *found = NULL;
+    ks_status st = {KS_TOKEN_NOT_FOUND};
+
+    if (token->members == NULL) {
+        st = ks_token_matches(token, how, uri, err);
+        if (ks_ok(st))
+            *out = ks_token_ref(token);
+        return st;
+    }
+    if (token->group == KS_GROUP_CLUSTER)
+        return ks_fail(err, KS_CONFIG,
+                       "%s is a cluster: make the key on one of its tokens, and bring it to the "
+                       "others with the HSM's own tools",
+                       token->name);
+    for (size_t i = 0; i < token->member_count; i++) {
+        ks_status one = token->members[i]->members != NULL
+                            ? (ks_status){KS_TOKEN_NOT_FOUND}
+                            : ks_token_matches(token->members[i], how, uri, err);
+
+        if (ks_ok(one) && found != NULL)
+            return ks_fail(err, KS_CONFIG,
+                           "several tokens are configured: name one, by a URI with token=");
+        if (ks_ok(one))
+            found = token->members[i];
+        else if (found == NULL)
+            st = one;
+    }
+    if (found == NULL)
+        return st;
+    *out = ks_token_ref(found);
+    return KS_SUCCESS;
+}
+
+size_t ks_token_members(const struct ks_token *token, struct ks_token *const **members)
+{
+    if (token->members == NULL)
+        return 0;
+    *members = token->members;
+    return token->member_count;
+}
+
+const char *ks_token_name(const struct ks_token *token)
+{
+    return token->name;
+}
+
+/* --- the whole group ------------------------------------------------------------------------- */
+
+ks_status ks_group_connect(struct ks_token *group, const struct ks_how *how, struct ks_error *err)
+{
+    ks_status st = {KS_INTERNAL}, one;
+    struct ks_error why;
+
+    /* One that answers is enough; what is wrong with the first is said when none does. */
+    for (size_t i = 0; i < group->member_count; i++) {
+        one = ks_token_connect(group->members[i], how, &why);
+        if (ks_ok(one))
+            return one;
+        if (i == 0) {
+            st = one;
+            if (err != NULL)
+                *err = why;
+        }
+    }
+    return st;
+}
+
+ks_status ks_group_facts(struct ks_token *group, const struct ks_how *how,
+                         struct ks_token_facts *out, struct ks_error *err)
+{
+    ks_status st = {KS_INTERNAL};
+
+    for (size_t i = 0; i < group->member_count; i++) {
+        st = ks_token_facts(group->members[i], how, out, err);
+        if (ks_ok(st))
+            break;
+    }
+    return st;
+}
+
+ks_status ks_group_can(struct ks_token *group, const struct ks_how *how, enum ks_mech_kind kind,
+                       enum ks_digest digest, bool *can, struct ks_error *err)
+{
+    ks_status st = {KS_INTERNAL}, one;
+    struct ks_error why;
+    bool this;
+
+    *can = false;
+    for (size_t i = 0; i < group->member_count; i++) {
+        one = ks_token_can_hash(group->members[i], how, kind, digest, &this, &why);
+        if (ks_ok(one)) {
+            st = one;
+            *can = *can || this;
+        } else if (!ks_ok(st)) {
+            st = one;
+            if (err != NULL)
+                *err = why;
+        }
+    }
+    return st;
+}
+
+ks_status ks_group_objects(struct ks_token *group, const struct ks_how *how,
+                           const struct ks_uri *uri,
+                           bool (*visit)(void *arg, const struct ks_object *object), void *arg,
+                           struct ks_error *err)
+{
+    ks_status st = {KS_TOKEN_NOT_FOUND}, one;
+    struct ks_error why;
+    bool any = false;
+
+    for (size_t i = 0; i < group->member_count; i++) {
+        one = ks_token_objects(group->members[i], how, uri, visit, arg, &why);
+        any = any || ks_ok(one);
+        /* All members of a cluster show the same. */
+        if (ks_ok(one) && group->group == KS_GROUP_CLUSTER)
+            return one;
+        /* In a set, that the URI means another token is no failure; an unreachable one is. */
+        if (!ks_ok(one) && one.code != KS_TOKEN_NOT_FOUND) {
+            st = one;
+            if (err != NULL)
+                *err = why;
+        } else if (!ks_ok(one) && !any && st.code == KS_TOKEN_NOT_FOUND && err != NULL) {
+            *err = why;
+        }
+    }
+    return any && st.code == KS_TOKEN_NOT_FOUND ? KS_SUCCESS : st;
+}
+
+/* --- keys of a set --------------------------------------------------------------------------- */
+
+static ks_status find_in_set(struct ks_token *set, const struct ks_how *how,
+                             const struct ks_uri *uri, struct ks_key **out, struct ks_error *err)
+{
+    struct ks_key *found = NULL, *key;
+    ks_status st = {KS_TOKEN_NOT_FOUND}, one;
+    struct ks_error why;
+
+    for (size_t i = 0; i < set->member_count; i++) {
+        key = NULL;
+        one = ks_key_find(set->members[i], how, uri, &key, &why);
+        if (ks_ok(one) && found != NULL) {
+            st = ks_fail(err, KS_KEY_AMBIGUOUS,
+                         "a key of that name is on token '%s' and on token '%s'; name the token "
+                         "too (token=)",
+                         ks_token_label(found->token), ks_token_label(key->token));
+            ks_key_free(key);
+            ks_key_free(found);
+            return st;
+        }
+        if (ks_ok(one)) {
+            found = key;
+            continue;
+        }
+        /* "Not this token" says least, then "no such key"; what is broken says most. */
+        if (st.code == KS_TOKEN_NOT_FOUND ||
+            (st.code == KS_KEY_NOT_FOUND && one.code != KS_TOKEN_NOT_FOUND)) {
+            st = one;
+            if (err != NULL)
+                *err = why;
+        }
+    }
+    if (found == NULL)
+        return st;
+    *out = found;
+    return KS_SUCCESS;
+}
+
+/* --- keys of a cluster ----------------------------------------------------------------------- */
+
+static void fill_members(struct ks_key *key, size_t first, struct ks_key *member_key)
+{
+    key->members[first].key = member_key;
+    if (key->object->always_authenticate != member_key->object->always_authenticate)
+        key->object->always_authenticate = true;
+}
+
+static ks_status find_in_cluster(struct ks_token *cluster, const struct ks_how *how,
+                                 const struct ks_uri *uri, struct ks_key **out,
+                                 struct ks_error *err)
+{
+    ks_status st = {KS_KEY_NOT_FOUND};
+    struct ks_key *first = NULL, *key = NULL;
+    struct ks_object *copy;
+    size_t i;
+
+    for (i = 0; i < cluster->member_count; i++) {
+        st = ks_key_find(cluster->members[i], how, uri, &first, err);
+        if (ks_ok(st))
+            break;
+    }
+    if (!ks_ok(st) || first == NULL)
+        return st;
+    copy = ks_object_copy(first->object);
+    st = copy != NULL ? ks_key_make(cluster, copy, CK_INVALID_HANDLE, 0, &key, err)
+                      : ks_no_memory(err);
+    if (ks_ok(st)) {
+        key->members = calloc(cluster->member_count, sizeof(*key->members));
+        if (key->members == NULL)
+            st = ks_no_memory(err);
+    }
+    if (!ks_ok(st)) {
+        ks_key_free(first);
+        if (key == NULL)
+            ks_object_free(copy);
+        ks_key_free(key);
+        return st;
+    }
+    fill_members(key, i, first);
+    *out = key;
+    return KS_SUCCESS;
+}
+
+ks_status ks_group_find(struct ks_token *group, const struct ks_how *how, const struct ks_uri *uri,
+                        struct ks_key **out, struct ks_error *err)
+{
+    return group->group == KS_GROUP_SET ? find_in_set(group, how, uri, out, err)
+                                        : find_in_cluster(group, how, uri, out, err);
+}
+
+void ks_group_key_free(struct ks_key *key)
+{
+    for (size_t i = 0; key->members != NULL && i < key->token->member_count; i++)
+        ks_key_free(key->members[i].key);
+    free(key->members);
+}
+
+/* What a member's key has to be: what the caller expects, or what the first member has. */
+static struct ks_expect expectation(const struct ks_key *key)
+{
+    const struct ks_bytes *had = ks_key_public_part(key->object);
+    struct ks_expect e = key->expect;
+
+    if (e.public_part == NULL) {
+        e.public_part = had->data;
+        e.public_len = had->len;
+    }
+    return e;
+}
+
+ks_status ks_group_expect(struct ks_key *key, struct ks_error *err)
+{
+    struct ks_expect e = expectation(key);
+    ks_status st = KS_SUCCESS;
+
+    for (size_t i = 0; ks_ok(st) && i < key->token->member_count; i++)
+        if (key->members[i].key != NULL)
+            st = ks_key_expect(key->members[i].key, &e, err);
+    return st;
+}
+
+/* The key on one member, with a reference; found by its names at the first use, and held against
+ * the expectation. */
+static ks_status member_key(struct ks_key *key, size_t i, const struct ks_how *how,
+                            struct ks_key **out, struct ks_error *err)
+{
+    struct ks_member_key *m = &key->members[i];
+    struct ks_expect e = expectation(key);
+    struct ks_key *found = NULL, *have;
+    struct ks_uri *uri = NULL;
+    char text[URI_ROOM];
+    ks_status st;
+
+    pthread_mutex_lock(&key->token->lock);
+    have = m->key != NULL ? ks_key_ref(m->key) : NULL;
+    pthread_mutex_unlock(&key->token->lock);
+    if (have != NULL) {
+        *out = have;
+        return KS_SUCCESS;
+    }
+    st = ks_object_uri(key->object, NULL, KS_URI_DETAIL_REFERENCE, text, sizeof(text), err);
+    if (ks_ok(st))
+        st = ks_uri_parse(text, KS_URI_REFERENCE, &uri, err);
+    if (ks_ok(st))
+        st = ks_key_find(key->token->members[i], how, uri, &found, err);
+    ks_uri_free(uri);
+    if (ks_ok(st) && e.public_len > 0)
+        st = ks_key_expect(found, &e, err);
+    if (!ks_ok(st)) {
+        ks_key_free(found);
+        if (st.code == KS_KEY_NOT_FOUND || st.code == KS_KEY_AMBIGUOUS ||
+            st.code == KS_KEY_MISMATCH)
+            atomic_store(&m->again_ns, ks_now_ns() + ABSENT_NS);
+        return st;
+    }
+    pthread_mutex_lock(&key->token->lock);
+    if (m->key == NULL)
+        m->key = ks_key_ref(found);
+    pthread_mutex_unlock(&key->token->lock);
+    *out = found;
+    return KS_SUCCESS;
+}
+
+/* --- operations ------------------------------------------------------------------------------ */
+
+enum state { STATE_UP, STATE_LOST, STATE_HUNG };
+
+struct candidate {
+    size_t index;
+    enum state state;
+    uint64_t score;
+};
+
+static enum state state_of(struct ks_token *member)
+{
+    if (ks_token_hung(member))
+        return STATE_HUNG;
+    return atomic_load_explicit(&member->lost, memory_order_relaxed) ? STATE_LOST : STATE_UP;
+}
+
+/* Members in the order in which they are tried: those that are up, fewest operations in flight
+ * times latency first; then the lost ones. Hung ones, and those that do not have the key, are left
+ * out. Who is not up is looked after in the background. */
+static size_t candidates(struct ks_op *op, struct candidate *list)
+{
+    struct ks_token *group = op->token;
+    uint64_t now = 0;
+    size_t n = 0;
+
+    for (size_t i = 0; i < group->member_count; i++) {
+        struct ks_token *m = group->members[i];
+        struct candidate c = {.index = i, .state = state_of(m)};
+        size_t at;
+
+        if (c.state != STATE_UP)
+            ks_worker_probe(m);
+        if (c.state == STATE_HUNG)
+            continue;
+        if (op->key != NULL && atomic_load(&op->key->members[i].again_ns) != 0) {
+            now = now != 0 ? now : ks_now_ns();
+            if (now < atomic_load(&op->key->members[i].again_ns))
+                continue;
+        }
+        c.score = (atomic_load_explicit(&m->in_flight, memory_order_relaxed) + 1U) *
+                  (atomic_load_explicit(&m->latency_ns, memory_order_relaxed) / 1024U + 1U);
+        for (at = n++; at > 0 && (list[at - 1].state > c.state ||
+                                  (list[at - 1].state == c.state && list[at - 1].score > c.score));
+             at--)
+            list[at] = list[at - 1];
+        list[at] = c;
+    }
+    return n;
+}
+
+/* Would another member do better? Not where the data, the parameters or the caller are wrong. */
+static bool worth_another(ks_status st)
+{
+    static const enum ks_code codes[] = {
+        KS_DEVICE,        KS_TIMEOUT,      KS_SESSIONS,        KS_LOGIN,         KS_PIN_SOURCE,
+        KS_PIN_REFUSED,   KS_MODULE,       KS_TOKEN_NOT_FOUND, KS_KEY_NOT_FOUND, KS_TOKEN_AMBIGUOUS,
+        KS_KEY_AMBIGUOUS, KS_KEY_MISMATCH, KS_TOKEN,           KS_TOKEN_FULL,
+    };
+
+    for (size_t i = 0; i < sizeof(codes) / sizeof(codes[0]); i++)
+        if (codes[i] == st.code)
+            return true;
+    return false;
+}
+
+static void note_latency(struct ks_token *member, uint64_t took)
+{
+    uint64_t was = atomic_load_explicit(&member->latency_ns, memory_order_relaxed);
+
+    atomic_store_explicit(&member->latency_ns, was == 0 ? took : was - was / 8 + took / 8,
+                          memory_order_relaxed);
+}
+
+static ks_status run_on_member(struct ks_op *op, size_t index, const struct ks_how *how, bool more)
+{
+    struct ks_token *member = op->token->members[index];
+    uint64_t started = ks_now_ns();
+    struct ks_key *key = NULL;
+    struct ks_op sub = *op;
+    ks_status st = KS_SUCCESS;
+
+    atomic_fetch_add(&member->in_flight, 1);
+    if (op->key != NULL)
+        st = member_key(op->key, index, how, &key, op->err);
+    if (ks_ok(st)) {
+        sub.token = member;
+        sub.key = key;
+        sub.how = how;
+        sub.done = NULL;
+        sub.move_on = more;
+        st = ks_op_run_on(&sub);
+        op->out_len = sub.out_len;
+        op->function = sub.function;
+        op->rv = sub.rv;
+        op->epoch = sub.epoch;
+    }
+    ks_key_free(key);
+    atomic_fetch_sub(&member->in_flight, 1);
+    if (ks_ok(st))
+        note_latency(member, ks_now_ns() - started);
+    return st;
+}
+
+/* The members' own time limit is that of the whole operation: half of what is left for each try,
+ * all of it for the last. */
+static uint64_t whole_deadline(const struct ks_op *op)
+{
+    uint64_t deadline = op->how != NULL ? op->how->deadline_ns : 0, limit = 0;
+
+    for (size_t i = 0; i < op->token->member_count; i++)
+        if (op->token->members[i]->timeout_ns > limit)
+            limit = op->token->members[i]->timeout_ns;
+    if (limit != 0 && (deadline == 0 || ks_now_ns() + limit < deadline))
+        deadline = ks_now_ns() + limit;
+    return deadline;
+}
+
+ks_status ks_group_run(struct ks_op *op)
+{
+    struct candidate list[KS_GROUP_MAX];
+    uint64_t deadline = whole_deadline(op), now;
+    size_t n = candidates(op, list);
+    struct ks_how how = {.prompt = op->how != NULL ? op->how->prompt : NULL};
+    ks_status st;
+
+    if (n == 0)
+        ks_stats_refused(op->token, op->class, NULL, "no member answers");
+    if (n == 0)
+        return ks_fail(op->err, KS_DEVICE,
+                       "%s: no member answers, or none that answers has the key; they are tried "
+                       "in the background",
+                       op->token->name);
+    for (size_t i = 0; i < n; i++) {
+        how.deadline_ns = deadline;
+        if (deadline != 0 && i + 1 < n) {
+            now = ks_now_ns();
+            how.deadline_ns = now < deadline ? now + (deadline - now) / 2 : deadline;
+        }
+        /* a lost one is brought back in the foreground only if there is nobody else */
+        st = run_on_member(op, list[i].index, &how, i + 1 < n && list[0].state == STATE_UP);
+        if (ks_ok(st) || op->once || !worth_another(st))
+            break;
+        if (deadline != 0 && ks_now_ns() >= deadline)
+            break;
+        if (i + 1 < n)
+            ks_stats_failed_over(op->token->members[list[i].index],
+                                 op->token->members[list[i + 1].index], op->class);
+    }
+    return st;
+}

@@ -1,0 +1,163 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * ks_stats.h - counters and the log, for keystore/ alone; included by ks_internal.h.
+ *
+ * The way of a healthy operation takes no lock and allocates nothing here: relaxed additions to
+ * counters that only a few threads share, and three looks at the clock.
+ */
+#ifndef HSM_KS_STATS_H
+#define HSM_KS_STATS_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include "keystore.h"
+
+struct ks_op;
+struct ks_key;
+
+/* --- counters (ks_stats.c) ------------------------------------------------------------------- */
+
+/* Bucket i is for times up to 2^(i + KS_STATS_SHIFT) microseconds: 8 us to 16.8 s; the last for
+ * whatever is longer. */
+#define KS_STATS_SHIFT   3U
+#define KS_STATS_BUCKETS 23U
+/* Threads are dealt out to this many sets of counters. */
+#define KS_STATS_STRIPES 8U
+/* Different failures (class and code) that are told apart, per token. */
+#define KS_STATS_FAILURES 48U
+/* Keys that are told apart, per token; the others share one record. */
+#define KS_STATS_KEYS 256U
+
+struct ks_histogram {
+    _Atomic uint64_t buckets[KS_STATS_BUCKETS + 1];
+    _Atomic uint64_t sum_ns;
+};
+
+struct ks_class_stats {
+    _Atomic uint64_t done;
+    struct ks_histogram queue, call;
+};
+
+struct ks_stripe {
+    struct ks_class_stats classes[KS_OP_CLASSES];
+    char apart[64]; /* from the next one's cache lines */
+};
+
+/* What seldom happens. */
+struct ks_rare_stats {
+    _Atomic uint64_t failed, refused, retried, failed_over;
+};
+
+/* One (class, code). */
+struct ks_failure {
+    _Atomic uint64_t what; /* 0: free */
+    _Atomic uint64_t count;
+};
+
+/* Lives as long as its token: loading a key again goes on where it was. */
+struct ks_key_stats {
+    struct ks_key_stats *next;
+    _Atomic uint64_t done, failed;
+    char uri[]; /* percent-encoded, printable */
+};
+
+struct ks_stats {
+    struct ks_stripe stripes[KS_STATS_STRIPES];
+    struct ks_rare_stats rare[KS_OP_CLASSES];
+    struct ks_failure failures[KS_STATS_FAILURES];
+    _Atomic uint64_t failures_other; /* when all of them were taken */
+    _Atomic uint64_t ups;            /* how often the token was brought up */
+    _Atomic uint64_t recoveries;     /* how often of that after it had been lost */
+    _Atomic uint64_t lost_epoch;     /* the latest that was */
+    atomic_bool lost;                /* was up, and is not */
+    struct ks_key_stats *keys;       /* ks_stats.c's lock */
+    unsigned key_count;
+};
+
+/* Where the time of an operation goes; part of struct ks_op. */
+struct ks_measure {
+    uint64_t start_ns, mark_ns, queue_ns, call_ns;
+    unsigned retries;
+};
+
+/* Purpose: around an operation on one token, on the caller's thread: everything before the step,
+ * and pauses between tries, is queue time; the step is HSM time. */
+void ks_stats_begin(struct ks_op *op);
+void ks_stats_end(struct ks_op *op, ks_status st);
+/* Purpose: around the step, on whatever thread. */
+void ks_stats_call_begin(struct ks_op *op);
+void ks_stats_call_end(struct ks_op *op);
+/* Purpose: the operation goes on on `to` because `from` failed it: counted for `from`, logged. */
+void ks_stats_failed_over(struct ks_token *from, const struct ks_token *to, enum ks_op_class class);
+
+/* Purpose: note that the token was lost, or is there (again); and log it. An epoch is lost once,
+ * however many threads say so. Without token->lock. */
+void ks_stats_token_down(struct ks_token *token, uint64_t epoch, const char *function,
+                         unsigned long rv);
+void ks_stats_token_up(struct ks_token *token);
+
+/* Purpose: the record of a key, found or made; NULL without memory. */
+struct ks_key_stats *ks_stats_key(struct ks_token *token, const struct ks_object *object);
+/* Purpose: free what hangs on it. */
+void ks_stats_clear(struct ks_stats *stats);
+/* Purpose: in a forked child everything starts at 0, or sums over processes would count the
+ * parent's operations twice. */
+void ks_stats_forked(struct ks_token *tokens);
+/* Purpose: the list of tokens, for the text; the caller holds the registry lock (ks_token.c). */
+struct ks_token *ks_tokens_locked(void);
+/* Purpose: what a failed operation is counted as: "CKR_..." or the name of the status. `room`
+ * holds numbers without a name. */
+const char *ks_failure_name(const struct ks_op *op, ks_status st, char *room, size_t size);
+/* Purpose: tell whether an operation counts as done. A decryption that the token refused because
+ * of the data does: whoever can read counters or a log must not learn which ciphertexts are
+ * good. */
+bool ks_counts_as_done(enum ks_op_class class, ks_status st);
+
+/* Purpose: ks_stats_text() for a file: `pid` adds that label to every line, `final` leaves out
+ * what a process that has ended does not have (sessions, state). NULL without memory. */
+char *ks_stats_render(bool pid, bool final, size_t *len);
+
+/* --- the statistics file (ks_stats_file.c) --------------------------------------------------- */
+
+/* Purpose: an operation has ended: see to it that the file is written. */
+void ks_stats_file_touch(void);
+extern atomic_bool ks_stats_file_wanted;
+void ks_stats_file_forked(void);
+/* Purpose: the last write, in time at the end of the process. */
+void ks_stats_file_shutdown(void);
+/* Purpose: `path` with %p replaced by the process' number. False when it does not fit. */
+bool ks_path_expand(const char *path, char *out, size_t size);
+
+/* --- the log (ks_log.c) ---------------------------------------------------------------------- */
+
+/* Lines that are not written, because a disk is full or a file is not ours. */
+extern _Atomic uint64_t ks_log_lost;
+extern atomic_int ks_log_level; /* enum ks_log_level */
+extern atomic_bool ks_log_auditing;
+
+/* Purpose: ask before anything is put together. */
+static inline bool ks_log_on(enum ks_log_level level)
+{
+    return atomic_load_explicit(&ks_log_level, memory_order_relaxed) >= (int)level;
+}
+
+/* Purpose: one line: time, pid, level, event, token (may be NULL), then fields: pairs of name and
+ * value up to a NULL name. Fields with a NULL value are left out. Values are escaped here. At
+ * most some dozens a second of one process are written; how many were left out is in the next. */
+void ks_log_event(enum ks_log_level level, const char *event, const struct ks_token *token, ...)
+    __attribute__((sentinel));
+/* Purpose: the same of a call into a module: function and CKR_ name, the latter only if rv is not
+ * CKR_OK. */
+void ks_log_call(enum ks_log_level level, const char *event, const struct ks_token *token,
+                 const char *function, unsigned long rv);
+/* Purpose: audit: one line for each operation with a private key, never left out. */
+void ks_log_audit(const struct ks_op *op, ks_status st);
+void ks_log_audit_line(const struct ks_token *token, enum ks_op_class class, const char *key,
+                       const char *outcome, const char *code);
+void ks_log_forked(void);
+
+#endif
