@@ -146,6 +146,8 @@ bool ks_pin_peek(const struct ks_pin *pin, const char **bytes, size_t *len);
 /* Purpose: note that the token (a hash of what it is) refused the PIN that `pin` holds: this
  * process never sends it there again, by whatever handle. The source is looked at again. */
 void ks_pin_refused(struct ks_pin *pin, uint64_t token);
+/* Purpose: wipe the PIN; the source is read again for the next login. */
+void ks_pin_forget(struct ks_pin *pin);
 /* Purpose: look at the source again at the next login. */
 void ks_pin_outdated(struct ks_pin *pin);
 bool ks_pin_was_refused(uint64_t token, const char *bytes, size_t len);
@@ -170,6 +172,7 @@ struct ks_token {
     struct ks_uri *uri;  /* NULL: the only token */
     struct ks_pin *pin;  /* NULL: none configured */
     unsigned sessions;   /* configured limit, 0: default */
+    bool forget_pin;     /* after each login */
     uint64_t recover_ns; /* a lost module is initialised anew at most this often */
     uint64_t timeout_ns; /* an operation ends within it; 0: whenever the module returns */
 

@@ -159,6 +159,7 @@ struct prov_config {
     char *token;
     char *pin;
     unsigned sessions;
+    bool forget_pin;           /* pin-keep = no */
     unsigned timeout_ms;       /* 0: none */
     unsigned recover_ms;       /* 0: the keystore's default */
     char *tokens, *clusters;   /* lists of names, as written */
