@@ -17,6 +17,55 @@ bool ks_token_is_group(const struct ks_token *token, enum ks_group kind)
     return token->members != NULL && token->group == kind;
 }
 
+ks_status ks_token_select(struct ks_token *token, const struct ks_how *how,
+                          const struct ks_uri *uri, struct ks_token **out, struct ks_error *err)
+{
+    struct ks_token *found = NULL;
+    ks_status st = {KS_TOKEN_NOT_FOUND};
+
+    if (token->members == NULL) {
+        st = ks_token_matches(token, how, uri, err);
+        if (ks_ok(st))
+            *out = ks_token_ref(token);
+        return st;
+    }
+    if (token->group == KS_GROUP_CLUSTER)
+        return ks_fail(err, KS_CONFIG,
+                       "%s is a cluster: make the key on one of its tokens, and bring it to the "
+                       "others with the HSM's own tools",
+                       token->name);
+    for (size_t i = 0; i < token->member_count; i++) {
+        ks_status one = token->members[i]->members != NULL
+                            ? (ks_status){KS_TOKEN_NOT_FOUND}
+                            : ks_token_matches(token->members[i], how, uri, err);
+
+        if (ks_ok(one) && found != NULL)
+            return ks_fail(err, KS_CONFIG,
+                           "several tokens are configured: name one, by a URI with token=");
+        if (ks_ok(one))
+            found = token->members[i];
+        else if (found == NULL)
+            st = one;
+    }
+    if (found == NULL)
+        return st;
+    *out = ks_token_ref(found);
+    return KS_SUCCESS;
+}
+
+size_t ks_token_members(const struct ks_token *token, struct ks_token *const **members)
+{
+    if (token->members == NULL)
+        return 0;
+    *members = token->members;
+    return token->member_count;
+}
+
+const char *ks_token_name(const struct ks_token *token)
+{
+    return token->name;
+}
+
 /* --- the whole group ------------------------------------------------------------------------- */
 
 ks_status ks_group_connect(struct ks_token *group, const struct ks_how *how, struct ks_error *err)

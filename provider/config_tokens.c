@@ -100,6 +100,14 @@ static const char *named_value(void *arg, const char *key)
     return NULL;
 }
 
+const char *prov_config_of_token(const char *name, const char *key,
+                                 const char *(*get)(void *arg, const char *key), void *arg)
+{
+    struct named named = {.name = name, .len = strlen(name), .get = get, .arg = arg};
+
+    return named_value(&named, key);
+}
+
 static struct ks_token *make_token(const char *name, const struct prov_config *config, char *why,
                                    size_t why_size)
 {

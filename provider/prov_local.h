@@ -199,6 +199,10 @@ struct ks_token *prov_config_token(const char *name, const struct prov_config *c
 /* Purpose: tell whether `key` is a line of a token that the configuration names. */
 bool prov_config_dotted_key(const char *key, const char *(*get)(void *arg, const char *key),
                             void *arg);
+/* Purpose: the effective value of `key` for the named token `name`: its own, or the section's where
+ * that counts for it. */
+const char *prov_config_of_token(const char *name, const char *key,
+                                 const char *(*get)(void *arg, const char *key), void *arg);
 
 /* Purpose: look for keys that a provider cannot see (libcrypto hands over only what is asked
  * for): find the section of the provider called `name` in the configuration file `file`, and

@@ -276,6 +276,37 @@ const char *cmd_login_text(const struct cmd_env *env, const struct ks_error *err
                  "set pin in the provider's section, or give --pin file:/PATH";
 }
 
+size_t cmd_places(const struct cmd_env *env, struct cmd_place places[KS_GROUP_MAX])
+{
+    struct ks_token *const *all = &env->prov->token;
+    size_t count = 1, i;
+    const bool set = ks_token_is_group(*all, KS_GROUP_SET);
+
+    if (set) {
+        count = ks_token_members(*all, &all);
+    }
+    for (i = 0; i < count; i++) {
+        struct cmd_place *place = &places[i];
+
+        place->cluster = ks_token_is_group(all[i], KS_GROUP_CLUSTER);
+        place->name = grouped(env) ? ks_token_name(all[i]) : NULL;
+        place->members = &all[i];
+        place->count = 1;
+        if (place->cluster) {
+            place->count = ks_token_members(all[i], &place->members);
+        }
+    }
+    return count;
+}
+
+const char *cmd_token_setting(const struct cmd_env *env, const char *name, const char *key)
+{
+    if (name == NULL) {
+        return cmd_setting(env, key);
+    }
+    return prov_config_of_token(name, key, get_setting, (void *)env);
+}
+
 bool cmd_connect(struct cmd_env *env)
 {
     struct ks_error err;
