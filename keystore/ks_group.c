@@ -209,12 +209,11 @@ static ks_status find_in_cluster(struct ks_token *cluster, const struct ks_how *
     copy = ks_object_copy(first->object);
     st = copy != NULL ? ks_key_make(cluster, copy, CK_INVALID_HANDLE, 0, &key, err)
                       : ks_no_memory(err);
-    if (ks_ok(st) && key != NULL) {
+    if (ks_ok(st) && key != NULL)
         key->members = calloc(cluster->member_count, sizeof(*key->members));
-        if (key->members == NULL)
-            st = ks_no_memory(err);
-    }
-    if (!ks_ok(st) || key == NULL) {
+    if (ks_ok(st) && (key == NULL || key->members == NULL))
+        st = ks_no_memory(err);
+    if (!ks_ok(st) || key == NULL || key->members == NULL) {
         ks_key_free(first);
         if (key == NULL)
             ks_object_free(copy);
