@@ -192,6 +192,8 @@ struct ks_token {
     atomic_uint random_chunk; /* what the token took; 0: not tried yet */
     CK_SESSION_HANDLE *idle;  /* stack, room for KS_SESSIONS_MAX or the limit */
     unsigned idle_count, open_count, limit;
+    unsigned closing; /* of the open ones, those that are being closed; of this age: */
+    uint64_t closing_age;
     /* calls that did not come back in time and are still out; while there are any the token is
      * hung, unless a probe got through since */
     atomic_uint stuck;

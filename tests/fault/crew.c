@@ -191,7 +191,7 @@ void fork_and_run(struct result *r, void (*part)(void *arg), void *arg)
     int status = 0;
 
     if (pid == 0) {
-        alarm(60);
+        alarm(40);
         part(arg);
         ks_shutdown();
         _exit(EXIT_SUCCESS);

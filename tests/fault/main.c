@@ -48,7 +48,7 @@ static void *shared(size_t size)
 
 static void run_here(unsigned i)
 {
-    alarm(120);
+    alarm(60);
     if (scenarios[i].row != NULL)
         codes_run(&scenarios[i], &results[i], profiles);
     else
