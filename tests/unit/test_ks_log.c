@@ -150,7 +150,7 @@ START_TEST(a_token_that_hangs)
     struct ks_key *key;
 
     log_to_file(KS_LOG_WARN, false);
-    named_token(200);
+    named_token(1000);
     key = fx_new_key(FAKE_RSA, "k");
     fake_hang("C_Sign", 1);
     fx_fails(fx_sign(key), KS_TIMEOUT);
