@@ -236,6 +236,10 @@ static ks_status find_in_cluster(struct ks_token *cluster, const struct ks_how *
 ks_status ks_group_find(struct ks_token *group, const struct ks_how *how, const struct ks_uri *uri,
                         struct ks_key **out, struct ks_error *err)
 {
+    /* Servers load keys as root and use them as somebody else: the PINs of the members that are not
+     * asked, or not there, are read now too. */
+    for (size_t i = 0; i < group->member_count; i++)
+        ks_token_keep_pin(group->members[i]);
     return group->group == KS_GROUP_SET ? find_in_set(group, how, uri, out, err)
                                         : find_in_cluster(group, how, uri, out, err);
 }

@@ -159,6 +159,7 @@ struct prov_config {
     char *token;
     char *pin;
     unsigned sessions;
+    bool forget_pin;           /* pin-keep = no */
     unsigned timeout_ms;       /* 0: none */
     unsigned recover_ms;       /* 0: the keystore's default */
     char *tokens, *clusters;   /* lists of names, as written */
@@ -465,6 +466,12 @@ EVP_MD *prov_digest_fetch(const struct prov_ctx *ctx, const struct prov_digest *
  * where libcrypto has it, the whole process's generator when it is initialised; without this the
  * application's random numbers would come from there, whatever is configured. */
 void prov_rand_keep_method(void);
+
+/* --- libcrypto (libcrypto.c) ------------------------------------------------------------------- */
+
+/* Purpose: whether all functions of libcrypto that we use come from the same one; if not, `why` says
+ * which do not. Calls nothing of libcrypto. */
+bool prov_one_libcrypto(char *why, size_t room);
 
 /* --- dispatch tables, one per file ----------------------------------------------------------- */
 

@@ -162,6 +162,10 @@ void cmd_close(struct cmd_env *env);
  * is wrong. */
 bool cmd_take_uri(struct cmd_env *env, const char *text, struct ks_uri **uri);
 
+/* Purpose: how the token `name` (NULL: the only one) is to be asked. With a person to be asked for
+ * the PIN its timeout-ms does not hold, so it is only with one where that is wanted. */
+const struct ks_how *cmd_how(const struct cmd_env *env, const char *name);
+
 /* Purpose: log in. Prints what is wrong. */
 bool cmd_connect(struct cmd_env *env);
 
@@ -175,6 +179,10 @@ struct cmd_place {
 
 /* Purpose: what the loaded provider's configuration says, in its order. Returns how many. */
 size_t cmd_places(const struct cmd_env *env, struct cmd_place places[KS_GROUP_MAX]);
+
+/* Purpose: a message about the token `name` (NULL: the only one) without that name in front, where
+ * the keystore has put it; the caller shows the name itself. */
+const char *cmd_without_name(const char *name, const char *text);
 
 /* Purpose: the effective value of `key` for the token that the configuration calls `name`; NULL is
  * the only token. */

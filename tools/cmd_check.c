@@ -30,7 +30,7 @@ void cmd_check(struct cmd_checks *checks, enum cmd_verdict verdict, const char *
     checks->warned += verdict == CMD_CHECK_WARN;
     if (!env->json) {
         printf("%-8s %-9s %s%s%s\n", words[verdict], name, of != NULL ? of : "",
-               of != NULL ? ": " : "", text);
+               of != NULL ? ": " : "", cmd_without_name(of, text));
         fflush(stdout);
         return;
     }
@@ -40,7 +40,7 @@ void cmd_check(struct cmd_checks *checks, enum cmd_verdict verdict, const char *
         cmd_json_string(&env->doc, "name", of);
     }
     cmd_json_string(&env->doc, "result", json_words[verdict]);
-    cmd_json_string(&env->doc, "text", text);
+    cmd_json_string(&env->doc, "text", cmd_without_name(of, text));
     cmd_json_close(&env->doc, '{');
 }
 
@@ -115,7 +115,7 @@ static bool check_login(struct cmd_checks *checks, struct ks_token *token, const
                   name != NULL ? name : "", name != NULL ? "." : "");
         return false;
     }
-    if (!ks_ok(ks_token_connect(token, &env->how, &err))) {
+    if (!ks_ok(ks_token_connect(token, cmd_how(env, name), &err))) {
         cmd_check(checks, CMD_CHECK_FAIL, "pin", "%s%s",
                   name != NULL ? err.text : cmd_login_text(env, &err),
                   err.code == KS_PIN_REFUSED ? " (tried once; nothing else was tried)" : "");
@@ -131,13 +131,28 @@ static bool check_login(struct cmd_checks *checks, struct ks_token *token, const
     return true;
 }
 
+/* Where there is a time limit, whether it answers at all: what looks at the details would wait for
+ * ever. Other failures are left to that. */
+static bool check_answers(struct cmd_checks *checks, struct ks_token *token, const char *name)
+{
+    struct ks_error err;
+
+    if (cmd_token_setting(checks->env, name, "timeout-ms") == NULL ||
+        ks_ok(ks_token_connect(token, cmd_how(checks->env, name), &err)) ||
+        err.code != KS_TIMEOUT) {
+        return true;
+    }
+    cmd_check(checks, CMD_CHECK_FAIL, "token", "%s", err.text);
+    return false;
+}
+
 static bool check_one(struct cmd_checks *checks, struct ks_token *token, const char *name)
 {
     struct ks_token_facts facts;
 
     checks->name = name;
-    return check_module(checks, name) && check_token(checks, token, &facts) &&
-           check_login(checks, token, name, &facts);
+    return check_answers(checks, token, name) && check_module(checks, name) &&
+           check_token(checks, token, &facts) && check_login(checks, token, name, &facts);
 }
 
 /* A member that is down keeps no service from starting as long as another one is up. */

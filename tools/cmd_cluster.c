@@ -138,14 +138,15 @@ static void ask_members(struct cmd_env *env, struct matrix *matrix)
 
     for (matrix->member = 0; matrix->member < matrix->place->count; matrix->member++) {
         struct ks_token *token = matrix->place->members[matrix->member];
+        const struct ks_how *how = cmd_how(env, ks_token_name(token));
 
-        st = ks_token_connect(token, &env->how, &err);
+        st = ks_token_connect(token, how, &err);
         if (ks_ok(st)) {
-            st = ks_token_objects(token, &env->how, NULL, visit, matrix, &err);
+            st = ks_token_objects(token, how, NULL, visit, matrix, &err);
         }
         if (!ks_ok(st)) {
             matrix->lost |= 1U << matrix->member;
-            matrix->why[matrix->member] = strdup(err.text);
+            matrix->why[matrix->member] = strdup(cmd_without_name(ks_token_name(token), err.text));
         }
     }
 }

@@ -461,28 +461,30 @@ static bool visit_token(struct cmd_env *env, struct listing *list, const struct 
 {
     struct ks_token *token = list->place->members[list->member];
     const char *name = list->place->name != NULL ? ks_token_name(token) : NULL;
+    const struct ks_how *how = cmd_how(env, name);
     struct ks_token_facts facts;
     struct ks_error err;
     ks_status st;
 
     list->facts = &facts;
-    st = ks_token_connect(token, &env->how, &err);
+    st = ks_token_connect(token, how, &err);
     if (!ks_ok(st) && name == NULL) {
         cmd_error(env, "%s", cmd_login_text(env, &err));
         return false;
     }
     if (ks_ok(st)) {
-        st = ks_token_facts(token, &env->how, &facts, &err);
+        st = ks_token_facts(token, how, &facts, &err);
     }
     if (ks_ok(st)) {
-        st = ks_token_objects(token, &env->how, uri, visit_object, list, &err);
+        st = ks_token_objects(token, how, uri, visit_object, list, &err);
         /* The URI means another one of them. */
         if (name != NULL && st.code == KS_TOKEN_NOT_FOUND) {
             return true;
         }
     }
     if (!ks_ok(st)) {
-        cmd_error_ks(env, name, &err);
+        cmd_error(env, "%s%s%s", name != NULL ? name : "", name != NULL ? ": " : "",
+                  cmd_without_name(name, err.text));
     }
     return ks_ok(st);
 }

@@ -307,6 +307,23 @@ const char *cmd_token_setting(const struct cmd_env *env, const char *name, const
     return prov_config_of_token(name, key, get_setting, (void *)env);
 }
 
+const struct ks_how *cmd_how(const struct cmd_env *env, const char *name)
+{
+    static const struct ks_how nobody = {0};
+    const char *pin = cmd_token_setting(env, name, "pin");
+
+    return pin != NULL && strcmp(pin, "prompt") == 0 ? &env->how : &nobody;
+}
+
+const char *cmd_without_name(const char *name, const char *text)
+{
+    size_t len = name != NULL ? strlen(name) : 0;
+
+    return len > 0 && strncmp(text, name, len) == 0 && strncmp(text + len, ": ", 2) == 0
+               ? text + len + 2
+               : text;
+}
+
 bool cmd_connect(struct cmd_env *env)
 {
     struct ks_error err;

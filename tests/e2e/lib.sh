@@ -41,6 +41,7 @@ cleanup() {
     set +e
     for pid in $pids; do
         kill "$pid" 2>/dev/null
+        kill -CONT "$pid" 2>/dev/null # a test may have stopped it
     done
     for pid in $pids; do
         wait "$pid" 2>/dev/null

@@ -347,13 +347,28 @@ static void add(scenario_add *out, struct scenario *s)
     out(s);
 }
 
-/* Where there are eight threads the positions take turns, unless all are wanted: a fault at the
- * n-th call befalls whichever thread comes by. */
+/* Unless all are wanted: where there are eight threads, or a fork, the positions take turns, and
+ * an outage is that of one code of each class. */
 static bool skip(bool full, const struct scenario *s, size_t row)
 {
-    if (full || s->threads == 1)
+    enum ks_rv_class class, other;
+    enum ks_code code;
+
+    if (full || s->dry)
         return false;
-    return s->position == AT_OUTAGE || (row + s->code) % 3 != (size_t)s->position;
+    if (s->position != AT_OUTAGE)
+        return (s->threads > 1 || s->forked) && (row + s->code) % 3 != (size_t)s->position;
+    if (s->threads > 1 || s->forked)
+        return true;
+    ks_classify(rows[row].function, all_codes[s->code].rv, &code, &class);
+    for (unsigned i = 1; i < s->code; i++) {
+        enum ks_code same;
+
+        ks_classify(rows[row].function, all_codes[i].rv, &same, &other);
+        if (class == other && (class != KS_PERMANENT || code == same))
+            return true;
+    }
+    return false;
 }
 
 void codes_list(bool full, scenario_add *out)

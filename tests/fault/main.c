@@ -53,7 +53,9 @@ static void run_here(unsigned i)
         codes_run(&scenarios[i], &results[i], profiles);
     else
         events_run(&scenarios[i], &results[i]);
-    exit(EXIT_SUCCESS);
+    /* libcrypto's own end costs more than the scenario */
+    ks_shutdown();
+    _exit(EXIT_SUCCESS);
 }
 
 static void run_one(unsigned i)
