@@ -142,6 +142,7 @@ struct ks_token_config {
     unsigned sessions;     /* most sessions to keep; 0: 64, or less if the token says so */
     unsigned timeout_ms;   /* an operation ends within it, even if the module never returns;
                             * 0: no limit. Generation and deletion are not limited. */
+    bool forget_pin;       /* wipe the PIN after each login, and read it again for the next one */
     unsigned recover_ms;   /* a lost module is initialised anew at most this often; 0: 1000 */
 };
 
@@ -175,8 +176,21 @@ KS_MUST_USE ks_status ks_token_group(const char *name, enum ks_group kind,
                                      struct ks_token *const members[], size_t count,
                                      struct ks_token **out, struct ks_error *err);
 
+/* Purpose: the one token that is meant: the handle itself, or that member of a set which `uri` (may
+ * be NULL) names. KS_CONFIG for a cluster, or when a set has several that match. `*out` gets a
+ * reference. */
+KS_MUST_USE ks_status ks_token_select(struct ks_token *token, const struct ks_how *how,
+                                      const struct ks_uri *uri, struct ks_token **out,
+                                      struct ks_error *err);
 /* Purpose: tell whether the handle stands for several tokens in this way. */
 bool ks_token_is_group(const struct ks_token *token, enum ks_group kind);
+
+/* Purpose: the tokens behind a group's handle, valid as long as it. Returns how many; 0, and leaves
+ * `*members`, for a token of its own. */
+size_t ks_token_members(const struct ks_token *token, struct ks_token *const **members);
+
+/* Purpose: what the configuration calls the token; valid as long as the handle. */
+const char *ks_token_name(const struct ks_token *token);
 
 /* Purpose: load and initialise the module, find the slot and log in, as far as that has not been
  * done; everything else does it by itself. Never tries a PIN that was refused before in this

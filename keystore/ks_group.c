@@ -17,6 +17,55 @@ bool ks_token_is_group(const struct ks_token *token, enum ks_group kind)
     return token->members != NULL && token->group == kind;
 }
 
+ks_status ks_token_select(struct ks_token *token, const struct ks_how *how,
+                          const struct ks_uri *uri, struct ks_token **out, struct ks_error *err)
+{
+    struct ks_token *found = NULL;
+    ks_status st = {KS_TOKEN_NOT_FOUND};
+
+    if (token->members == NULL) {
+        st = ks_token_matches(token, how, uri, err);
+        if (ks_ok(st))
+            *out = ks_token_ref(token);
+        return st;
+    }
+    if (token->group == KS_GROUP_CLUSTER)
+        return ks_fail(err, KS_CONFIG,
+                       "%s is a cluster: make the key on one of its tokens, and bring it to the "
+                       "others with the HSM's own tools",
+                       token->name);
+    for (size_t i = 0; i < token->member_count; i++) {
+        ks_status one = token->members[i]->members != NULL
+                            ? (ks_status){KS_TOKEN_NOT_FOUND}
+                            : ks_token_matches(token->members[i], how, uri, err);
+
+        if (ks_ok(one) && found != NULL)
+            return ks_fail(err, KS_CONFIG,
+                           "several tokens are configured: name one, by a URI with token=");
+        if (ks_ok(one))
+            found = token->members[i];
+        else if (found == NULL)
+            st = one;
+    }
+    if (found == NULL)
+        return st;
+    *out = ks_token_ref(found);
+    return KS_SUCCESS;
+}
+
+size_t ks_token_members(const struct ks_token *token, struct ks_token *const **members)
+{
+    if (token->members == NULL)
+        return 0;
+    *members = token->members;
+    return token->member_count;
+}
+
+const char *ks_token_name(const struct ks_token *token)
+{
+    return token->name;
+}
+
 /* --- the whole group ------------------------------------------------------------------------- */
 
 ks_status ks_group_connect(struct ks_token *group, const struct ks_how *how, struct ks_error *err)
@@ -112,7 +161,7 @@ static ks_status find_in_set(struct ks_token *set, const struct ks_how *how,
     for (size_t i = 0; i < set->member_count; i++) {
         key = NULL;
         one = ks_key_find(set->members[i], how, uri, &key, &why);
-        if (ks_ok(one) && found != NULL) {
+        if (ks_ok(one) && key != NULL && found != NULL) {
             st = ks_fail(err, KS_KEY_AMBIGUOUS,
                          "a key of that name is on token '%s' and on token '%s'; name the token "
                          "too (token=)",
@@ -141,13 +190,6 @@ static ks_status find_in_set(struct ks_token *set, const struct ks_how *how,
 
 /* --- keys of a cluster ----------------------------------------------------------------------- */
 
-static void fill_members(struct ks_key *key, size_t first, struct ks_key *member_key)
-{
-    key->members[first].key = member_key;
-    if (key->object->always_authenticate != member_key->object->always_authenticate)
-        key->object->always_authenticate = true;
-}
-
 static ks_status find_in_cluster(struct ks_token *cluster, const struct ks_how *how,
                                  const struct ks_uri *uri, struct ks_key **out,
                                  struct ks_error *err)
@@ -167,19 +209,18 @@ static ks_status find_in_cluster(struct ks_token *cluster, const struct ks_how *
     copy = ks_object_copy(first->object);
     st = copy != NULL ? ks_key_make(cluster, copy, CK_INVALID_HANDLE, 0, &key, err)
                       : ks_no_memory(err);
-    if (ks_ok(st)) {
+    if (ks_ok(st) && key != NULL)
         key->members = calloc(cluster->member_count, sizeof(*key->members));
-        if (key->members == NULL)
-            st = ks_no_memory(err);
-    }
-    if (!ks_ok(st)) {
+    if (ks_ok(st) && (key == NULL || key->members == NULL))
+        st = ks_no_memory(err);
+    if (!ks_ok(st) || key == NULL || key->members == NULL) {
         ks_key_free(first);
         if (key == NULL)
             ks_object_free(copy);
         ks_key_free(key);
         return st;
     }
-    fill_members(key, i, first);
+    key->members[i].key = first;
     *out = key;
     return KS_SUCCESS;
 }
@@ -394,6 +435,8 @@ ks_status ks_group_run(struct ks_op *op)
     struct ks_how how = {.prompt = op->how != NULL ? op->how->prompt : NULL};
     ks_status st;
 
+    if (n == 0)
+        ks_stats_refused(op->token, op->class, NULL, "no member answers");
     if (n == 0)
         return ks_fail(op->err, KS_DEVICE,
                        "%s: no member answers, or none that answers has the key; they are tried "

@@ -148,6 +148,8 @@ bool ks_pin_peek(const struct ks_pin *pin, const char **bytes, size_t *len);
 /* Purpose: note that the token (a hash of what it is) refused the PIN that `pin` holds: this
  * process never sends it there again, by whatever handle. The source is looked at again. */
 void ks_pin_refused(struct ks_pin *pin, uint64_t token);
+/* Purpose: wipe the PIN; the source is read again for the next login. */
+void ks_pin_forget(struct ks_pin *pin);
 /* Purpose: look at the source again at the next login. */
 void ks_pin_outdated(struct ks_pin *pin);
 bool ks_pin_was_refused(uint64_t token, const char *bytes, size_t len);
@@ -172,6 +174,7 @@ struct ks_token {
     struct ks_uri *uri;  /* NULL: the only token */
     struct ks_pin *pin;  /* NULL: none configured */
     unsigned sessions;   /* configured limit, 0: default */
+    bool forget_pin;     /* after each login */
     uint64_t recover_ns; /* a lost module is initialised anew at most this often */
     uint64_t timeout_ns; /* an operation ends within it; 0: whenever the module returns */
 
@@ -191,6 +194,8 @@ struct ks_token {
     atomic_uint random_chunk; /* what the token took; 0: not tried yet */
     CK_SESSION_HANDLE *idle;  /* stack, room for KS_SESSIONS_MAX or the limit */
     unsigned idle_count, open_count, limit;
+    unsigned closing; /* of the open ones, those that are being closed; of this age: */
+    uint64_t closing_age;
     /* calls that did not come back in time and are still out; while there are any the token is
      * hung, unless a probe got through since */
     atomic_uint stuck;
@@ -216,8 +221,8 @@ struct ks_token {
 /* Purpose: find out whether the token is usable as it stands; brings it up if not. */
 ks_status ks_token_up(struct ks_token *token, const struct ks_how *how, struct ks_error *err);
 /* Purpose: something is wrong with everything of `epoch`: take the token down, unless another
- * thread has replaced that epoch already (false). The next use brings it up again. */
-bool ks_token_down(struct ks_token *token, uint64_t epoch);
+ * thread has replaced that epoch already. The next use brings it up again. */
+void ks_token_down(struct ks_token *token, uint64_t epoch);
 /* Purpose: the login of the session's epoch is gone: log in again in it, for a new epoch, unless
  * another thread did (`*did` tells). A login ends with the last session, so the others are
  * probably gone as well: the session begins a new age. */

@@ -193,8 +193,15 @@ void ks_stats_failed_over(struct ks_token *from, const struct ks_token *to, enum
                  NULL);
 }
 
-void ks_stats_token_down(struct ks_token *token, const char *function, unsigned long rv)
+void ks_stats_token_down(struct ks_token *token, uint64_t epoch, const char *function,
+                         unsigned long rv)
 {
+    uint64_t before = atomic_load(&token->stats.lost_epoch);
+
+    do
+        if (before >= epoch)
+            return;
+    while (!atomic_compare_exchange_weak(&token->stats.lost_epoch, &before, epoch));
     atomic_store(&token->stats.lost, true);
     ks_log_call(KS_LOG_WARN, "token-down", token, function, rv);
 }
@@ -507,24 +514,31 @@ static struct state state_of(struct ks_token *token)
     }
     pthread_mutex_unlock(&token->lock);
     s.up = s.up && !ks_token_hung(token);
+    for (size_t i = 0; i < token->member_count; i++)
+        s.up = s.up || state_of(token->members[i]).up;
     return s;
+}
+
+static void put_session_rows(const struct text *t, const struct shown *shown)
+{
+    struct state s = state_of(shown->token);
+    const struct {
+        const char *name;
+        unsigned n;
+    } rows[] = {{"open", s.open}, {"busy", s.busy}, {"limit", s.limit}};
+
+    for (size_t r = 0; r < 3; r++) {
+        put_name(t, "hsm_sessions", shown);
+        fprintf(t->out, ",state=\"%s\"} %u\n", rows[r].name, rows[r].n);
+    }
 }
 
 static void put_sessions(const struct text *t)
 {
     put_head(t, "hsm_sessions", "gauge", "Sessions that are open, and of these busy; the limit.");
-    for (size_t i = 0; i < t->count; i++) {
-        struct state s = state_of(t->shown[i].token);
-        const struct {
-            const char *name;
-            unsigned n;
-        } rows[] = {{"open", s.open}, {"busy", s.busy}, {"limit", s.limit}};
-
-        for (size_t r = 0; r < 3; r++) {
-            put_name(t, "hsm_sessions", &t->shown[i]);
-            fprintf(t->out, ",state=\"%s\"} %u\n", rows[r].name, rows[r].n);
-        }
-    }
+    for (size_t i = 0; i < t->count; i++)
+        if (t->shown[i].token->members == NULL) /* a group of tokens has none of its own */
+            put_session_rows(t, &t->shown[i]);
 }
 
 static void put_tokens(const struct text *t)

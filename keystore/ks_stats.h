@@ -72,6 +72,7 @@ struct ks_stats {
     _Atomic uint64_t failures_other; /* when all of them were taken */
     _Atomic uint64_t ups;            /* how often the token was brought up */
     _Atomic uint64_t recoveries;     /* how often of that after it had been lost */
+    _Atomic uint64_t lost_epoch;     /* the latest that was */
     atomic_bool lost;                /* was up, and is not */
     struct ks_key_stats *keys;       /* ks_stats.c's lock */
     unsigned key_count;
@@ -93,9 +94,10 @@ void ks_stats_call_end(struct ks_op *op);
 /* Purpose: the operation goes on on `to` because `from` failed it: counted for `from`, logged. */
 void ks_stats_failed_over(struct ks_token *from, const struct ks_token *to, enum ks_op_class class);
 
-/* Purpose: note that the token was lost, or is there (again); and log it. `reason` may be NULL.
- * Without token->lock. */
-void ks_stats_token_down(struct ks_token *token, const char *function, unsigned long rv);
+/* Purpose: note that the token was lost, or is there (again); and log it. An epoch is lost once,
+ * however many threads say so. Without token->lock. */
+void ks_stats_token_down(struct ks_token *token, uint64_t epoch, const char *function,
+                         unsigned long rv);
 void ks_stats_token_up(struct ks_token *token);
 
 /* Purpose: the record of a key, found or made; NULL without memory. */

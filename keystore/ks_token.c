@@ -94,6 +94,7 @@ static ks_status token_make(const struct ks_token_config *config, struct ks_toke
     locks_init(token);
     token->refs = 1;
     token->sessions = config->sessions;
+    token->forget_pin = config->forget_pin;
     token->timeout_ns = (uint64_t)config->timeout_ms * 1000000U;
     token->recover_ns =
         (config->recover_ms != 0 ? config->recover_ms : KS_RECOVER_MS_DEFAULT) * (uint64_t)1000000U;
@@ -140,7 +141,8 @@ static bool same_token(const struct ks_token *a, const struct ks_token *b)
 static bool same_settings(const struct ks_token *a, const struct ks_token *b)
 {
     if (a->sessions != b->sessions || a->timeout_ns != b->timeout_ns ||
-        a->recover_ns != b->recover_ns || (a->pin == NULL) != (b->pin == NULL))
+        a->recover_ns != b->recover_ns || a->forget_pin != b->forget_pin ||
+        (a->pin == NULL) != (b->pin == NULL))
         return false;
     return a->pin == NULL || strcmp(ks_pin_source(a->pin), ks_pin_source(b->pin)) == 0;
 }
@@ -442,6 +444,8 @@ static ks_status login(struct ks_token *token, const struct ks_how *how, CK_SESS
     ks_gate_leave(&gate);
     if (rv == CKR_OK || rv == CKR_USER_ALREADY_LOGGED_IN) {
         ks_log_call(KS_LOG_INFO, "login", token, NULL, rv);
+        if (token->forget_pin && token->pin != NULL)
+            ks_pin_forget(token->pin);
         return KS_SUCCESS;
     }
     ks_log_call(KS_LOG_ERROR, "login-failed", token, "C_Login", rv);
@@ -688,20 +692,16 @@ ks_status ks_token_up(struct ks_token *token, const struct ks_how *how, struct k
     return st;
 }
 
-bool ks_token_down(struct ks_token *token, uint64_t epoch)
+void ks_token_down(struct ks_token *token, uint64_t epoch)
 {
-    bool ours;
-
     pthread_mutex_lock(&token->lock);
-    ours = token->epoch == epoch;
-    if (ours) {
+    if (token->epoch == epoch) {
         token->epoch = 0;
         token->age = 0;
         token->open_count = token->idle_count;
         pthread_cond_broadcast(&token->freed);
     }
     pthread_mutex_unlock(&token->lock);
-    return ours;
 }
 
 static ks_status refresh_facts(struct ks_token *token, struct ks_error *err)

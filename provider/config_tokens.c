@@ -25,6 +25,7 @@ static const struct {
     {"sessions", false},
     {"timeout-ms", false},
     {"recover-interval-ms", false},
+    {"pin-keep", false},
 };
 
 static const char separators[] = " ,\t";
@@ -100,6 +101,14 @@ static const char *named_value(void *arg, const char *key)
     return NULL;
 }
 
+const char *prov_config_of_token(const char *name, const char *key,
+                                 const char *(*get)(void *arg, const char *key), void *arg)
+{
+    struct named named = {.name = name, .len = strlen(name), .get = get, .arg = arg};
+
+    return named_value(&named, key);
+}
+
 static struct ks_token *make_token(const char *name, const struct prov_config *config, char *why,
                                    size_t why_size)
 {
@@ -110,6 +119,7 @@ static struct ks_token *make_token(const char *name, const struct prov_config *c
         .token = config->token,
         .pin = config->pin,
         .sessions = config->sessions,
+        .forget_pin = config->forget_pin,
         .timeout_ms = config->timeout_ms,
         .recover_ms = config->recover_ms,
     };

@@ -50,6 +50,8 @@ struct prov_gen {
     size_t id_len;
     bool sign, decrypt, derive;
     bool extractable;
+    struct ks_uri *uri;     /* which of several tokens; NULL: not said */
+    struct ks_token *token; /* the one that was chosen */
 };
 
 /* Purpose: gen_init() of one type. */
@@ -64,6 +66,6 @@ OSSL_FUNC_keymgmt_gen_cleanup_fn prov_gen_cleanup;
 #define PROV_GEN_SETTABLE                                                                          \
     OSSL_PARAM_utf8_string("hsm-label", NULL, 0), OSSL_PARAM_utf8_string("hsm-id", NULL, 0),       \
         OSSL_PARAM_utf8_string("hsm-extractable", NULL, 0),                                        \
-        OSSL_PARAM_utf8_string("hsm-usage", NULL, 0)
+        OSSL_PARAM_utf8_string("hsm-usage", NULL, 0), OSSL_PARAM_utf8_string("hsm-uri", NULL, 0)
 
 #endif

@@ -68,11 +68,22 @@ static const OSSL_PARAM *ec_settable_params(void *provctx)
 {
     static const OSSL_PARAM params[] = {
         OSSL_PARAM_octet_string(OSSL_PKEY_PARAM_ENCODED_PUBLIC_KEY, NULL, 0),
+        OSSL_PARAM_int(OSSL_PKEY_PARAM_EC_INCLUDE_PUBLIC, NULL),
         OSSL_PARAM_END,
     };
 
     (void)provctx;
     return params;
+}
+
+/* "include-public = 1", which `openssl ec` always says: that is how references are anyway. */
+static bool includes_public(const OSSL_PARAM params[])
+{
+    int value = 0;
+
+    return params != NULL && params[0].key != NULL && params[1].key == NULL &&
+           strcmp(params[0].key, OSSL_PKEY_PARAM_EC_INCLUDE_PUBLIC) == 0 &&
+           OSSL_PARAM_get_int(&params[0], &value) == 1 && value != 0;
 }
 
 /* Keys do not change, but a public key may still be put to mere parameters: CMS copies those of the
@@ -81,6 +92,8 @@ static int ec_set_params(void *keydata, const OSSL_PARAM params[])
 {
     struct prov_key *key = keydata;
 
+    if (includes_public(params))
+        return 1;
     if (key == NULL || key->pub == NULL || key->has_public || key->has_private || params == NULL ||
         params[0].key == NULL || params[1].key != NULL ||
         strcmp(params[0].key, OSSL_PKEY_PARAM_ENCODED_PUBLIC_KEY) != 0 ||

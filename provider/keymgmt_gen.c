@@ -57,6 +57,8 @@ void prov_gen_cleanup(void *genctx)
 
     if (gen == NULL)
         return;
+    ks_token_free(gen->token);
+    ks_uri_free(gen->uri);
     OPENSSL_free(gen->label);
     OPENSSL_free(gen->id);
     OPENSSL_free(gen);
@@ -193,6 +195,56 @@ static int take_id(struct prov_gen *gen, const OSSL_PARAM *p)
     return 1;
 }
 
+/* Token, label and id at once: "pkcs11:token=T;object=L;id=%01". */
+static int take_uri(struct prov_gen *gen, const OSSL_PARAM *p)
+{
+    static const char must[] = "a pkcs11: URI with token=, object= and id= (each as you like)";
+    unsigned char value[LABEL_MAX + 1];
+    struct ks_uri *uri = NULL;
+    char *text = NULL;
+    struct ks_error err;
+    size_t len;
+    int ok = 0, found;
+
+    if (!OSSL_PARAM_get_utf8_string(p, &text, 0))
+        return bad(gen, "hsm-uri", must);
+    if (!ks_ok(ks_uri_parse(text, KS_URI_CALLER, &uri, &err))) {
+        prov_raise_ks(gen->ctx, &err);
+        goto out;
+    }
+    if ((ks_uri_class(uri) != KS_CLASS_ANY && ks_uri_class(uri) != KS_CLASS_PRIVATE) ||
+        prov_uri_attribute(text, "pin-source", value, sizeof(value), &len) != 0) {
+        bad(gen, "hsm-uri", must);
+        goto out;
+    }
+    found = prov_uri_attribute(text, "object", value, sizeof(value) - 1, &len);
+    if (found > 0) {
+        value[len] = '\0';
+        OPENSSL_free(gen->label);
+        gen->label = OPENSSL_strdup((const char *)value);
+        ok = gen->label != NULL && strlen(gen->label) == len;
+    }
+    if (found == 0 || ok)
+        found = prov_uri_attribute(text, "id", value, sizeof(value), &len);
+    if (found > 0) {
+        OPENSSL_free(gen->id);
+        gen->id = OPENSSL_memdup(value, len);
+        gen->id_len = len;
+    }
+    ok = found >= 0;
+    if (!ok)
+        bad(gen, "hsm-uri", must);
+out:
+    OPENSSL_free(text);
+    if (!ok) {
+        ks_uri_free(uri);
+        return 0;
+    }
+    ks_uri_free(gen->uri);
+    gen->uri = uri;
+    return 1;
+}
+
 static int take_extractable(struct prov_gen *gen, const OSSL_PARAM *p)
 {
     char value[8];
@@ -289,6 +341,7 @@ static const struct {
     {"hsm-id", FOR_ALL, take_id},
     {"hsm-extractable", FOR_ALL, take_extractable},
     {"hsm-usage", FOR_ALL, take_usage},
+    {"hsm-uri", FOR_ALL, take_uri},
 };
 
 int prov_gen_set_params(void *genctx, const OSSL_PARAM params[])
@@ -512,8 +565,8 @@ static struct prov_key *generate_parameters(const struct prov_gen *gen)
     return key;
 }
 
-/* The class as a whole was permitted; this is about the type. */
-static int token_generates(const struct prov_gen *gen)
+/* The class as a whole was permitted; this is about the token and the type. */
+static int token_generates(struct prov_gen *gen)
 {
     const enum ks_key_type type = prov_types[gen->type].ks_type;
     const enum ks_mech_kind kind = type == KS_KEY_RSA       ? KS_MECH_RSA_KEYGEN
@@ -522,7 +575,10 @@ static int token_generates(const struct prov_gen *gen)
     struct ks_error err;
     bool can = false;
 
-    if (!ks_ok(ks_token_can(gen->ctx->token, NULL, kind, &can, &err))) {
+    ks_token_free(gen->token);
+    gen->token = NULL;
+    if (!ks_ok(ks_token_select(gen->ctx->token, NULL, gen->uri, &gen->token, &err)) ||
+        !ks_ok(ks_token_can(gen->token, NULL, kind, &can, &err))) {
         prov_raise_ks(gen->ctx, &err);
         return 0;
     }
@@ -560,7 +616,7 @@ static int generate_on_token(const struct prov_gen *gen, struct ks_key **priv)
         spec.ec_params_else_len = edwards->name_len;
     }
     memcpy(spec.rsa_exponent, gen->exponent, gen->exponent_len);
-    if (!ks_ok(ks_generate(gen->ctx->token, NULL, &spec, priv, &err))) {
+    if (!ks_ok(ks_generate(gen->token, NULL, &spec, priv, &err))) {
         prov_raise_ks(gen->ctx, &err);
         return 0;
     }

@@ -159,6 +159,7 @@ struct prov_config {
     char *token;
     char *pin;
     unsigned sessions;
+    bool forget_pin;           /* pin-keep = no */
     unsigned timeout_ms;       /* 0: none */
     unsigned recover_ms;       /* 0: the keystore's default */
     char *tokens, *clusters;   /* lists of names, as written */
@@ -199,6 +200,10 @@ struct ks_token *prov_config_token(const char *name, const struct prov_config *c
 /* Purpose: tell whether `key` is a line of a token that the configuration names. */
 bool prov_config_dotted_key(const char *key, const char *(*get)(void *arg, const char *key),
                             void *arg);
+/* Purpose: the effective value of `key` for the named token `name`: its own, or the section's where
+ * that counts for it. */
+const char *prov_config_of_token(const char *name, const char *key,
+                                 const char *(*get)(void *arg, const char *key), void *arg);
 
 /* Purpose: look for keys that a provider cannot see (libcrypto hands over only what is asked
  * for): find the section of the provider called `name` in the configuration file `file`, and
@@ -245,6 +250,7 @@ void prov_supplied_free(struct prov_ctx *ctx);
 /* Purpose: turn on what ctx->config says of statistics and log, and off again (observe.c). Start
  * returns 0 with a sentence in `why`; raises nothing. Stop before the token is freed. */
 int prov_watch_start(struct prov_ctx *ctx, char *why, size_t why_size);
+extern bool prov_watch_no_file; /* hsmkey: statistics are about services */
 void prov_watch_stop(struct prov_ctx *ctx);
 /* Purpose: answer the provider parameter "hsm-stats": a pointer to a text that stays valid until
  * it is asked for again, or a copy, as the caller wants it. */
@@ -460,6 +466,12 @@ EVP_MD *prov_digest_fetch(const struct prov_ctx *ctx, const struct prov_digest *
  * where libcrypto has it, the whole process's generator when it is initialised; without this the
  * application's random numbers would come from there, whatever is configured. */
 void prov_rand_keep_method(void);
+
+/* --- libcrypto (libcrypto.c) ------------------------------------------------------------------- */
+
+/* Purpose: whether all functions of libcrypto that we use come from the same one; if not, `why` says
+ * which do not. Calls nothing of libcrypto. */
+bool prov_one_libcrypto(char *why, size_t room);
 
 /* --- dispatch tables, one per file ----------------------------------------------------------- */
 

@@ -9,6 +9,7 @@
 #include <openssl/err.h>
 #include <openssl/provider.h>
 #include <pthread.h>
+#include <stdio.h>
 
 #include "prov_configure.h"
 #include "prov_local.h"
@@ -161,12 +162,31 @@ static void take_core_functions(struct prov_ctx *ctx, const OSSL_DISPATCH *in)
     }
 }
 
+/* The one thing that does fail OSSL_provider_init(): with a mixture of libcryptos not even an error
+ * at use can be promised. libcrypto is silent about a provider that its configuration names and
+ * that does not come up, so it is said on stderr as well. */
+static int libcrypto_will_do(const OSSL_CORE_HANDLE *handle, const OSSL_DISPATCH *in)
+{
+    struct prov_ctx raising = {.core = handle};
+    char why[1024];
+
+    if (prov_one_libcrypto(why, sizeof(why)))
+        return 1;
+    take_core_functions(&raising, in);
+    prov_raise(&raising, PROV_R_UNSUPPORTED, "%s", why);
+    fprintf(stderr, "hsm provider: not loaded: %s\n", why);
+    return 0;
+}
+
 int OSSL_provider_init(const OSSL_CORE_HANDLE *handle, const OSSL_DISPATCH *in,
                        const OSSL_DISPATCH **out, void **provctx)
 {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
-    struct prov_ctx *ctx = OPENSSL_zalloc(sizeof(*ctx));
+    struct prov_ctx *ctx;
 
+    if (!libcrypto_will_do(handle, in))
+        return 0;
+    ctx = OPENSSL_zalloc(sizeof(*ctx));
     if (ctx == NULL)
         return 0;
     ctx->core = handle;

@@ -162,8 +162,31 @@ void cmd_close(struct cmd_env *env);
  * is wrong. */
 bool cmd_take_uri(struct cmd_env *env, const char *text, struct ks_uri **uri);
 
+/* Purpose: how the token `name` (NULL: the only one) is to be asked. With a person to be asked for
+ * the PIN its timeout-ms does not hold, so it is only with one where that is wanted. */
+const struct ks_how *cmd_how(const struct cmd_env *env, const char *name);
+
 /* Purpose: log in. Prints what is wrong. */
 bool cmd_connect(struct cmd_env *env);
+
+/* One of the independent places where keys are: a token, or a cluster of several. */
+struct cmd_place {
+    const char *name; /* as configured; NULL: the only token, which has no name of its own */
+    bool cluster;
+    struct ks_token *const *members; /* of a token of its own: itself */
+    size_t count;
+};
+
+/* Purpose: what the loaded provider's configuration says, in its order. Returns how many. */
+size_t cmd_places(const struct cmd_env *env, struct cmd_place places[KS_GROUP_MAX]);
+
+/* Purpose: a message about the token `name` (NULL: the only one) without that name in front, where
+ * the keystore has put it; the caller shows the name itself. */
+const char *cmd_without_name(const char *name, const char *text);
+
+/* Purpose: the effective value of `key` for the token that the configuration calls `name`; NULL is
+ * the only token. */
+const char *cmd_token_setting(const struct cmd_env *env, const char *name, const char *key);
 /* Purpose: what is wrong when ks_token_connect() fails, in this program's words. */
 const char *cmd_login_text(const struct cmd_env *env, const struct ks_error *err);
 
@@ -226,6 +249,8 @@ enum cmd_verdict { CMD_CHECK_OK, CMD_CHECK_WARN, CMD_CHECK_FAIL };
 struct cmd_checks {
     struct cmd_env *env;
     unsigned failed, warned;
+    const char *name; /* of the token or cluster that is being checked; NULL: none has one */
+    bool spare;       /* others of its cluster may do: a failure is a warning */
 };
 
 /* Purpose: report one check, as text at once, or into the JSON document. */
@@ -243,6 +268,6 @@ void cmd_check_file(struct cmd_checks *checks, const char *path);
 /* --- verbs ----------------------------------------------------------------------------------- */
 
 extern const struct cmd cmd_tokens, cmd_list, cmd_generate, cmd_reference, cmd_policy,
-    cmd_check_verb;
+    cmd_check_verb, cmd_cluster, cmd_stats;
 
 #endif

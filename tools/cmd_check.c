@@ -15,6 +15,7 @@ void cmd_check(struct cmd_checks *checks, enum cmd_verdict verdict, const char *
 {
     static const char *const words[] = {"ok", "warning", "FAILED"};
     static const char *const json_words[] = {"ok", "warning", "failed"};
+    const char *of = checks->name;
     struct cmd_env *env = checks->env;
     char text[2048];
     va_list ap;
@@ -22,17 +23,24 @@ void cmd_check(struct cmd_checks *checks, enum cmd_verdict verdict, const char *
     va_start(ap, fmt);
     vsnprintf(text, sizeof(text), fmt, ap);
     va_end(ap);
+    if (verdict == CMD_CHECK_FAIL && checks->spare) {
+        verdict = CMD_CHECK_WARN;
+    }
     checks->failed += verdict == CMD_CHECK_FAIL;
     checks->warned += verdict == CMD_CHECK_WARN;
     if (!env->json) {
-        printf("%-8s %-9s %s\n", words[verdict], name, text);
+        printf("%-8s %-9s %s%s%s\n", words[verdict], name, of != NULL ? of : "",
+               of != NULL ? ": " : "", cmd_without_name(of, text));
         fflush(stdout);
         return;
     }
     cmd_json_open(&env->doc, NULL, '{');
     cmd_json_string(&env->doc, "check", name);
+    if (of != NULL) {
+        cmd_json_string(&env->doc, "name", of);
+    }
     cmd_json_string(&env->doc, "result", json_words[verdict]);
-    cmd_json_string(&env->doc, "text", text);
+    cmd_json_string(&env->doc, "text", cmd_without_name(of, text));
     cmd_json_close(&env->doc, '{');
 }
 
@@ -43,16 +51,17 @@ static bool count_token(void *arg, const struct ks_token_facts *facts)
     return true;
 }
 
-static bool check_module(struct cmd_checks *checks)
+static bool check_module(struct cmd_checks *checks, const char *name)
 {
-    const char *module = cmd_setting(checks->env, "pkcs11-module");
+    const struct cmd_env *env = checks->env;
+    const char *module = cmd_token_setting(env, name, "pkcs11-module");
     unsigned count = 0;
     struct ks_error err;
     char shown[512];
 
     ks_escape(shown, sizeof(shown), module, SIZE_MAX);
-    if (!ks_ok(ks_module_tokens(module, cmd_setting(checks->env, "pkcs11-init-args"), count_token,
-                                &count, &err))) {
+    if (!ks_ok(ks_module_tokens(module, cmd_token_setting(env, name, "pkcs11-init-args"),
+                                count_token, &count, &err))) {
         cmd_check(checks, CMD_CHECK_FAIL, "module", "%s", err.text);
         return false;
     }
@@ -69,13 +78,14 @@ static bool check_module(struct cmd_checks *checks)
 }
 
 /* What the token says of its PIN counters, before anybody uses up a try. */
-static bool check_token(struct cmd_checks *checks, struct ks_token_facts *facts)
+static bool check_token(struct cmd_checks *checks, struct ks_token *token,
+                        struct ks_token_facts *facts)
 {
     struct cmd_env *env = checks->env;
     char label[160], serial[80];
     struct ks_error err;
 
-    if (!ks_ok(ks_token_facts(env->prov->token, &env->how, facts, &err))) {
+    if (!ks_ok(ks_token_facts(token, &env->how, facts, &err))) {
         cmd_check(checks, CMD_CHECK_FAIL, "token", "%s", err.text);
         return false;
     }
@@ -90,20 +100,24 @@ static bool check_token(struct cmd_checks *checks, struct ks_token_facts *facts)
     return true;
 }
 
-static bool check_login(struct cmd_checks *checks, const struct ks_token_facts *facts)
+static bool check_login(struct cmd_checks *checks, struct ks_token *token, const char *name,
+                        const struct ks_token_facts *facts)
 {
     struct cmd_env *env = checks->env;
-    const char *pin = cmd_setting(env, "pin");
+    const char *pin = cmd_token_setting(env, name, "pin");
+    const bool has_pin = name != NULL ? pin != NULL : cmd_has_pin(env);
     struct ks_error err;
     char shown[512];
 
-    if (facts->login_required && !cmd_has_pin(env) && !facts->protected_path) {
+    if (facts->login_required && !has_pin && !facts->protected_path) {
         cmd_check(checks, CMD_CHECK_FAIL, "pin",
-                  "the token wants a login, and no pin is configured; add: pin = file:/PATH");
+                  "the token wants a login, and no pin is configured; add: %s%spin = file:/PATH",
+                  name != NULL ? name : "", name != NULL ? "." : "");
         return false;
     }
-    if (!ks_ok(ks_token_connect(env->prov->token, &env->how, &err))) {
-        cmd_check(checks, CMD_CHECK_FAIL, "pin", "%s%s", cmd_login_text(env, &err),
+    if (!ks_ok(ks_token_connect(token, cmd_how(env, name), &err))) {
+        cmd_check(checks, CMD_CHECK_FAIL, "pin", "%s%s",
+                  name != NULL ? err.text : cmd_login_text(env, &err),
                   err.code == KS_PIN_REFUSED ? " (tried once; nothing else was tried)" : "");
         return false;
     }
@@ -115,6 +129,63 @@ static bool check_login(struct cmd_checks *checks, const struct ks_token_facts *
               SIZE_MAX);
     cmd_check(checks, CMD_CHECK_OK, "pin", "accepted (one login, PIN from %s)", shown);
     return true;
+}
+
+/* Where there is a time limit, whether it answers at all: what looks at the details would wait for
+ * ever. Other failures are left to that. */
+static bool check_answers(struct cmd_checks *checks, struct ks_token *token, const char *name)
+{
+    struct ks_error err;
+
+    if (cmd_token_setting(checks->env, name, "timeout-ms") == NULL ||
+        ks_ok(ks_token_connect(token, cmd_how(checks->env, name), &err)) ||
+        err.code != KS_TIMEOUT) {
+        return true;
+    }
+    cmd_check(checks, CMD_CHECK_FAIL, "token", "%s", err.text);
+    return false;
+}
+
+static bool check_one(struct cmd_checks *checks, struct ks_token *token, const char *name)
+{
+    struct ks_token_facts facts;
+
+    checks->name = name;
+    return check_answers(checks, token, name) && check_module(checks, name) &&
+           check_token(checks, token, &facts) && check_login(checks, token, name, &facts);
+}
+
+/* A member that is down keeps no service from starting as long as another one is up. */
+static bool check_cluster(struct cmd_checks *checks, const struct cmd_place *place)
+{
+    size_t i, good = 0;
+
+    checks->spare = true;
+    for (i = 0; i < place->count; i++) {
+        good += check_one(checks, place->members[i], ks_token_name(place->members[i]));
+    }
+    checks->spare = false;
+    checks->name = place->name;
+    cmd_check(checks,
+              good == place->count ? CMD_CHECK_OK
+              : good > 0           ? CMD_CHECK_WARN
+                                   : CMD_CHECK_FAIL,
+              "cluster", "%zu of %zu members can be used", good, place->count);
+    return good > 0;
+}
+
+/* Each of them, whatever is wrong with another. True if there is one to use. */
+static bool check_tokens(struct cmd_checks *checks)
+{
+    struct cmd_place places[KS_GROUP_MAX];
+    size_t count = cmd_places(checks->env, places), i, good = 0;
+
+    for (i = 0; i < count; i++) {
+        good += places[i].cluster ? check_cluster(checks, &places[i])
+                                  : check_one(checks, places[i].members[0], places[i].name);
+    }
+    checks->name = NULL;
+    return good > 0;
 }
 
 /* A FILE without a PEM block is an openssl.cnf. What cannot be read is not: the check of it as a
@@ -156,7 +227,6 @@ static bool choose_config(struct cmd_env *env, int *files, char **paths)
 static void run_checks(struct cmd_checks *checks, int files, char **paths)
 {
     struct cmd_env *env = checks->env;
-    struct ks_token_facts facts;
     bool ok;
     int i;
 
@@ -170,7 +240,7 @@ static void run_checks(struct cmd_checks *checks, int files, char **paths)
         cmd_check(checks, CMD_CHECK_FAIL, "config", "%s", env->prov->broken);
         ok = false;
     }
-    ok = ok && check_module(checks) && check_token(checks, &facts) && check_login(checks, &facts);
+    ok = ok && check_tokens(checks);
     for (i = 0; i < files; i++) {
         if (ok) {
             cmd_check_file(checks, paths[i]);
@@ -220,6 +290,8 @@ const struct cmd cmd_check_verb = {
     "configuration, as with --config. For each reference: it can be read, its key is on the\n"
     "token, the public halves match, and a trial signature (for keys that do not sign: a trial\n"
     "decryption) by the token verifies in software.\n"
+    "With several tokens each is checked, and named. What is wrong with a member of a cluster is\n"
+    "a warning as long as another member can be used.\n"
     "Exit status: 0 if nothing failed (warnings do not count), 1 otherwise.\n",
     check_run,
 };

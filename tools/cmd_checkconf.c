@@ -21,7 +21,14 @@ static const char *skip_dot(const char *name)
     return dot != NULL ? dot + 1 : name;
 }
 
-static bool is_key(const char *name)
+static const char *config_value(void *arg, const char *key)
+{
+    const struct cmd_config *config = arg;
+
+    return cmd_config_value(config->conf, config->section, key);
+}
+
+static bool is_key(struct cmd_config *config, const char *name)
 {
     const struct prov_config_key *key;
     size_t i;
@@ -36,7 +43,7 @@ static bool is_key(const char *name)
             return true;
         }
     }
-    return false;
+    return prov_config_dotted_key(name, config_value, config);
 }
 
 /* The known key that is nearest to a misspelt one, if it is near; NULL otherwise. */
@@ -62,7 +69,7 @@ static const char *nearest(const char *name)
 
 static bool check_keys(struct cmd_checks *checks)
 {
-    const struct cmd_config *config = &checks->env->config;
+    struct cmd_config *config = &checks->env->config;
     const STACK_OF(CONF_VALUE) *rows = NCONF_get_section(config->conf, config->section);
     char key[128], value[256], section[128];
     bool ok = true;
@@ -75,7 +82,7 @@ static bool check_keys(struct cmd_checks *checks)
 
         ks_escape(key, sizeof(key), row->name, SIZE_MAX);
         ks_escape(value, sizeof(value), row->value, SIZE_MAX);
-        if (!is_key(row->name)) {
+        if (!is_key(config, row->name)) {
             cmd_check(checks, CMD_CHECK_FAIL, "config", "unknown key \"%s\" in section [%s]%s%s%s",
                       key, section, guess != NULL ? "; did you mean " : "",
                       guess != NULL ? guess : "", guess != NULL ? "?" : "");

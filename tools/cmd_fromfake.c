@@ -54,6 +54,7 @@ struct search {
     unsigned matches;
     bool failed;
     char first[CMD_URI_SIZE], second[CMD_URI_SIZE];
+    const struct ks_token_facts *facts; /* NULL: the URI names no token */
     struct ks_error err;
 };
 
@@ -67,12 +68,34 @@ static bool visit(void *arg, const struct ks_object *object)
         memcmp(object->modulus.data, search->modulus, search->len) != 0) {
         return true;
     }
-    if (!ks_ok(ks_object_uri(object, NULL, KS_URI_DETAIL_REFERENCE, uri, CMD_URI_SIZE,
-                             &search->err))) {
+    if (!ks_ok(ks_object_uri(object, search->facts,
+                             search->facts != NULL ? KS_URI_DETAIL_FULL : KS_URI_DETAIL_REFERENCE,
+                             uri, CMD_URI_SIZE, &search->err))) {
         search->failed = true;
         return false;
     }
     return ++search->matches < 2;
+}
+
+/* On every token; of a cluster's, on one that can be reached. */
+static bool look(struct cmd_env *env, struct search *search)
+{
+    struct cmd_place places[KS_GROUP_MAX];
+    size_t count = cmd_places(env, places), i, j;
+    struct ks_token_facts facts;
+    bool named, ok = true;
+
+    for (i = 0; ok && i < count && search->matches < 2; i++) {
+        named = places[i].name != NULL && !places[i].cluster;
+        for (j = 0, ok = false; !ok && j < places[i].count; j++) {
+            struct ks_token *token = places[i].members[j];
+
+            search->facts = named ? &facts : NULL;
+            ok = (!named || ks_ok(ks_token_facts(token, &env->how, &facts, &search->err))) &&
+                 ks_ok(ks_token_objects(token, &env->how, NULL, visit, search, &search->err));
+        }
+    }
+    return ok && !search->failed;
 }
 
 bool cmd_fake_find(struct cmd_env *env, const char *path, const BIGNUM *modulus, char *uri,
@@ -89,8 +112,7 @@ bool cmd_fake_find(struct cmd_env *env, const char *path, const BIGNUM *modulus,
         return false;
     }
     BN_bn2bin(modulus, search.modulus);
-    if (!ks_ok(ks_token_objects(env->prov->token, &env->how, NULL, visit, &search, &search.err)) ||
-        search.failed) {
+    if (!look(env, &search)) {
         cmd_error_ks(env, NULL, &search.err);
     } else if (search.matches == 0) {
         cmd_error(env,

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * cmd_list.c - hsmkey list: the keys and certificates of a token.
+ * cmd_list.c - hsmkey list: the keys and certificates of the tokens. What the members of a cluster
+ * share is listed once.
  */
 #include <openssl/asn1.h>
 #include <openssl/err.h>
@@ -13,12 +14,16 @@
 
 /* An object as it is listed; copied, because what belongs together is known only at the end. */
 struct entry {
+    const struct cmd_place *place;
+    unsigned members; /* bit i: member i of the place has it */
     enum ks_class klass;
     char type[96];
     char *label;
     size_t label_len;
     unsigned char *id;
     size_t id_len;
+    unsigned char *content; /* the public part, or the certificate; NULL: the token does not say */
+    size_t content_len;
     char uri[CMD_URI_SIZE];
     bool sign, decrypt, derive;
     bool sensitive, extractable, always_authenticate, local;
@@ -27,10 +32,16 @@ struct entry {
 };
 
 struct listing {
-    const struct ks_token_facts *facts;
+    struct cmd_place places[KS_GROUP_MAX];
+    size_t place_count;
     struct entry *entries;
     size_t count, room;
     bool failed;
+    /* what is being visited */
+    struct ks_token_facts facts;
+    const struct cmd_place *place;
+    size_t member, place_first;         /* the place's entries begin here */
+    unsigned unreachable[KS_GROUP_MAX]; /* by place, bit i: member i */
 };
 
 static void certificate_facts(struct entry *entry, const struct ks_bytes *der)
@@ -83,11 +94,61 @@ static bool copy_bytes(void *out, size_t *out_len, const void *in, size_t len)
     return true;
 }
 
+static const struct ks_bytes *content_of(const struct ks_object *object)
+{
+    if (object->klass == KS_CLASS_CERTIFICATE) {
+        return &object->value;
+    }
+    return object->type == KS_KEY_RSA ? &object->modulus : &object->ec_point;
+}
+
+static bool same(const void *a, size_t a_len, const void *b, size_t b_len)
+{
+    return a_len == b_len && (a_len == 0 || memcmp(a, b, a_len) == 0);
+}
+
+/* The entry of the same object on another member. */
+static struct entry *listed_already(const struct listing *list, const struct ks_object *object)
+{
+    const struct ks_bytes *content = content_of(object);
+    size_t i;
+
+    for (i = list->place_first; list->place->cluster && i < list->count; i++) {
+        struct entry *e = &list->entries[i];
+
+        if (e->klass == object->klass && (e->members & 1U << list->member) == 0 &&
+            same(e->id, e->id_len, object->id.data, object->id.len) &&
+            same(e->label, e->label_len, object->label, object->label_len) &&
+            (e->content == NULL || content->data == NULL ||
+             same(e->content, e->content_len, content->data, content->len))) {
+            return e;
+        }
+    }
+    return NULL;
+}
+
+/* A cluster's key is called the same on all of them, so its URI names none. */
+static void entry_uri(const struct listing *list, const struct ks_object *object,
+                      struct entry *entry)
+{
+    if (!list->place->cluster) {
+        cmd_object_uri(object, &list->facts, entry->uri, sizeof(entry->uri));
+    } else if (!ks_ok(ks_object_uri(object, NULL, KS_URI_DETAIL_REFERENCE, entry->uri,
+                                    sizeof(entry->uri), NULL))) {
+        entry->uri[0] = '\0';
+    }
+}
+
 static bool visit_object(void *arg, const struct ks_object *object)
 {
     struct listing *list = arg;
-    struct entry *entry;
+    struct entry *entry = listed_already(list, object);
+    const struct ks_bytes *content = content_of(object);
 
+    if (entry != NULL) {
+        entry->members |= 1U << list->member;
+        return true;
+    }
     if (list->count == list->room) {
         size_t room = list->room * 2 + 16;
         struct entry *grown = realloc(list->entries, room * sizeof(*grown));
@@ -101,9 +162,12 @@ static bool visit_object(void *arg, const struct ks_object *object)
     entry = &list->entries[list->count];
     memset(entry, 0, sizeof(*entry));
     entry->klass = object->klass;
+    entry->place = list->place;
+    entry->members = 1U << list->member;
     list->count++;
     if (!copy_bytes(&entry->label, &entry->label_len, object->label, object->label_len) ||
-        !copy_bytes(&entry->id, &entry->id_len, object->id.data, object->id.len)) {
+        !copy_bytes(&entry->id, &entry->id_len, object->id.data, object->id.len) ||
+        !copy_bytes(&entry->content, &entry->content_len, content->data, content->len)) {
         goto fail;
     }
     if (object->klass == KS_CLASS_CERTIFICATE) {
@@ -121,7 +185,7 @@ static bool visit_object(void *arg, const struct ks_object *object)
         entry->always_authenticate = object->always_authenticate;
         entry->local = object->local;
     }
-    cmd_object_uri(object, list->facts, entry->uri, sizeof(entry->uri));
+    entry_uri(list, object, entry);
     return true;
 fail:
     list->failed = true;
@@ -130,7 +194,8 @@ fail:
 
 static bool same_id(const struct entry *a, const struct entry *b)
 {
-    return a->id_len > 0 && a->id_len == b->id_len && memcmp(a->id, b->id, a->id_len) == 0;
+    return a->place == b->place && a->id_len > 0 && a->id_len == b->id_len &&
+           memcmp(a->id, b->id, a->id_len) == 0;
 }
 
 static int compare_ids(const void *a, const void *b)
@@ -139,10 +204,13 @@ static int compare_ids(const void *a, const void *b)
     size_t len = x->id_len < y->id_len ? x->id_len : y->id_len;
     int rc = len > 0 ? memcmp(x->id, y->id, len) : 0;
 
+    if (x->place != y->place) {
+        return x->place < y->place ? -1 : 1;
+    }
     return rc != 0 ? rc : x->id_len < y->id_len ? -1 : x->id_len > y->id_len;
 }
 
-/* Objects with one CKA_ID belong together. Sorted first: a token may hold many. */
+/* Objects of one place with one CKA_ID belong together. Sorted first: a token may hold many. */
 static bool find_companions(struct listing *list)
 {
     struct entry **sorted = calloc(list->count + 1, sizeof(struct entry *));
@@ -194,10 +262,21 @@ static void add_word(char *out, size_t size, bool condition, const char *word)
     }
 }
 
+/* The names of those that have it. */
+static void on_which(const struct entry *e, char *out, size_t size)
+{
+    size_t i;
+
+    out[0] = '\0';
+    for (i = 0; e->place->name != NULL && i < e->place->count; i++) {
+        add_word(out, size, (e->members & 1U << i) != 0, ks_token_name(e->place->members[i]));
+    }
+}
+
 static bool as_row(struct cmd_table *table, const struct entry *e)
 {
-    char label[200], use[40] = "", protection[80] = "", with[40] = "";
-    const char *cells[] = {class_name(e->klass), e->type, label, use, protection, with, e->uri};
+    char label[200], use[40] = "", protection[80] = "", with[40] = "", on[600];
+    const char *cells[] = {class_name(e->klass), e->type, label, use, protection, with, e->uri, on};
     bool private = e->klass == KS_CLASS_PRIVATE;
     size_t i;
 
@@ -213,12 +292,31 @@ static bool as_row(struct cmd_table *table, const struct entry *e)
     add_word(with, sizeof(with), e->klass != KS_CLASS_PUBLIC && e->with_public, "public");
     add_word(with, sizeof(with), e->klass != KS_CLASS_CERTIFICATE && e->with_certificate,
              "certificate");
+    on_which(e, on, sizeof(on));
+    if (e->place->name != NULL) {
+        cells[6] = on;
+        cells[7] = e->uri;
+    }
     for (i = 0; i < table->columns; i++) {
         if (cells[i][0] == '\0') {
             cells[i] = "-";
         }
     }
     return cmd_table_row(table, cells);
+}
+
+static void members_json(struct cmd_json *json, const char *key, const struct cmd_place *place,
+                         unsigned members)
+{
+    size_t i;
+
+    cmd_json_open(json, key, '[');
+    for (i = 0; i < place->count; i++) {
+        if ((members & 1U << i) != 0) {
+            cmd_json_string(json, NULL, ks_token_name(place->members[i]));
+        }
+    }
+    cmd_json_close(json, '[');
 }
 
 static void as_json(struct cmd_json *json, const struct entry *e)
@@ -233,6 +331,12 @@ static void as_json(struct cmd_json *json, const struct entry *e)
                     hex != NULL && e->id != NULL ? cmd_hex(e->id, e->id_len, hex, e->id_len * 2 + 4)
                                                  : NULL);
     cmd_json_string(json, "uri", e->uri[0] != '\0' ? e->uri : NULL);
+    if (e->place->cluster) {
+        cmd_json_string(json, "cluster", e->place->name);
+        members_json(json, "members", e->place, e->members);
+    } else if (e->place->name != NULL) {
+        cmd_json_string(json, "token", e->place->name);
+    }
     if (e->klass == KS_CLASS_PRIVATE) {
         cmd_json_bool(json, "sign", e->sign);
         cmd_json_bool(json, "decrypt", e->decrypt);
@@ -261,8 +365,11 @@ static bool print_text(const struct listing *list)
 {
     static const char *const head[] = {"CLASS",      "TYPE", "LABEL", "USE",
                                        "PROTECTION", "WITH", "URI"};
-    struct cmd_table table = {.columns = 7};
-    bool ok = cmd_table_row(&table, head);
+    static const char *const head_on[] = {"CLASS",      "TYPE", "LABEL", "USE",
+                                          "PROTECTION", "WITH", "ON",    "URI"};
+    const bool named = list->places[0].name != NULL;
+    struct cmd_table table = {.columns = named ? 8 : 7};
+    bool ok = cmd_table_row(&table, named ? head_on : head);
     size_t i;
 
     for (i = 0; ok && i < list->count; i++) {
@@ -275,25 +382,71 @@ static bool print_text(const struct listing *list)
     return ok;
 }
 
-static bool print_listing(struct cmd_env *env, const struct listing *list,
-                          const struct ks_token_facts *facts)
+static void token_json(struct cmd_env *env, const char *key, const char *name,
+                       const struct ks_token_facts *facts)
 {
-    char label[160], uri[CMD_URI_SIZE];
+    char uri[CMD_URI_SIZE];
+
+    cmd_json_open(&env->doc, key, '{');
+    if (name != NULL) {
+        cmd_json_string(&env->doc, "name", name);
+    }
+    cmd_json_string(&env->doc, "label", facts != NULL ? facts->label : NULL);
+    cmd_json_string(&env->doc, "serial", facts != NULL ? facts->serial : NULL);
+    cmd_json_string(&env->doc, "uri",
+                    facts != NULL && cmd_token_uri(facts, uri, sizeof(uri)) ? uri : NULL);
+    if (name != NULL) {
+        cmd_json_bool(&env->doc, "reachable", facts != NULL);
+    }
+    cmd_json_close(&env->doc, '{');
+}
+
+/* The token, or all of those that have names, with what each says of itself. */
+static void places_json(struct cmd_env *env, const struct listing *list)
+{
+    struct ks_token_facts facts;
+    size_t i, j;
+    bool known;
+
+    cmd_json_open(&env->doc, NULL, '{');
+    if (list->places[0].name != NULL) {
+        cmd_json_open(&env->doc, "tokens", '[');
+    }
+    for (i = 0; i < list->place_count; i++) {
+        const struct cmd_place *place = &list->places[i];
+
+        for (j = 0; j < place->count; j++) {
+            known = (list->unreachable[i] & 1U << j) == 0 &&
+                    ks_ok(ks_token_facts(place->members[j], &env->how, &facts, NULL));
+            token_json(env, place->name == NULL ? "token" : NULL,
+                       place->name == NULL ? NULL : ks_token_name(place->members[j]),
+                       known ? &facts : NULL);
+        }
+    }
+    if (list->places[0].name != NULL) {
+        cmd_json_close(&env->doc, '[');
+    }
+}
+
+static bool print_listing(struct cmd_env *env, const struct listing *list)
+{
+    char label[160] = "";
+    struct ks_token_facts facts;
     size_t i;
 
     if (!env->json) {
-        if (list->count == 0) {
-            ks_escape(label, sizeof(label), facts->label, SIZE_MAX);
+        if (list->count > 0) {
+            return print_text(list);
+        }
+        if (list->places[0].name != NULL) {
+            printf("The tokens hold no matching key or certificate.\n");
+        } else if (ks_ok(ks_token_facts(env->prov->token, &env->how, &facts, NULL))) {
+            ks_escape(label, sizeof(label), facts.label, SIZE_MAX);
             printf("The token \"%s\" holds no matching key or certificate.\n", label);
         }
-        return print_text(list);
+        return true;
     }
-    cmd_json_open(&env->doc, NULL, '{');
-    cmd_json_open(&env->doc, "token", '{');
-    cmd_json_string(&env->doc, "label", facts->label);
-    cmd_json_string(&env->doc, "serial", facts->serial);
-    cmd_json_string(&env->doc, "uri", cmd_token_uri(facts, uri, sizeof(uri)) ? uri : NULL);
-    cmd_json_close(&env->doc, '{');
+    places_json(env, list);
     cmd_json_open(&env->doc, "objects", '[');
     for (i = 0; i < list->count; i++) {
         as_json(&env->doc, &list->entries[i]);
@@ -303,35 +456,84 @@ static bool print_listing(struct cmd_env *env, const struct listing *list,
     return true;
 }
 
-static int list_token(struct cmd_env *env, const char *text)
+/* What is on one token. False: it cannot be asked, which was printed. */
+static bool visit_token(struct cmd_env *env, struct listing *list, const struct ks_uri *uri)
 {
-    struct ks_token_facts facts;
-    struct listing list = {.facts = &facts};
-    struct ks_uri *uri = NULL;
+    struct ks_token *token = list->place->members[list->member];
+    const char *name = list->place->name != NULL ? ks_token_name(token) : NULL;
+    const struct ks_how *how = cmd_how(env, name);
     struct ks_error err;
+    ks_status st;
+
+    st = ks_token_connect(token, how, &err);
+    if (!ks_ok(st) && name == NULL) {
+        cmd_error(env, "%s", cmd_login_text(env, &err));
+        return false;
+    }
+    if (ks_ok(st)) {
+        st = ks_token_facts(token, how, &list->facts, &err);
+    }
+    if (ks_ok(st)) {
+        st = ks_token_objects(token, how, uri, visit_object, list, &err);
+        /* The URI means another one of them. */
+        if (name != NULL && st.code == KS_TOKEN_NOT_FOUND) {
+            st = (ks_status){KS_OK};
+        }
+    }
+    if (!ks_ok(st)) {
+        cmd_error(env, "%s%s%s", name != NULL ? name : "", name != NULL ? ": " : "",
+                  cmd_without_name(name, err.text));
+    }
+    return ks_ok(st);
+}
+
+/* Whatever can be reached. Returns how many could not. */
+static size_t visit_all(struct cmd_env *env, struct listing *list, const struct ks_uri *uri)
+{
+    size_t lost = 0, i;
+
+    list->place_count = cmd_places(env, list->places);
+    for (i = 0; i < list->place_count; i++) {
+        list->place = &list->places[i];
+        list->place_first = list->count;
+        for (list->member = 0; list->member < list->place->count; list->member++) {
+            if (!visit_token(env, list, uri)) {
+                list->unreachable[i] |= 1U << list->member;
+                lost++;
+            }
+        }
+    }
+    return lost;
+}
+
+static int list_tokens(struct cmd_env *env, const char *text)
+{
+    struct listing list = {0};
+    struct ks_uri *uri = NULL;
+    size_t lost;
     int status = CMD_FAILED;
     size_t i;
 
     if (text != NULL && !cmd_take_uri(env, text, &uri)) {
         return CMD_FAILED;
     }
-    if (!cmd_open(env, NULL, NULL) || !cmd_connect(env)) {
+    if (!cmd_open(env, NULL, NULL)) {
         goto out;
     }
-    if (!ks_ok(ks_token_facts(env->prov->token, &env->how, &facts, &err)) ||
-        !ks_ok(ks_token_objects(env->prov->token, &env->how, uri, visit_object, &list, &err))) {
-        cmd_error_ks(env, NULL, &err);
+    lost = visit_all(env, &list, uri);
+    if (lost > 0 && list.places[0].name == NULL) {
         goto out;
     }
-    if (list.failed || !find_companions(&list) || !print_listing(env, &list, &facts)) {
+    if (list.failed || !find_companions(&list) || !print_listing(env, &list)) {
         cmd_error(env, "out of memory");
         goto out;
     }
-    status = CMD_OK;
+    status = lost == 0 ? CMD_OK : CMD_FAILED;
 out:
     for (i = 0; i < list.count; i++) {
         free(list.entries[i].label);
         free(list.entries[i].id);
+        free(list.entries[i].content);
     }
     free(list.entries);
     ks_uri_free(uri);
@@ -349,7 +551,7 @@ static int list_run(struct cmd_env *env, int argc, char **argv)
     if (argc - optind > 1) {
         return cmd_usage(env, "takes one URI at most");
     }
-    return list_token(env, optind < argc ? argv[optind] : NULL);
+    return list_tokens(env, optind < argc ? argv[optind] : NULL);
 }
 
 const struct cmd cmd_list = {
@@ -358,6 +560,8 @@ const struct cmd cmd_list = {
     "Show the keys and certificates of the token",
     "URI narrows the list down, as \"pkcs11:object=web;type=private\" does. The last column of "
     "the\n"
-    "list is the URI that other commands take; WITH tells what else has the same id.\n",
+    "list is the URI that other commands take; WITH tells what else has the same id.\n"
+    "With several tokens ON names those that have it: a key of a cluster is listed once. What can\n"
+    "be reached is listed, and the status is 1 when one cannot.\n",
     list_run,
 };

@@ -276,6 +276,54 @@ const char *cmd_login_text(const struct cmd_env *env, const struct ks_error *err
                  "set pin in the provider's section, or give --pin file:/PATH";
 }
 
+size_t cmd_places(const struct cmd_env *env, struct cmd_place places[KS_GROUP_MAX])
+{
+    struct ks_token *const *all = &env->prov->token;
+    size_t count = 1, i;
+    const bool set = ks_token_is_group(*all, KS_GROUP_SET);
+
+    if (set) {
+        count = ks_token_members(*all, &all);
+    }
+    for (i = 0; i < count; i++) {
+        struct cmd_place *place = &places[i];
+
+        place->cluster = ks_token_is_group(all[i], KS_GROUP_CLUSTER);
+        place->name = grouped(env) ? ks_token_name(all[i]) : NULL;
+        place->members = &all[i];
+        place->count = 1;
+        if (place->cluster) {
+            place->count = ks_token_members(all[i], &place->members);
+        }
+    }
+    return count;
+}
+
+const char *cmd_token_setting(const struct cmd_env *env, const char *name, const char *key)
+{
+    if (name == NULL) {
+        return cmd_setting(env, key);
+    }
+    return prov_config_of_token(name, key, get_setting, (void *)env);
+}
+
+const struct ks_how *cmd_how(const struct cmd_env *env, const char *name)
+{
+    static const struct ks_how nobody = {0};
+    const char *pin = cmd_token_setting(env, name, "pin");
+
+    return pin != NULL && strcmp(pin, "prompt") == 0 ? &env->how : &nobody;
+}
+
+const char *cmd_without_name(const char *name, const char *text)
+{
+    size_t len = name != NULL ? strlen(name) : 0;
+
+    return len > 0 && strncmp(text, name, len) == 0 && strncmp(text + len, ": ", 2) == 0
+               ? text + len + 2
+               : text;
+}
+
 bool cmd_connect(struct cmd_env *env)
 {
     struct ks_error err;

@@ -25,17 +25,25 @@ static bool make_reference(struct cmd_env *env, const struct ks_uri *uri, unsign
                            size_t *len, char *full, size_t full_size)
 {
     struct ks_token_facts facts;
+    struct ks_token *on;
     struct prov_key *key = NULL;
     struct ks_key *found = NULL;
     struct ks_error err;
     bool ok = false;
 
-    if (!ks_ok(ks_key_find(env->prov->token, &env->how, uri, &found, &err)) ||
-        !ks_ok(ks_token_facts(env->prov->token, &env->how, &facts, &err))) {
+    if (!ks_ok(ks_key_find(env->prov->token, &env->how, uri, &found, &err))) {
         cmd_error_ks(env, NULL, &err);
         goto out;
     }
-    cmd_object_uri(ks_key_object(found), &facts, full, full_size);
+    on = ks_key_token(found);
+    if (!ks_ok(ks_token_facts(on, &env->how, &facts, &err)) ||
+        !ks_ok(ks_object_uri(ks_key_object(found), &facts,
+                             ks_token_is_group(on, KS_GROUP_CLUSTER) ? KS_URI_DETAIL_REFERENCE
+                                                                     : KS_URI_DETAIL_FULL,
+                             full, full_size, &err))) {
+        cmd_error_ks(env, NULL, &err);
+        goto out;
+    }
     ERR_clear_error();
     key = prov_key_from_ks(env->prov, found, NULL);
     if (key != NULL) {

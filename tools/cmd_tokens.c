@@ -28,6 +28,7 @@ struct visit {
     struct cmd_env *env;
     struct cmd_table table;
     unsigned count;
+    unsigned unusable; /* modules */
     bool failed;
 };
 
@@ -101,13 +102,75 @@ static bool visit_token(void *arg, const struct ks_token_facts *facts)
     return !visit->failed;
 }
 
+struct source {
+    const char *module, *init_args;
+};
+
+static bool equal(const char *a, const char *b)
+{
+    return a == b || (a != NULL && b != NULL && strcmp(a, b) == 0);
+}
+
+/* The modules that the configuration names, each once. */
+static size_t find_sources(const struct cmd_env *env, struct source *out)
+{
+    struct cmd_place places[KS_GROUP_MAX];
+    size_t count = env->prov->token != NULL ? cmd_places(env, places) : 0, n = 0, i, j, k;
+
+    for (i = 0; i < count && places[0].name != NULL; i++) {
+        for (j = 0; j < places[i].count; j++) {
+            const char *name = ks_token_name(places[i].members[j]);
+            struct source s = {cmd_token_setting(env, name, "pkcs11-module"),
+                               cmd_token_setting(env, name, "pkcs11-init-args")};
+
+            for (k = 0; k < n; k++) {
+                if (equal(out[k].module, s.module) && equal(out[k].init_args, s.init_args)) {
+                    break;
+                }
+            }
+            if (k == n) {
+                out[n++] = s;
+            }
+        }
+    }
+    if (n == 0 && cmd_setting(env, "pkcs11-module") != NULL) {
+        out[n++] = (struct source){cmd_setting(env, "pkcs11-module"),
+                                   cmd_setting(env, "pkcs11-init-args")};
+    }
+    return n;
+}
+
+/* All tokens of one module. False: what is wrong was printed. */
+static bool show_source(struct visit *visit, const struct source *source)
+{
+    struct cmd_env *env = visit->env;
+    unsigned before = visit->count;
+    char shown[512];
+    struct ks_error err;
+
+    if (!ks_ok(ks_module_tokens(source->module, source->init_args, visit_token, visit, &err))) {
+        cmd_error_ks(env, NULL, &err);
+        visit->unusable++;
+        return false;
+    }
+    if (visit->count > before || visit->failed) {
+        return true;
+    }
+    ks_escape(shown, sizeof(shown), source->module, SIZE_MAX);
+    cmd_error(env,
+              "%s: the module shows no token; is the HSM connected, its service running, and "
+              "the module's own configuration found?",
+              shown);
+    return false;
+}
+
 static int tokens_run(struct cmd_env *env, int argc, char **argv)
 {
     static const struct option own[] = {{0}};
     static const char *const head[] = {"LABEL", "SERIAL", "MODEL", "SLOT", "FLAGS", "URI"};
     struct visit visit = {.env = env, .table = {.columns = 6}};
-    char shown[512];
-    struct ks_error err;
+    struct source sources[KS_GROUP_MAX * KS_GROUP_MAX];
+    size_t count, i, bad = 0;
     int status = CMD_FAILED;
 
     if (cmd_getopt(env, argc, argv, own, &status) == CMD_STOP) {
@@ -120,15 +183,23 @@ static int tokens_run(struct cmd_env *env, int argc, char **argv)
     if (!cmd_read(env) || !cmd_load(env, NULL, NULL)) {
         goto out;
     }
+    count = find_sources(env, sources);
+    if (count == 0) {
+        cmd_error(env, "%s",
+                  env->prov->broken != NULL ? env->prov->broken
+                                            : "no PKCS#11 module: give --module");
+        goto out;
+    }
     if (env->json) {
         cmd_json_open(&env->doc, NULL, '{');
         cmd_json_open(&env->doc, "tokens", '[');
     } else if (!cmd_table_row(&visit.table, head)) {
         visit.failed = true;
     }
-    if (!ks_ok(ks_module_tokens(cmd_setting(env, "pkcs11-module"),
-                                cmd_setting(env, "pkcs11-init-args"), visit_token, &visit, &err))) {
-        cmd_error_ks(env, NULL, &err);
+    for (i = 0; i < count; i++) {
+        bad += !show_source(&visit, &sources[i]);
+    }
+    if (visit.count == 0 && (visit.unusable > 0 || !env->json)) {
         goto out;
     }
     if (visit.failed) {
@@ -138,19 +209,10 @@ static int tokens_run(struct cmd_env *env, int argc, char **argv)
     if (env->json) {
         cmd_json_close(&env->doc, '[');
         cmd_json_close(&env->doc, '{');
-    }
-    if (visit.count == 0) {
-        ks_escape(shown, sizeof(shown), cmd_setting(env, "pkcs11-module"), SIZE_MAX);
-        cmd_error(env,
-                  "%s: the module shows no token; is the HSM connected, its service running, and "
-                  "the module's own configuration found?",
-                  shown);
-        goto out;
-    }
-    if (!env->json) {
+    } else {
         cmd_table_print(&visit.table, stdout);
     }
-    status = CMD_OK;
+    status = bad == 0 ? CMD_OK : CMD_FAILED;
 out:
     cmd_table_clear(&visit.table);
     return status;

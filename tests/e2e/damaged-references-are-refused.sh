@@ -42,8 +42,9 @@ for label in "PRIVATE KEY" "HSM KEY REFERENCE" "PKCS#11 PROVIDER URI"; do
         pem bad.der "$label"
         refused "$size random bytes as $label" bad.pem
     done
-    head -c 3000000 /dev/zero >bad.der
+    # Not more: a plain OpenSSL 3.6 takes time that grows with the square, 2 s for these.
+    head -c 300000 /dev/zero >bad.der
     pem bad.der "$label"
-    refused "three megabytes of nothing as $label" bad.pem
+    refused "three hundred kilobytes of nothing as $label" bad.pem
 done
 must "the good ones work as before" openssl dgst -sha256 -sign rsa.pem -out sig data

@@ -41,6 +41,7 @@ cleanup() {
     set +e
     for pid in $pids; do
         kill "$pid" 2>/dev/null
+        kill -CONT "$pid" 2>/dev/null # a test may have stopped it
     done
     for pid in $pids; do
         wait "$pid" 2>/dev/null
@@ -159,15 +160,22 @@ plain_openssl() {
     timeout "$limit" openssl "$@"
 }
 
+# leaks_count COMMAND...: a program of ours, which a build with sanitizers instruments: what it does
+# not free is an error, too.
+leaks_count() {
+    ASAN_OPTIONS="${ASAN_OPTIONS/detect_leaks=0/detect_leaks=1}" \
+        LSAN_OPTIONS="suppressions=$here/lsan.supp:print_suppressions=0" timeout "$limit" "$@"
+}
+
 hsmkey() {
-    OPENSSL_CONF=$conf timeout "$limit" "$build/tools/hsmkey" "$@"
+    OPENSSL_CONF=$conf leaks_count "$build/tools/hsmkey" "$@"
 }
 
 # client NAME ARGUMENTS...: a program from tests/e2e/*.c
 client() {
     local name=$1
     shift
-    OPENSSL_CONF=$conf timeout "$limit" "$build/tests/e2e/$name" "$@"
+    OPENSSL_CONF=$conf leaks_count "$build/tests/e2e/$name" "$@"
 }
 
 # --- tokens ---------------------------------------------------------------------------------------

@@ -26,6 +26,13 @@ for name in rsa ec; do
 done
 must_fail "rsa -text in the classic format" . openssl rsa -in rsa.pem -traditional -out x.pem
 must_fail "ec" . openssl ec -in ec.pem -aes128 -passout pass:secret -out x.pem
+must_fail "ec in the classic format" . openssl ec -in ec.pem -out x.pem
+[ ! -s x.pem ] || failed "nothing was written"
+must_fail "ec -no_public" . openssl ec -in ec.pem -no_public -noout
+must "ec -pubout" openssl ec -in ec.pem -pubout -out ec-again.pub
+same_files "the public half" ec-again.pub ec.pub
+must "ec -text" openssl ec -in ec.pem -noout -text
+says "the text says where the key is" 'HSM|token' out
 
 # These ask for a PrivateKeyInfo, as writing a reference does, and encrypt it by themselves. What
 # they can get is a reference.

@@ -430,6 +430,10 @@ START_TEST(keys_are_read_only)
     ck_assert_uint_eq(len, 65);
     ck_assert_int_le(EVP_PKEY_set1_encoded_public_key(key, point, len), 0);
     ck_assert(raised("bad parameter", "read-only"));
+    /* `openssl ec` always sets it */
+    ck_assert_int_eq(EVP_PKEY_set_int_param(key, OSSL_PKEY_PARAM_EC_INCLUDE_PUBLIC, 1), 1);
+    ck_assert_int_le(EVP_PKEY_set_int_param(key, OSSL_PKEY_PARAM_EC_INCLUDE_PUBLIC, 0), 0);
+    ck_assert(raised("bad parameter", "read-only"));
     works(key, pub);
     OPENSSL_free(point);
     EVP_PKEY_free(key);

@@ -19,7 +19,7 @@ static char labels[MEMBERS][32];
 static void make_group(enum ks_group kind, unsigned timeout_ms)
 {
     static unsigned serial;
-    char uri[64];
+    char uri[128];
 
     for (size_t i = 0; i < MEMBERS; i++) {
         struct ks_token_config config = fx_config();

@@ -120,6 +120,38 @@ START_TEST(a_child_s_child_signs_too)
 }
 END_TEST
 
+static void refused_in_child(void *arg)
+{
+    need(fx_sign(arg).code == KS_MODULE, "not refused");
+    need(strstr(fx.err.text, "check-key-at-load = no") != NULL, "no advice");
+    need(fake_calls(NULL) == 0, "the module was called");
+}
+
+/* A module that would go on with its parent's connection. Its name tells. */
+START_TEST(tpm2_pkcs11_is_left_alone_in_a_child)
+{
+    struct ks_token_config config = fx_config();
+    char path[sizeof(fx.dir) + 32];
+    struct ks_token *token = NULL;
+    struct ks_key *key = NULL;
+    struct ks_uri *uri = fx_uri("pkcs11:object=k;type=private", KS_URI_REFERENCE);
+
+    snprintf(path, sizeof(path), "%s/libtpm2_pkcs11.so.1", fx.dir);
+    ck_assert_int_eq(symlink(FAKE_PKCS11_PATH, path), 0);
+    config.module = path;
+    fake_add_pair(fx.slot, FAKE_P256, "k");
+    fx_ok(ks_token_new(&config, &token, &fx.err));
+    fx_ok(ks_key_find(token, NULL, uri, &key, &fx.err));
+    fx_ok(fx_sign(key));
+    fake_clear_counts();
+    in_child(refused_in_child, key);
+    fx_ok(fx_sign(key));
+    ks_key_free(key);
+    ks_uri_free(uri);
+    ks_token_free(token);
+}
+END_TEST
+
 static void find_in_child(void *arg)
 {
     struct ks_uri *uri = arg;
@@ -379,6 +411,7 @@ int main(void)
         {a_child_signs_and_the_parent_goes_on, 3},
         {a_child_starts_anew, 0},
         {a_child_s_child_signs_too, 0},
+        {tpm2_pkcs11_is_left_alone_in_a_child, 0},
         {a_child_of_a_parent_that_used_nothing_yet, 0},
         {a_child_needs_no_pin_file, 0},
         {a_child_that_releases_does_not_touch_the_parent_s_module, 0},

@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * report.h - what came of the campaign, for people.
+ */
+#ifndef FAULT_REPORT_H
+#define FAULT_REPORT_H
+
+#include "fault.h"
+
+/* Purpose: print what was not as promised, and sums with times. Returns how many scenarios failed;
+ * none at all is a failure. */
+int report_text(const struct scenario *s, struct result *r, unsigned count);
+/* Purpose: write docs/faults.md, which holds nothing that differs from run to run. Returns 0, or 1
+ * when it cannot be written. */
+int report_markdown(const struct scenario *s, struct result *r, unsigned count, const char *path);
+
+#endif

@@ -1,0 +1,346 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * ks_log.c: which events become lines, and what is in them.
+ */
+#include "ks_fixture.h"
+
+#include <fcntl.h>
+#include <sys/wait.h>
+
+static char path[128], where[160];
+static char text[262144];
+
+static void log_to_file(enum ks_log_level level, bool audit)
+{
+    struct ks_log_config config = {.target = where, .level = level, .audit = audit};
+
+    snprintf(path, sizeof(path), "%s/log", fx.dir);
+    snprintf(where, sizeof(where), "file:%s", path);
+    fx_ok(ks_log_open(&config, &fx.err));
+}
+
+static const char *lines(void)
+{
+    FILE *f = fopen(path, "r");
+    size_t n = 0;
+
+    if (f != NULL) {
+        n = fread(text, 1, sizeof(text) - 1, f);
+        fclose(f);
+    }
+    text[n] = '\0';
+    return text;
+}
+
+static void log_done(void)
+{
+    ks_log_close();
+    unlink(path);
+}
+
+static unsigned count(const char *part)
+{
+    unsigned n = 0;
+
+    for (const char *at = lines(); (at = strstr(at, part)) != NULL; at++)
+        n++;
+    return n;
+}
+
+#define says(part)     ck_assert_msg(count(part) > 0, "no \"%s\" in:\n%s", (part), lines())
+#define says_not(part) ck_assert_msg(count(part) == 0, "there is a \"%s\" in:\n%s", (part), lines())
+
+static void named_token(unsigned timeout_ms)
+{
+    struct ks_token_config config = fx_config();
+
+    config.name = "east";
+    config.timeout_ms = timeout_ms;
+    fx_ok(ks_token_new(&config, &fx.token, &fx.err));
+}
+
+START_TEST(nothing_without_a_log)
+{
+    struct ks_key *key;
+
+    snprintf(path, sizeof(path), "%s/log", fx.dir);
+    named_token(0);
+    key = fx_new_key(FAKE_RSA, "k");
+    fx_sign_well(key, "k");
+    ck_assert_int_ne(access(path, F_OK), 0);
+    ks_key_free(key);
+}
+END_TEST
+
+START_TEST(one_line_an_event_in_logfmt)
+{
+    char head[96];
+    struct ks_key *key;
+
+    log_to_file(KS_LOG_INFO, false);
+    named_token(0);
+    key = fx_new_key(FAKE_RSA, "k");
+    for (int i = 0; i < 5; i++)
+        fx_sign_well(key, "k");
+    snprintf(head, sizeof(head), "Z pid=%ld level=info event=login token=east\n", (long)getpid());
+    says(head);
+    ck_assert_int_eq(strncmp(lines(), "ts=20", 5), 0);
+    says("level=info event=token-up token=east label=unit-");
+    says("recovered=no");
+    ck_assert_uint_eq(count("\n"), 2); /* signatures are not events */
+    says_not("1234");
+    ks_key_free(key);
+    log_done();
+}
+END_TEST
+
+START_TEST(down_and_up_again)
+{
+    struct ks_key *key;
+
+    log_to_file(KS_LOG_WARN, false);
+    named_token(0);
+    key = fx_new_key(FAKE_RSA, "k");
+    ck_assert_uint_eq(count("\n"), 0);
+    fake_lose_connection();
+    fx_sign_well(key, "k");
+    says("level=warn event=token-down token=east function=C_SignInit code=CKR_DEVICE_ERROR\n");
+    says("event=recovery module=");
+    says("result=done\n");
+    says("level=warn event=token-up token=east");
+    says("recovered=yes\n");
+    ck_assert_uint_eq(count("event=token-down"), 1);
+    ck_assert_uint_eq(count("event=token-up"), 1);
+    ks_key_free(key);
+    log_done();
+}
+END_TEST
+
+START_TEST(refused_logins_without_the_pin)
+{
+    log_to_file(KS_LOG_ERROR, false);
+    fx_write(fx.pin_path, "s3cr3t-pin\n", 0600);
+    named_token(0);
+    fx_fails(ks_token_connect(fx.token, NULL, &fx.err), KS_PIN_REFUSED);
+    says("level=error event=login-failed token=east function=C_Login code=CKR_PIN_INCORRECT\n");
+    says_not("s3cr3t");
+    log_done();
+}
+END_TEST
+
+START_TEST(refused_operations)
+{
+    struct ks_key *key;
+
+    log_to_file(KS_LOG_WARN, false);
+    named_token(0);
+    fake_add_key(fx.slot, &(struct fake_key){
+                              .kind = FAKE_RSA, .label = "k", .id = "k", .flags = FAKE_NO_SIGN});
+    key = fx_key("k");
+    fx_fails(fx_sign(key), KS_KEY_USE);
+    says("event=refused token=east class=sign key=\"pkcs11:id=%6B;object=k;type=private\" "
+         "reason=CKA_SIGN\n");
+    ks_key_free(key);
+    log_done();
+}
+END_TEST
+
+START_TEST(a_token_that_hangs)
+{
+    struct ks_key *key;
+
+    log_to_file(KS_LOG_WARN, false);
+    named_token(1000);
+    key = fx_new_key(FAKE_RSA, "k");
+    fake_hang("C_Sign", 1);
+    fx_fails(fx_sign(key), KS_TIMEOUT);
+    says("level=error event=token-hung token=east\n");
+    fake_release();
+    for (int i = 0; i < 500 && fake_open_operations() > 0; i++)
+        usleep(10000);
+    ks_key_free(key);
+    log_done();
+}
+END_TEST
+
+/* Names of keys come from strangers. */
+START_TEST(one_line_whatever_the_label)
+{
+    struct ks_key *key;
+    struct ks_uri *uri;
+
+    log_to_file(KS_LOG_OFF, true);
+    named_token(0);
+    fake_add_key(fx.slot, &(struct fake_key){
+                              .kind = FAKE_RSA, .label = "a\nlevel=error event=\"x\"", .id = "k"});
+    uri = fx_uri("pkcs11:id=k", KS_URI_CALLER);
+    fx_ok(ks_key_find(fx.token, NULL, uri, &key, &fx.err));
+    ks_uri_free(uri);
+    fx_ok(fx_sign(key));
+    ck_assert_uint_eq(count("\n"), 1);
+    says("level=audit event=operation token=east class=sign key=\"pkcs11:id=%6B;object=a%0A");
+    says("outcome=done\n");
+    says_not("event=\"x");
+    ks_key_free(key);
+    log_done();
+}
+END_TEST
+
+START_TEST(audit_of_every_private_operation)
+{
+    uint8_t in[256] = {1}, out[FX_ROOM];
+    struct ks_generate_spec spec = {
+        .type = KS_KEY_RSA, .rsa_bits = 2048, .label = "new", .id = in, .id_len = 2, .sign = true};
+    struct ks_key *key, *made;
+    size_t len = sizeof(out);
+
+    log_to_file(KS_LOG_OFF, true);
+    named_token(0);
+    key = fx_new_key(FAKE_RSA, "k");
+    for (int i = 0; i < 100; i++)
+        fx_ok(fx_sign(key)); /* more than events in a second: none is left out */
+    fake_fail("C_SignInit", CKR_MECHANISM_INVALID);
+    fx_fails(fx_sign(key), KS_MECHANISM);
+    fake_fail("C_Decrypt", CKR_ENCRYPTED_DATA_INVALID);
+    fx_fails(ks_decrypt(key, NULL, &fx_raw, in, sizeof(in), out, &len, &fx.err), KS_DATA);
+    fake_set_cheap(true);
+    fx_ok(ks_generate(fx.token, NULL, &spec, &made, &fx.err));
+    fx_ok(ks_random(fx.token, NULL, out, 16, &fx.err));
+    ck_assert_uint_eq(
+        count("class=sign key=\"pkcs11:id=%6B;object=k;type=private\" outcome=done\n"), 100);
+    says("class=sign key=\"pkcs11:id=%6B;object=k;type=private\" outcome=failed "
+         "code=CKR_MECHANISM_INVALID\n");
+    says("class=decrypt key=\"pkcs11:id=%6B;object=k;type=private\" outcome=done\n");
+    says("class=generate key=\"pkcs11:id=%01%00;object=new;type=private\" outcome=done\n");
+    ck_assert_uint_eq(count("\n"), 103);
+    says_not("level=info");
+    ks_key_free(made);
+    ks_key_free(key);
+    log_done();
+}
+END_TEST
+
+START_TEST(a_flood_is_cut_and_counted)
+{
+    struct ks_key *key;
+    unsigned n;
+
+    log_to_file(KS_LOG_WARN, false);
+    named_token(0);
+    fake_add_key(fx.slot, &(struct fake_key){
+                              .kind = FAKE_RSA, .label = "k", .id = "k", .flags = FAKE_NO_SIGN});
+    key = fx_key("k");
+    for (int i = 0; i < 1000; i++)
+        fx_fails(fx_sign(key), KS_KEY_USE);
+    n = count("event=refused");
+    ck_assert_msg(n >= 50 && n < 1000, "%u lines", n);
+    sleep(1);
+    fx_fails(fx_sign(key), KS_KEY_USE);
+    says("suppressed=");
+    ks_key_free(key);
+    log_done();
+}
+END_TEST
+
+/* Lines of many processes do not mix, a file that was moved away is made again. */
+START_TEST(forks_and_rotation)
+{
+    char old[160];
+    struct ks_key *key;
+    pid_t pids[4];
+    int status;
+
+    log_to_file(KS_LOG_OFF, true);
+    named_token(0);
+    key = fx_new_key(FAKE_RSA, "k");
+    fake_set_cheap(true);
+    for (int i = 0; i < 4; i++) {
+        pids[i] = fork();
+        ck_assert_int_ge(pids[i], 0);
+        if (pids[i] == 0) {
+            bool ok = true;
+
+            for (int n = 0; n < 50; n++)
+                ok = ks_ok(fx_sign(key)) && ok;
+            _exit(ok ? 0 : 1);
+        }
+    }
+    for (int i = 0; i < 4; i++) {
+        ck_assert_int_eq(waitpid(pids[i], &status, 0), pids[i]);
+        ck_assert(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    }
+    ck_assert_uint_eq(count("\n"), 200);
+    ck_assert_uint_eq(count("ts="), 200);
+    ck_assert_uint_eq(count("outcome=done\n"), 200);
+    snprintf(old, sizeof(old), "%s.1", path);
+    ck_assert_int_eq(rename(path, old), 0);
+    fx_ok(fx_sign(key));
+    ck_assert_uint_eq(count("\n"), 1);
+    unlink(old);
+    ks_key_free(key);
+    log_done();
+}
+END_TEST
+
+/* To stderr when nobody reads: the program lives. */
+START_TEST(a_reader_that_went_away)
+{
+    struct ks_log_config config = {.target = "stderr", .level = KS_LOG_INFO};
+    int saved = dup(STDERR_FILENO), ends[2];
+    char *stats = NULL;
+    struct ks_key *key;
+
+    ck_assert_int_eq(pipe(ends), 0);
+    fx_ok(ks_log_open(&config, &fx.err));
+    dup2(ends[1], STDERR_FILENO);
+    close(ends[0]);
+    close(ends[1]);
+    named_token(0);
+    key = fx_new_key(FAKE_RSA, "k");
+    dup2(saved, STDERR_FILENO);
+    close(saved);
+    fx_sign_well(key, "k");
+    ks_log_close();
+    fx_ok(ks_stats_text(&stats, &fx.err));
+    ck_assert_ptr_nonnull(strstr(stats, "hsm_log_lines_lost_total{} "));
+    ck_assert_ptr_null(strstr(stats, "hsm_log_lines_lost_total{} 0\n"));
+    free(stats);
+    ks_key_free(key);
+}
+END_TEST
+
+START_TEST(bad_and_conflicting_settings)
+{
+    static const char *const bad[] = {"", "file:log", "stdout", "file:", "Syslog"};
+    struct ks_log_config config = {.target = "stderr", .level = KS_LOG_ERROR};
+
+    for (size_t i = 0; i < COUNT_OF(bad); i++) {
+        config.target = bad[i];
+        fx_fails(ks_log_open(&config, &fx.err), KS_CONFIG);
+    }
+    config.target = "stderr";
+    fx_ok(ks_log_open(&config, &fx.err));
+    fx_ok(ks_log_open(&config, &fx.err));
+    config.level = KS_LOG_INFO;
+    fx_fails(ks_log_open(&config, &fx.err), KS_CONFIG);
+    fx_says("other settings");
+    ks_log_close();
+    ks_log_close();
+    fx_ok(ks_log_open(&config, &fx.err));
+    ks_log_close();
+}
+END_TEST
+
+int main(void)
+{
+    const struct fx_test tests[] = {
+        {nothing_without_a_log, 0},       {one_line_an_event_in_logfmt, 0},
+        {down_and_up_again, 0},           {refused_logins_without_the_pin, 0},
+        {refused_operations, 0},          {a_token_that_hangs, 0},
+        {one_line_whatever_the_label, 0}, {audit_of_every_private_operation, 0},
+        {a_flood_is_cut_and_counted, 0},  {forks_and_rotation, 0},
+        {a_reader_that_went_away, 0},     {bad_and_conflicting_settings, 0},
+    };
+
+    return fx_main("ks_log", tests, COUNT_OF(tests));
+}
