@@ -35,10 +35,10 @@ ks_status ks_token_select(struct ks_token *token, const struct ks_how *how,
                        "others with the HSM's own tools",
                        token->name);
     for (size_t i = 0; i < token->member_count; i++) {
-        ks_status one = token->members[i]->members != NULL
-                            ? (ks_status){KS_TOKEN_NOT_FOUND}
-                            : ks_token_matches(token->members[i], how, uri, err);
+        ks_status one = {KS_TOKEN_NOT_FOUND};
 
+        if (token->members[i]->members == NULL)
+            one = ks_token_matches(token->members[i], how, uri, err);
         if (ks_ok(one) && found != NULL)
             return ks_fail(err, KS_CONFIG,
                            "several tokens are configured: name one, by a URI with token=");
@@ -203,6 +203,7 @@ static ks_status find_in_cluster(struct ks_token *cluster, const struct ks_how *
 {
     ks_status st = {KS_KEY_NOT_FOUND};
     struct ks_key *first = NULL, *key = NULL;
+    struct ks_member_key *members;
     struct ks_object *copy;
     size_t i;
 
@@ -214,20 +215,17 @@ static ks_status find_in_cluster(struct ks_token *cluster, const struct ks_how *
     if (!ks_ok(st) || first == NULL)
         return st;
     copy = ks_object_copy(first->object);
-    st = copy != NULL ? ks_key_make(cluster, copy, CK_INVALID_HANDLE, 0, &key, err)
-                      : ks_no_memory(err);
-    if (ks_ok(st)) {
-        key->members = calloc(cluster->member_count, sizeof(*key->members));
-        if (key->members == NULL)
-            st = ks_no_memory(err);
-    }
-    if (!ks_ok(st)) {
+    members = calloc(cluster->member_count, sizeof(*members));
+    st = copy != NULL && members != NULL
+             ? ks_key_make(cluster, copy, CK_INVALID_HANDLE, 0, &key, err)
+             : ks_no_memory(err);
+    if (!ks_ok(st) || key == NULL) {
         ks_key_free(first);
-        if (key == NULL)
-            ks_object_free(copy);
-        ks_key_free(key);
+        ks_object_free(copy);
+        free(members);
         return st;
     }
+    key->members = members;
     fill_members(key, i, first);
     *out = key;
     return KS_SUCCESS;

@@ -112,7 +112,7 @@ static int number(const char *key, const char *value, unsigned min, unsigned max
     unsigned n = 0;
     size_t i;
 
-    for (i = 0; isdigit((unsigned char)value[i]) && i < 8; i++)
+    for (i = 0; i < 8 && isdigit((unsigned char)value[i]); i++)
         n = n * 10U + (unsigned)(value[i] - '0');
     if (i == 0 || value[i] != '\0' || n < min || n > max) {
         snprintf(why, why_size, "%s = %s: must be a number from %u to %u", key,
