@@ -142,6 +142,7 @@ struct ks_token_config {
     unsigned sessions;     /* most sessions to keep; 0: 64, or less if the token says so */
     unsigned timeout_ms;   /* an operation ends within it, even if the module never returns;
                             * 0: no limit. Generation and deletion are not limited. */
+    bool forget_pin;       /* wipe the PIN after each login, and read it again for the next one */
     unsigned recover_ms;   /* a lost module is initialised anew at most this often; 0: 1000 */
 };
 

@@ -161,7 +161,7 @@ static ks_status find_in_set(struct ks_token *set, const struct ks_how *how,
     for (size_t i = 0; i < set->member_count; i++) {
         key = NULL;
         one = ks_key_find(set->members[i], how, uri, &key, &why);
-        if (ks_ok(one) && found != NULL) {
+        if (ks_ok(one) && key != NULL && found != NULL) {
             st = ks_fail(err, KS_KEY_AMBIGUOUS,
                          "a key of that name is on token '%s' and on token '%s'; name the token "
                          "too (token=)",
@@ -190,20 +190,12 @@ static ks_status find_in_set(struct ks_token *set, const struct ks_how *how,
 
 /* --- keys of a cluster ----------------------------------------------------------------------- */
 
-static void fill_members(struct ks_key *key, size_t first, struct ks_key *member_key)
-{
-    key->members[first].key = member_key;
-    if (key->object->always_authenticate != member_key->object->always_authenticate)
-        key->object->always_authenticate = true;
-}
-
 static ks_status find_in_cluster(struct ks_token *cluster, const struct ks_how *how,
                                  const struct ks_uri *uri, struct ks_key **out,
                                  struct ks_error *err)
 {
     ks_status st = {KS_KEY_NOT_FOUND};
     struct ks_key *first = NULL, *key = NULL;
-    struct ks_member_key *members;
     struct ks_object *copy;
     size_t i;
 
@@ -215,18 +207,20 @@ static ks_status find_in_cluster(struct ks_token *cluster, const struct ks_how *
     if (!ks_ok(st) || first == NULL)
         return st;
     copy = ks_object_copy(first->object);
-    members = calloc(cluster->member_count, sizeof(*members));
-    st = copy != NULL && members != NULL
-             ? ks_key_make(cluster, copy, CK_INVALID_HANDLE, 0, &key, err)
-             : ks_no_memory(err);
-    if (!ks_ok(st) || key == NULL) {
+    st = copy != NULL ? ks_key_make(cluster, copy, CK_INVALID_HANDLE, 0, &key, err)
+                      : ks_no_memory(err);
+    if (ks_ok(st) && key != NULL)
+        key->members = calloc(cluster->member_count, sizeof(*key->members));
+    if (ks_ok(st) && (key == NULL || key->members == NULL))
+        st = ks_no_memory(err);
+    if (!ks_ok(st) || key == NULL || key->members == NULL) {
         ks_key_free(first);
-        ks_object_free(copy);
-        free(members);
+        if (key == NULL)
+            ks_object_free(copy);
+        ks_key_free(key);
         return st;
     }
-    key->members = members;
-    fill_members(key, i, first);
+    key->members[i].key = first;
     *out = key;
     return KS_SUCCESS;
 }
@@ -234,6 +228,10 @@ static ks_status find_in_cluster(struct ks_token *cluster, const struct ks_how *
 ks_status ks_group_find(struct ks_token *group, const struct ks_how *how, const struct ks_uri *uri,
                         struct ks_key **out, struct ks_error *err)
 {
+    /* Servers load keys as root and use them as somebody else: the PINs of the members that are not
+     * asked, or not there, are read now too. */
+    for (size_t i = 0; i < group->member_count; i++)
+        ks_token_keep_pin(group->members[i]);
     return group->group == KS_GROUP_SET ? find_in_set(group, how, uri, out, err)
                                         : find_in_cluster(group, how, uri, out, err);
 }

@@ -146,6 +146,8 @@ bool ks_pin_peek(const struct ks_pin *pin, const char **bytes, size_t *len);
 /* Purpose: note that the token (a hash of what it is) refused the PIN that `pin` holds: this
  * process never sends it there again, by whatever handle. The source is looked at again. */
 void ks_pin_refused(struct ks_pin *pin, uint64_t token);
+/* Purpose: wipe the PIN; the source is read again for the next login. */
+void ks_pin_forget(struct ks_pin *pin);
 /* Purpose: look at the source again at the next login. */
 void ks_pin_outdated(struct ks_pin *pin);
 bool ks_pin_was_refused(uint64_t token, const char *bytes, size_t len);
@@ -170,6 +172,7 @@ struct ks_token {
     struct ks_uri *uri;  /* NULL: the only token */
     struct ks_pin *pin;  /* NULL: none configured */
     unsigned sessions;   /* configured limit, 0: default */
+    bool forget_pin;     /* after each login */
     uint64_t recover_ns; /* a lost module is initialised anew at most this often */
     uint64_t timeout_ns; /* an operation ends within it; 0: whenever the module returns */
 
@@ -189,6 +192,8 @@ struct ks_token {
     atomic_uint random_chunk; /* what the token took; 0: not tried yet */
     CK_SESSION_HANDLE *idle;  /* stack, room for KS_SESSIONS_MAX or the limit */
     unsigned idle_count, open_count, limit;
+    unsigned closing; /* of the open ones, those that are being closed; of this age: */
+    uint64_t closing_age;
     /* calls that did not come back in time and are still out; while there are any the token is
      * hung, unless a probe got through since */
     atomic_uint stuck;
@@ -221,6 +226,10 @@ void ks_token_down(struct ks_token *token, uint64_t epoch);
  * probably gone as well: the session begins a new age. */
 ks_status ks_token_relogin(struct ks_token *token, const struct ks_how *how,
                            struct ks_session *session, bool *did, struct ks_error *err);
+/* Purpose: read the PIN now, if that needs nobody and was not done yet, also when the token does
+ * not answer: this process, or those that it will fork, may later lack the rights to. Errors come
+ * back at the login. */
+void ks_token_keep_pin(struct ks_token *token);
 /* Purpose: C_Login(CKU_CONTEXT_SPECIFIC) for an operation that was just initialised. The PIN is
  * in memory since the token's login. The caller is inside the gate. */
 CK_RV ks_token_context_login(struct ks_token *token, CK_SESSION_HANDLE session);

@@ -184,15 +184,19 @@ static ks_status not_found(struct ks_op *op, const char *wanted)
                              : "; 'hsmkey list' shows what is there");
 }
 
-static bool login_gone(const struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION_HANDLE session)
+/* Private keys are invisible without login: that the login was lost looks like this. */
+static ks_status check_login(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION_HANDLE session)
 {
     const struct ks_token *t = op->token;
     CK_SESSION_INFO info = {0};
+    ks_status st;
 
     if (!t->facts.login_required || (t->pin == NULL && !t->facts.protected_path))
-        return false;
-    return fn->C_GetSessionInfo(session, &info) == CKR_OK &&
-           (info.state == CKS_RO_PUBLIC_SESSION || info.state == CKS_RW_PUBLIC_SESSION);
+        return KS_SUCCESS;
+    st = ks_op_rv(op, "C_GetSessionInfo", fn->C_GetSessionInfo(session, &info));
+    if (ks_ok(st) && (info.state == CKS_RO_PUBLIC_SESSION || info.state == CKS_RW_PUBLIC_SESSION))
+        st = ks_op_rv(op, "C_FindObjects", CKR_USER_NOT_LOGGED_IN);
+    return st;
 }
 
 static ks_status search_private(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION_HANDLE session,
@@ -212,11 +216,10 @@ static ks_status search_private(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSI
     st = ks_object_search(op, fn, session, template, n, found, 2, &count);
     if (!ks_ok(st))
         return st;
-    /* Private keys are invisible without login: that the login was lost looks like this. */
-    if (count == 0 && login_gone(op, fn, session))
-        return ks_op_rv(op, "C_FindObjects", CKR_USER_NOT_LOGGED_IN);
-    if (count == 0)
-        return not_found(op, wanted);
+    if (count == 0) {
+        st = check_login(op, fn, session);
+        return ks_ok(st) ? not_found(op, wanted) : st;
+    }
     if (count > 1)
         return ambiguous(op, fn, session, found);
     *out = found[0];

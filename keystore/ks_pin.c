@@ -190,6 +190,12 @@ void ks_pin_refused(struct ks_pin *pin, uint64_t token)
     pin->outdated = true;
 }
 
+void ks_pin_forget(struct ks_pin *pin)
+{
+    pin->len = 0;
+    explicit_bzero(pin->page, sizeof(*pin->page));
+}
+
 void ks_pin_outdated(struct ks_pin *pin)
 {
     pin->outdated = true;

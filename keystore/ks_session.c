@@ -58,6 +58,24 @@ static bool wait_freed(struct ks_token *token, const struct ks_how *how)
     return pthread_cond_timedwait(&token->freed, &token->lock, &ts) != ETIMEDOUT;
 }
 
+/* A session is about to be closed: are all others that are open being closed as well? Closing the
+ * last one logs out. Holds token->lock. */
+static bool closes_last(struct ks_token *token)
+{
+    if (token->closing_age != token->age) {
+        token->closing_age = token->age;
+        token->closing = 0;
+    }
+    return ++token->closing >= token->open_count;
+}
+
+/* Holds token->lock. */
+static void closed(struct ks_token *token)
+{
+    if (token->closing_age == token->age && token->closing > 0)
+        token->closing--;
+}
+
 /* What reserve() found. */
 enum place {
     PLACE_IDLE, /* `out` is an idle session */
@@ -66,8 +84,10 @@ enum place {
     PLACE_LATE, /* none within the deadline */
 };
 
+/* With `other_kind` an idle session would have to be closed for a new one: only if there is no
+ * room for both. */
 static enum place reserve(struct ks_token *token, const struct ks_how *how,
-                          const struct ks_key *key, struct ks_session *out,
+                          const struct ks_key *key, bool other_kind, struct ks_session *out,
                           CK_OBJECT_HANDLE *handle)
 {
     enum place place;
@@ -78,7 +98,7 @@ static enum place reserve(struct ks_token *token, const struct ks_how *how,
             place = PLACE_DOWN;
             break;
         }
-        if (token->idle_count > 0) {
+        if (token->idle_count > 0 && !(other_kind && token->open_count < token->limit)) {
             out->handle = token->idle[--token->idle_count];
             place = PLACE_IDLE;
             break;
@@ -159,7 +179,7 @@ static ks_status take(struct ks_token *token, const struct ks_how *how, const st
     CK_RV rv;
 
     for (unsigned tries = 0;;) {
-        switch (reserve(token, how, key, out, handle)) {
+        switch (reserve(token, how, key, flags != 0, out, handle)) {
         case PLACE_DOWN:
             st = ks_token_up(token, how, err);
             if (!ks_ok(st))
@@ -171,10 +191,13 @@ static ks_status take(struct ks_token *token, const struct ks_how *how, const st
         case PLACE_IDLE:
             if (flags == 0)
                 return KS_SUCCESS;
-            /* Another kind of session in this one's place. Closing the last one logs out. */
+            /* Another kind of session in this one's place. */
+            pthread_mutex_lock(&token->lock);
+            last = closes_last(token);
+            pthread_mutex_unlock(&token->lock);
             close_session(token, out->handle);
             pthread_mutex_lock(&token->lock);
-            last = token->open_count == 1;
+            closed(token);
             pthread_mutex_unlock(&token->lock);
             break;
         case PLACE_NEW:
@@ -215,7 +238,7 @@ void ks_session_give(struct ks_token *token, struct ks_session *session, enum ks
         pthread_mutex_unlock(&token->lock);
         return;
     }
-    if (!old && token->open_count == 1) {
+    if (!old && closes_last(token)) {
         /* Closing the last session logs out: the next use begins with a login. */
         token->epoch = 0;
         token->age = 0;
@@ -227,8 +250,10 @@ void ks_session_give(struct ks_token *token, struct ks_session *session, enum ks
     if (fate != KS_SESSION_GONE && session->init_count == atomic_load(&token->module->init_count))
         close_session(token, session->handle);
     pthread_mutex_lock(&token->lock);
-    if (!old && session->age == token->age && token->open_count > 0)
+    if (!old && session->age == token->age && token->open_count > 0) {
         token->open_count--;
+        closed(token);
+    }
     pthread_cond_signal(&token->freed);
     pthread_mutex_unlock(&token->lock);
 }

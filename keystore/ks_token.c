@@ -91,6 +91,7 @@ static ks_status token_make(const struct ks_token_config *config, struct ks_toke
     locks_init(token);
     token->refs = 1;
     token->sessions = config->sessions;
+    token->forget_pin = config->forget_pin;
     token->timeout_ns = (uint64_t)config->timeout_ms * 1000000U;
     token->recover_ns =
         (config->recover_ms != 0 ? config->recover_ms : KS_RECOVER_MS_DEFAULT) * (uint64_t)1000000U;
@@ -137,7 +138,8 @@ static bool same_token(const struct ks_token *a, const struct ks_token *b)
 static bool same_settings(const struct ks_token *a, const struct ks_token *b)
 {
     if (a->sessions != b->sessions || a->timeout_ns != b->timeout_ns ||
-        a->recover_ns != b->recover_ns || (a->pin == NULL) != (b->pin == NULL))
+        a->recover_ns != b->recover_ns || a->forget_pin != b->forget_pin ||
+        (a->pin == NULL) != (b->pin == NULL))
         return false;
     return a->pin == NULL || strcmp(ks_pin_source(a->pin), ks_pin_source(b->pin)) == 0;
 }
@@ -439,6 +441,8 @@ static ks_status login(struct ks_token *token, const struct ks_how *how, CK_SESS
     ks_gate_leave(&gate);
     if (rv == CKR_OK || rv == CKR_USER_ALREADY_LOGGED_IN) {
         ks_log_call(KS_LOG_INFO, "login", token, NULL, rv);
+        if (token->forget_pin && token->pin != NULL)
+            ks_pin_forget(token->pin);
         return KS_SUCCESS;
     }
     ks_log_call(KS_LOG_ERROR, "login-failed", token, "C_Login", rv);
@@ -451,6 +455,20 @@ static ks_status login(struct ks_token *token, const struct ks_how *how, CK_SESS
     if (st.code == KS_PIN_REFUSED && pin != NULL)
         ks_pin_refused(token->pin, token_hash(token));
     return st;
+}
+
+void ks_token_keep_pin(struct ks_token *token)
+{
+    const char *pin = NULL;
+    size_t len = 0;
+
+    /* Whoever has the lock is about to log in, and reads it. */
+    if (token->pin == NULL || pthread_mutex_trylock(&token->up_lock) != 0)
+        return;
+    (void)ks_pin_peek(token->pin, &pin, &len);
+    if (len == 0)
+        (void)ks_pin_get(token->pin, NULL, "", &pin, &len, NULL);
+    pthread_mutex_unlock(&token->up_lock);
 }
 
 CK_RV ks_token_context_login(struct ks_token *token, CK_SESSION_HANDLE session)

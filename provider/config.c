@@ -27,6 +27,8 @@ const struct prov_config_key prov_config_keys[] = {
                    "it operations take as long as the module does"},
     {"recover-interval-ms", "a module that lost its device is initialised anew at most this often, "
                             "10 to 3600000; 1000 without it"},
+    {"pin-keep", "yes (default): the PIN stays in locked memory, for the login after a fork or a "
+                 "lost session; no: it is wiped after each login and read again for the next"},
     {"tokens", "names of several independent tokens; each has its lines as NAME.KEY"},
     {"clusters", "names of clusters; NAME.members lists the tokens that hold the same keys"},
     {"stats-file",
@@ -133,6 +135,19 @@ static int set_recover(struct prov_config *config, const char *value, char *why,
     return number("recover-interval-ms", value, 10, 3600000, &config->recover_ms, why, why_size);
 }
 
+static int set_pin_keep(struct prov_config *config, const char *value, char *why, size_t why_size)
+{
+    char shown[40];
+
+    if (strcmp(value, "yes") != 0 && strcmp(value, "no") != 0) {
+        snprintf(why, why_size, "pin-keep = %s: must be yes or no",
+                 ks_escape(shown, sizeof(shown), value, SIZE_MAX));
+        return 0;
+    }
+    config->forget_pin = value[0] == 'n';
+    return 1;
+}
+
 static int set_tokens(struct prov_config *config, const char *value, char *why, size_t why_size)
 {
     return copy(&config->tokens, value, why, why_size);
@@ -237,9 +252,9 @@ static int set_audit(struct prov_config *config, const char *value, char *why, s
 
 /* In the order of prov_config_keys. */
 static set_fn *const setters[] = {
-    set_module,        set_token,     set_pin,       set_offload, set_sessions, set_check,
-    set_software_keys, set_init_args, set_timeout,   set_recover, set_tokens,   set_clusters,
-    set_stats_file,    set_log,       set_log_level, set_audit,
+    set_module,        set_token,      set_pin,     set_offload,   set_sessions, set_check,
+    set_software_keys, set_init_args,  set_timeout, set_recover,   set_pin_keep, set_tokens,
+    set_clusters,      set_stats_file, set_log,     set_log_level, set_audit,
 };
 #define KEYS (sizeof(setters) / sizeof(setters[0]))
 _Static_assert(sizeof(prov_config_keys) / sizeof(prov_config_keys[0]) == KEYS + 1,
@@ -248,7 +263,7 @@ _Static_assert(sizeof(prov_config_keys) / sizeof(prov_config_keys[0]) == KEYS + 
 /* In use are a few; the lines of named tokens (NAME.KEY) among them. */
 static struct {
     const char *key, *value;
-} overrides[128];
+} overrides[256];
 
 void prov_config_override(const char *key, const char *value)
 {

@@ -25,6 +25,7 @@ static const struct {
     {"sessions", false},
     {"timeout-ms", false},
     {"recover-interval-ms", false},
+    {"pin-keep", false},
 };
 
 static const char separators[] = " ,\t";
@@ -118,6 +119,7 @@ static struct ks_token *make_token(const char *name, const struct prov_config *c
         .token = config->token,
         .pin = config->pin,
         .sessions = config->sessions,
+        .forget_pin = config->forget_pin,
         .timeout_ms = config->timeout_ms,
         .recover_ms = config->recover_ms,
     };

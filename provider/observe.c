@@ -19,6 +19,8 @@ struct prov_watch {
     bool log;
 };
 
+bool prov_watch_no_file;
+
 int prov_watch_start(struct prov_ctx *ctx, char *why, size_t why_size)
 {
     const struct ks_log_config log = {
@@ -37,7 +39,7 @@ int prov_watch_start(struct prov_ctx *ctx, char *why, size_t why_size)
             goto failed;
         w->log = true;
     }
-    if (ctx->config.stats_file != NULL) {
+    if (ctx->config.stats_file != NULL && !prov_watch_no_file) {
         w->file = OPENSSL_strdup(ctx->config.stats_file);
         if (w->file == NULL) {
             snprintf(why, why_size, "out of memory while the configuration was read");

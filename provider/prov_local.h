@@ -159,6 +159,7 @@ struct prov_config {
     char *token;
     char *pin;
     unsigned sessions;
+    bool forget_pin;           /* pin-keep = no */
     unsigned timeout_ms;       /* 0: none */
     unsigned recover_ms;       /* 0: the keystore's default */
     char *tokens, *clusters;   /* lists of names, as written */
@@ -249,6 +250,7 @@ void prov_supplied_free(struct prov_ctx *ctx);
 /* Purpose: turn on what ctx->config says of statistics and log, and off again (observe.c). Start
  * returns 0 with a sentence in `why`; raises nothing. Stop before the token is freed. */
 int prov_watch_start(struct prov_ctx *ctx, char *why, size_t why_size);
+extern bool prov_watch_no_file; /* hsmkey: statistics are about services */
 void prov_watch_stop(struct prov_ctx *ctx);
 /* Purpose: answer the provider parameter "hsm-stats": a pointer to a text that stays valid until
  * it is asked for again, or a copy, as the caller wants it. */

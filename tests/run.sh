@@ -169,12 +169,12 @@ if with unit; then
 fi
 if [[ $parts == *" unit "* ]]; then
     if step "build with clang" build-clang.log env CC=clang scripts/build.sh build-clang -Dwerror=true; then
-        unit_tests clang build-clang
+        unit_tests clang build-clang --suite unit
     fi
 fi
 if with valgrind; then
     # Check forks for every test: valgrind reports in each child.
-    unit_tests valgrind build --timeout-multiplier 20 --wrapper \
+    unit_tests valgrind build --suite unit --timeout-multiplier 20 --wrapper \
         "valgrind -q --error-exitcode=99 --leak-check=full --errors-for-leak-kinds=definite"
 fi
 if with e2e; then
@@ -193,7 +193,7 @@ if with asan; then
         for word in "${list[@]}"; do
             if [ "$word" = '*' ]; then
                 word=
-                UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1 unit_tests sanitizers build-asan --timeout-multiplier 4
+                UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1 unit_tests sanitizers build-asan --suite unit --timeout-multiplier 4
             fi
             e2e asan "$root/build-asan" "$word"
         done
@@ -205,7 +205,7 @@ if with example; then
 fi
 if with matrix; then
     # Passes its own lines on, and counts by its last one.
-    tests/matrix.sh trixie unit few 2>&1 </dev/null | tee "$logs/matrix.log" | sed '$d' || true
+    tests/matrix.sh trixie unit few 2>&1 </dev/null | tee "$logs/matrix.log" | sed -u '$d' || true
     count=$(sed -nE '$s/^([0-9]+) passed, ([0-9]+) failed$/\1 \2/p' "$logs/matrix.log")
     if [ -n "$count" ]; then
         passed=$((passed + ${count% *}))

@@ -268,6 +268,6 @@ void cmd_check_file(struct cmd_checks *checks, const char *path);
 /* --- verbs ----------------------------------------------------------------------------------- */
 
 extern const struct cmd cmd_tokens, cmd_list, cmd_generate, cmd_reference, cmd_policy,
-    cmd_check_verb, cmd_cluster;
+    cmd_check_verb, cmd_cluster, cmd_stats;
 
 #endif

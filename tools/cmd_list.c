@@ -477,7 +477,7 @@ static bool visit_token(struct cmd_env *env, struct listing *list, const struct 
         st = ks_token_objects(token, how, uri, visit_object, list, &err);
         /* The URI means another one of them. */
         if (name != NULL && st.code == KS_TOKEN_NOT_FOUND) {
-            return true;
+            st = (ks_status){KS_OK};
         }
     }
     if (!ks_ok(st)) {

@@ -13,7 +13,7 @@
 /* In the order in which somebody sets up a token. A new verb is a file and a line here. */
 static const struct cmd *const verbs[] = {
     &cmd_tokens, &cmd_list,       &cmd_generate, &cmd_reference,
-    &cmd_policy, &cmd_check_verb, &cmd_cluster,
+    &cmd_policy, &cmd_check_verb, &cmd_cluster,  &cmd_stats,
 };
 #define VERBS (sizeof(verbs) / sizeof(verbs[0]))
 
@@ -217,6 +217,7 @@ int main(int argc, char **argv)
         fprintf(stderr, "hsmkey: libcrypto cannot be initialised\n");
         return CMD_FAILED;
     }
+    prov_watch_no_file = true;
     status = run(&env, argc, argv);
     cmd_close(&env);
 

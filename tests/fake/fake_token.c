@@ -69,7 +69,7 @@ void fake_close_session(struct fake_session *session, bool keep_login)
 
 void fake_close_sessions(unsigned long slot, bool keep_login)
 {
-    for (size_t i = 0; i < FAKE_SESSIONS; i++) {
+    for (size_t i = 0; i < FAKE_SESSIONS && fake.sessions > 0; i++) {
         struct fake_session *s = &fake.session[i];
 
         if (s->handle != 0 && (slot == ~0UL || s->slot == slot))

@@ -30,11 +30,14 @@ enum shake {
     SHAKE_LOGIN,      /* the login is gone */
     SHAKE_HALF_LOGIN, /* as SESSIONS, and the token says "already logged in" and is not */
     SHAKE_CONNECTION, /* CKR_DEVICE_ERROR until the module is initialised anew */
+    SHAKE_HICCUP,     /* one C_Sign fails for no known reason: that session is closed */
 };
 
 enum role {
+    ROLE_STARTS,  /* the recovery itself: it comes again after the recovery interval */
     ROLE_NEEDED,  /* the operation cannot do without this call */
     ROLE_WANTED,  /* what it says is of no consequence */
+    ROLE_LEARNT,  /* as WANTED; a forked child knows it already */
     ROLE_ASKED,   /* a question, asked once */
     ROLE_MAKING,  /* makes something: never run again */
 };
@@ -47,16 +50,16 @@ struct row {
 };
 
 static const struct row rows[] = {
-    {"C_Initialize", WORK_SIGN, SHAKE_CONNECTION, ROLE_NEEDED},
-    {"C_Finalize", WORK_SIGN, SHAKE_CONNECTION, ROLE_WANTED},
+    {"C_Initialize", WORK_SIGN, SHAKE_CONNECTION, ROLE_STARTS},
+    {"C_Finalize", WORK_SIGN, SHAKE_CONNECTION, ROLE_STARTS},
     {"C_GetInfo", WORK_SIGN, SHAKE_SESSIONS, ROLE_WANTED},
     {"C_GetSlotList", WORK_SIGN, SHAKE_SESSIONS, ROLE_NEEDED},
     {"C_GetTokenInfo", WORK_SIGN, SHAKE_SESSIONS, ROLE_NEEDED},
     {"C_GetTokenInfo", WORK_SIGN, SHAKE_LOGIN, ROLE_NEEDED},
-    {"C_GetMechanismList", WORK_SIGN, SHAKE_SESSIONS, ROLE_WANTED},
+    {"C_GetMechanismList", WORK_SIGN, SHAKE_SESSIONS, ROLE_LEARNT},
     {"C_GetMechanismInfo", WORK_SIZES, SHAKE_NOTHING, ROLE_ASKED},
     {"C_OpenSession", WORK_SIGN, SHAKE_SESSIONS, ROLE_NEEDED},
-    {"C_CloseSession", WORK_SIGN, SHAKE_SESSIONS, ROLE_WANTED},
+    {"C_CloseSession", WORK_SIGN, SHAKE_HICCUP, ROLE_WANTED},
     {"C_GetSessionInfo", WORK_SIGN, SHAKE_HALF_LOGIN, ROLE_NEEDED},
     {"C_Login", WORK_SIGN, SHAKE_SESSIONS, ROLE_NEEDED},
     {"C_Login", WORK_SIGN, SHAKE_LOGIN, ROLE_NEEDED},
@@ -83,7 +86,6 @@ static const struct {
     CK_RV rv;
     const char *because;
 } overcome[] = {
-    {"C_Initialize", -1, CKR_CRYPTOKI_ALREADY_INITIALIZED, "somebody else in the process did it"},
     {"C_GetSlotList", -1, CKR_BUFFER_TOO_SMALL, "a token was plugged in between two calls"},
     {"C_Login", WORK_SIGN, CKR_USER_ALREADY_LOGGED_IN, "another part of the process did it"},
     {"C_GetAttributeValue", WORK_SIGN, CKR_ATTRIBUTE_SENSITIVE, "read again one by one"},
@@ -99,15 +101,20 @@ static const struct {
 enum promise {
     PROMISE_SERVED,   /* no operation is lost */
     PROMISE_ANSWERED, /* the one operation that the fault befell fails, and says so */
+    PROMISE_EITHER,   /* one of these two: the module may be initialised anew, which heals it */
     PROMISE_PIN,      /* nothing goes until the PIN has been corrected: it is not tried again */
+    PROMISE_LATER,    /* served again after the recovery interval */
 };
 
 static enum promise promise(const struct row *row, CK_RV rv)
 {
     enum ks_rv_class class;
     enum ks_code code;
+    bool login;
 
-    if (row->role == ROLE_WANTED)
+    if (row->role == ROLE_STARTS)
+        return PROMISE_LATER;
+    if (row->role == ROLE_WANTED || row->role == ROLE_LEARNT)
         return PROMISE_SERVED;
     if (row->role == ROLE_ASKED || row->role == ROLE_MAKING)
         return PROMISE_ANSWERED;
@@ -116,10 +123,18 @@ static enum promise promise(const struct row *row, CK_RV rv)
             (overcome[i].work < 0 || overcome[i].work == (int)row->work))
             return PROMISE_SERVED;
     ks_classify(row->function, rv, &code, &class);
+    login = strcmp(row->function, "C_Login") == 0;
+    /* no PIN is sent twice for an answer that may mean that it was wrong */
+    if (login && row->work == WORK_SIGN &&
+        (class == KS_AMBIGUOUS || class == KS_SESSION_DIRTY || class == KS_LOGIN_LOST ||
+         class == KS_STALE_HANDLE))
+        return PROMISE_ANSWERED;
     if (class != KS_PERMANENT)
         return PROMISE_SERVED;
-    if (strcmp(row->function, "C_Login") == 0 && code == KS_PIN_REFUSED)
+    if (login && code == KS_PIN_REFUSED)
         return PROMISE_PIN;
+    if (code == KS_DEVICE && row->shake != SHAKE_NOTHING)
+        return PROMISE_EITHER;
     return PROMISE_ANSWERED;
 }
 
@@ -175,6 +190,9 @@ static void shake(void *arg)
     case SHAKE_CONNECTION:
         fake_lose_connection();
         break;
+    case SHAKE_HICCUP:
+        fake_fail("C_Sign", CKR_GENERAL_ERROR);
+        break;
     default:
         break;
     }
@@ -193,8 +211,6 @@ static bool is_answer(void *arg, ks_status st, const struct ks_error *err)
     if (run->promise == PROMISE_PIN)
         return st.code == KS_PIN_REFUSED;
     ks_classify(row->function, run->rv, &code, &class);
-    if (strcmp(row->function, "C_Initialize") == 0 && code != KS_DEVICE)
-        code = KS_MODULE;
     if (row->work == WORK_DECRYPT && code == KS_DATA) /* the one error: no code in it */
         return st.code == KS_DATA && err->rv == 0;
     return st.code == code && err->rv == run->rv && err->function != NULL &&
@@ -230,6 +246,8 @@ static void check_one_off(const struct run *run, unsigned hits)
         want = hits;
     if (run->promise == PROMISE_PIN)
         want = hits > 0 && refused > 0 ? refused : hits;
+    if (run->promise == PROMISE_EITHER)
+        want = hits > 0 && refused == 0 ? 0 : hits;
     if (refused != want)
         fault_tell(run->r, "%u operations were refused, and not %u", refused, want);
 }
@@ -264,9 +282,13 @@ static void at_work(void *arg)
         atomic_store(&run->profiles[run->s->profile], (unsigned)fake_calls(row->function));
     } else {
         calls = atomic_load(&run->profiles[run->s->profile]);
+        if (calls == 0) {
+            fault_tell(run->r, "%s is never called in this run", row->function);
+            return;
+        }
         nth = nth_of(run->s->position, calls);
         fake_inject(row->function, nth, outage ? FAKE_FOREVER : 1, run->rv, false);
-        if (outage)
+        if (outage || run->promise == PROMISE_LATER)
             run->crew.excuse = always;
         else
             run->crew.refusal = is_answer;
@@ -334,6 +356,7 @@ static const char *const shake_names[] = {
     [SHAKE_LOGIN] = "login vanishes",
     [SHAKE_HALF_LOGIN] = "login does not hold",
     [SHAKE_CONNECTION] = "connection lost",
+    [SHAKE_HICCUP] = "a session is given up",
 };
 
 static void add(scenario_add *out, struct scenario *s)
@@ -347,13 +370,28 @@ static void add(scenario_add *out, struct scenario *s)
     out(s);
 }
 
-/* Where there are eight threads the positions take turns, unless all are wanted: a fault at the
- * n-th call befalls whichever thread comes by. */
+/* Unless all are wanted: where there are eight threads, or a fork, the positions take turns, and
+ * an outage is that of one code of each class. */
 static bool skip(bool full, const struct scenario *s, size_t row)
 {
-    if (full || s->threads == 1)
+    enum ks_rv_class class, other;
+    enum ks_code code;
+
+    if (full || s->dry)
         return false;
-    return s->position == AT_OUTAGE || (row + s->code) % 3 != (size_t)s->position;
+    if (s->position != AT_OUTAGE)
+        return (s->threads > 1 || s->forked) && (row + s->code) % 3 != (size_t)s->position;
+    if (s->threads > 1 || s->forked)
+        return true;
+    ks_classify(rows[row].function, all_codes[s->code].rv, &code, &class);
+    for (unsigned i = 1; i < s->code; i++) {
+        enum ks_code same;
+
+        ks_classify(rows[row].function, all_codes[i].rv, &same, &other);
+        if (class == other && (class != KS_PERMANENT || code == same))
+            return true;
+    }
+    return false;
 }
 
 void codes_list(bool full, scenario_add *out)
@@ -369,6 +407,8 @@ void codes_list(bool full, scenario_add *out)
                                  .dry = true,
                                  .profile = profile++};
 
+            if (s.forked && rows[i].role == ROLE_LEARNT)
+                continue;
             add(out, &s);
             s.dry = false;
             for (s.code = 0; s.code < COUNT_OF(all_codes); s.code++)
@@ -417,7 +457,8 @@ bool code_facts(unsigned i, struct code_facts *out)
 const char *promise_of(const struct row *row, unsigned code)
 {
     static const char *const words[] = {
-        [PROMISE_SERVED] = "served", [PROMISE_ANSWERED] = "answered", [PROMISE_PIN] = "PIN"};
+        [PROMISE_SERVED] = "served", [PROMISE_ANSWERED] = "answered",
+        [PROMISE_EITHER] = "answered", [PROMISE_PIN] = "pin", [PROMISE_LATER] = "later"};
 
     return words[promise(row, all_codes[code].rv)];
 }

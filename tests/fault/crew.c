@@ -191,9 +191,10 @@ void fork_and_run(struct result *r, void (*part)(void *arg), void *arg)
     int status = 0;
 
     if (pid == 0) {
-        alarm(60);
+        alarm(40);
         part(arg);
-        exit(EXIT_SUCCESS); /* with the keystore's own end of a process */
+        ks_shutdown();
+        _exit(EXIT_SUCCESS);
     }
     if (pid < 0 || waitpid(pid, &status, 0) != pid || !WIFEXITED(status) ||
         WEXITSTATUS(status) != EXIT_SUCCESS)

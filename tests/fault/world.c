@@ -9,6 +9,7 @@
 #include <openssl/evp.h>
 #include <openssl/param_build.h>
 #include <openssl/x509.h>
+#include <p11-kit/p11-kit.h>
 #include <p11-kit/pkcs11.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -101,6 +102,8 @@ void world_make(const char *in)
     unsigned long handle;
 
     snprintf(folder, sizeof(folder), "%s", in);
+    /* read p11-kit's configuration once, and not in every scenario */
+    must(p11_kit_module_load(FAKE_PKCS11_PATH, 0) != NULL, "the module");
     fake_reset();
     world_slot = fake_add_token(&(struct fake_token){.label = WORLD_LABEL, .pin = WORLD_PIN});
     for (int i = 0; i < KEYS; i++) {

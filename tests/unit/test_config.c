@@ -69,6 +69,10 @@ START_TEST(all_values)
         {"sessions", "4096"},
         {"check-key-at-load", "no"},
         {"pkcs11-init-args", "configdir='sql:/x'"},
+        {"stats-file", "/run/hsm/%p.prom"},
+        {"log", "file:/var/log/hsm"},
+        {"log-level", "debug"},
+        {"audit", "yes"},
         {NULL, NULL},
     };
     struct prov_config config;
@@ -82,6 +86,10 @@ START_TEST(all_values)
     ck_assert_uint_eq(config.sessions, 4096);
     ck_assert(!config.check_key_at_load);
     ck_assert_str_eq(config.init_args, "configdir='sql:/x'");
+    ck_assert_str_eq(config.stats_file, "/run/hsm/%p.prom");
+    ck_assert_str_eq(config.log, "file:/var/log/hsm");
+    ck_assert_int_eq(config.log_level, KS_LOG_DEBUG);
+    ck_assert(config.audit);
     prov_config_clear(&config);
 }
 END_TEST
@@ -116,6 +124,13 @@ static const struct {
     {"check-key-at-load", "YES", "must be yes or no"},
     {"check-key-at-load", "no\n", "check-key-at-load = no\\x0a: must be yes or no"},
     {"pkcs11-init-args", "", "pkcs11-init-args is empty"},
+    {"stats-file", "stats", "stats-file = stats: must be an absolute path"},
+    {"log", "stdout", "log = stdout: must be stderr, syslog or file:/absolute/path"},
+    {"log", "file:log", "must be stderr, syslog or file:/absolute/path"},
+    {"log-level", "verbose", "log-level = verbose: must be error, warn, info or debug"},
+    {"log-level", "info", "log-level needs log"},
+    {"audit", "1", "audit = 1: must be yes or no"},
+    {"audit", "yes", "audit needs log"},
 };
 
 START_TEST(bad_value_is_named)

@@ -275,6 +275,26 @@ END_TEST
 
 /* --- refusals -------------------------------------------------------------------------------- */
 
+START_TEST(a_pin_that_is_not_kept_is_read_again)
+{
+    struct ks_token_config config = fx_config();
+    struct ks_key *key;
+
+    config.forget_pin = true;
+    fake_add_pair(fx.slot, FAKE_P256, "k");
+    fx_ok(ks_token_new(&config, &fx.token, &fx.err));
+    key = fx_key("k");
+    fx_sign_well(key, "k");
+    /* all sessions lost: the source has what the next login needs, and without it there is none */
+    fake_lose_sessions(false);
+    fx_sign_well(key, "k");
+    ck_assert_int_eq(unlink(fx.pin_path), 0);
+    fake_lose_sessions(false);
+    fx_fails(fx_sign(key), KS_PIN_SOURCE);
+    ks_key_free(key);
+}
+END_TEST
+
 START_TEST(a_refused_pin_is_never_sent_again)
 {
     struct ks_key *key;
@@ -493,6 +513,7 @@ int main(void)
         {nobody_to_ask_is_an_error_and_no_login, 0},
         {a_person_may_try_another_pin_but_not_the_same_again, 0},
         {of_two_wrong_pins_neither_is_sent_twice, 0},
+        {a_pin_that_is_not_kept_is_read_again, 0},
         {a_refused_pin_is_never_sent_again, 0},
         {nor_after_the_token_was_released_and_taken_again, 0},
         {nor_by_another_handle_of_the_same_token, 0},
