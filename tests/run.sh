@@ -174,7 +174,7 @@ if [[ $parts == *" unit "* ]]; then
 fi
 if with valgrind; then
     # Check forks for every test: valgrind reports in each child.
-    unit_tests valgrind build --suite unit --timeout-multiplier 20 --wrapper \
+    CK_TIMEOUT_MULTIPLIER=10 unit_tests valgrind build --suite unit --timeout-multiplier 20 --wrapper \
         "valgrind -q --error-exitcode=99 --leak-check=full --errors-for-leak-kinds=definite"
 fi
 if with e2e; then
@@ -193,7 +193,7 @@ if with asan; then
         for word in "${list[@]}"; do
             if [ "$word" = '*' ]; then
                 word=
-                UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1 unit_tests sanitizers build-asan --suite unit --timeout-multiplier 4
+                UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1 CK_TIMEOUT_MULTIPLIER=4 unit_tests sanitizers build-asan --suite unit --timeout-multiplier 4
             fi
             e2e asan "$root/build-asan" "$word"
         done

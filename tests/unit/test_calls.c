@@ -47,9 +47,7 @@ static const struct operation operations[] = {
 /* Fewer for many threads, and under valgrind, where every instruction costs fifty. */
 static unsigned rounds_each(unsigned threads)
 {
-    const char *preload = getenv("LD_PRELOAD");
-
-    if (preload != NULL && strstr(preload, "vgpreload") != NULL)
+    if (under_valgrind())
         return 2;
     return threads < MOST ? 50 : 10;
 }

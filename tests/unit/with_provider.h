@@ -25,6 +25,14 @@ static OSSL_LIB_CTX *plain;  /* default alone: judges what comes out */
 static OSSL_PROVIDER *loaded[3];
 static unsigned long slot;
 
+/* Where every instruction costs fifty: fewer rounds will do. */
+static inline bool under_valgrind(void)
+{
+    const char *preload = getenv("LD_PRELOAD");
+
+    return preload != NULL && strstr(preload, "vgpreload") != NULL;
+}
+
 static inline void provider_up(const char *offload)
 {
     static const char *const no_offload = "all rsa-tls";
