@@ -34,12 +34,12 @@ enum shake {
 };
 
 enum role {
-    ROLE_STARTS,  /* the recovery itself: it comes again after the recovery interval */
-    ROLE_NEEDED,  /* the operation cannot do without this call */
-    ROLE_WANTED,  /* what it says is of no consequence */
-    ROLE_LEARNT,  /* as WANTED; a forked child knows it already */
-    ROLE_ASKED,   /* a question, asked once */
-    ROLE_MAKING,  /* makes something: never run again */
+    ROLE_STARTS, /* the recovery itself: it comes again after the recovery interval */
+    ROLE_NEEDED, /* the operation cannot do without this call */
+    ROLE_WANTED, /* what it says is of no consequence */
+    ROLE_LEARNT, /* as WANTED; a forked child knows it already */
+    ROLE_ASKED,  /* a question, asked once */
+    ROLE_MAKING, /* makes something: never run again */
 };
 
 struct row {
@@ -345,9 +345,13 @@ void codes_run(const struct scenario *s, struct result *r, atomic_uint *profiles
 static const char *const position_names[POSITIONS] = {"first", "middle", "last", "outage"};
 
 static const char *const work_names[] = {
-    [WORK_SIGN] = "sign",         [WORK_DECRYPT] = "decrypt", [WORK_DERIVE] = "derive",
-    [WORK_RANDOM] = "random",     [WORK_AUTH] = "sign, always authenticate",
-    [WORK_GENERATE] = "generate", [WORK_SIZES] = "ask for key sizes",
+    [WORK_SIGN] = "sign",
+    [WORK_DECRYPT] = "decrypt",
+    [WORK_DERIVE] = "derive",
+    [WORK_RANDOM] = "random",
+    [WORK_AUTH] = "sign, always authenticate",
+    [WORK_GENERATE] = "generate",
+    [WORK_SIZES] = "ask for key sizes",
 };
 
 static const char *const shake_names[] = {
@@ -456,9 +460,11 @@ bool code_facts(unsigned i, struct code_facts *out)
 
 const char *promise_of(const struct row *row, unsigned code)
 {
-    static const char *const words[] = {
-        [PROMISE_SERVED] = "served", [PROMISE_ANSWERED] = "answered",
-        [PROMISE_EITHER] = "answered", [PROMISE_PIN] = "pin", [PROMISE_LATER] = "later"};
+    static const char *const words[] = {[PROMISE_SERVED] = "served",
+                                        [PROMISE_ANSWERED] = "answered",
+                                        [PROMISE_EITHER] = "answered",
+                                        [PROMISE_PIN] = "pin",
+                                        [PROMISE_LATER] = "later"};
 
     return words[promise(row, all_codes[code].rv)];
 }
