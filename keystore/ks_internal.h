@@ -44,6 +44,10 @@ struct ks_token;
 
 /* Purpose: what `rv` from `function` means. */
 void ks_classify(const char *function, CK_RV rv, enum ks_code *code, enum ks_rv_class *class);
+/* Purpose: what may help when a token could not be brought up, or logged in to: KS_PERMANENT,
+ * KS_RETRY, KS_SESSION_LOST or KS_DEVICE_LOST. A PIN is not sent twice in a row for an answer that
+ * may mean that it was wrong. */
+enum ks_rv_class ks_class_of_error(const struct ks_error *err);
 /* Purpose: "CKR_..." of a value, "CKR_VENDOR_DEFINED" or "unknown CKR_" for others. */
 const char *ks_rv_name(CK_RV rv);
 /* Purpose: fill `err` (may be NULL) with a sentence, and return its status. */
