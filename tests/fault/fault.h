@@ -126,7 +126,7 @@ struct scenario {
     const struct event *event;
     unsigned threads;
     bool forked;
-    bool dry; /* count calls, without a fault */
+    bool dry;         /* count calls, without a fault */
     unsigned profile; /* where the counts of the dry run are */
 };
 

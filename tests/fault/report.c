@@ -63,8 +63,7 @@ int report_text(const struct scenario *s, struct result *r, unsigned count)
     for (unsigned n = 0; (row = row_number(n)) != NULL; n++) {
         sum = sum_row(s, r, count, row);
         row_facts(row, &facts);
-        snprintf(name, sizeof(name), "%s (%s, %s)", facts.function, facts.work,
-                 facts.circumstance);
+        snprintf(name, sizeof(name), "%s (%s, %s)", facts.function, facts.work, facts.circumstance);
         if (sum.runs > 0)
             line(name, &sum);
     }
