@@ -161,7 +161,7 @@ static ks_status find_in_set(struct ks_token *set, const struct ks_how *how,
     for (size_t i = 0; i < set->member_count; i++) {
         key = NULL;
         one = ks_key_find(set->members[i], how, uri, &key, &why);
-        if (ks_ok(one) && found != NULL) {
+        if (ks_ok(one) && key != NULL && found != NULL) {
             st = ks_fail(err, KS_KEY_AMBIGUOUS,
                          "a key of that name is on token '%s' and on token '%s'; name the token "
                          "too (token=)",
@@ -190,13 +190,6 @@ static ks_status find_in_set(struct ks_token *set, const struct ks_how *how,
 
 /* --- keys of a cluster ----------------------------------------------------------------------- */
 
-static void fill_members(struct ks_key *key, size_t first, struct ks_key *member_key)
-{
-    key->members[first].key = member_key;
-    if (key->object->always_authenticate != member_key->object->always_authenticate)
-        key->object->always_authenticate = true;
-}
-
 static ks_status find_in_cluster(struct ks_token *cluster, const struct ks_how *how,
                                  const struct ks_uri *uri, struct ks_key **out,
                                  struct ks_error *err)
@@ -216,19 +209,18 @@ static ks_status find_in_cluster(struct ks_token *cluster, const struct ks_how *
     copy = ks_object_copy(first->object);
     st = copy != NULL ? ks_key_make(cluster, copy, CK_INVALID_HANDLE, 0, &key, err)
                       : ks_no_memory(err);
-    if (ks_ok(st)) {
+    if (ks_ok(st) && key != NULL)
         key->members = calloc(cluster->member_count, sizeof(*key->members));
-        if (key->members == NULL)
-            st = ks_no_memory(err);
-    }
-    if (!ks_ok(st)) {
+    if (ks_ok(st) && (key == NULL || key->members == NULL))
+        st = ks_no_memory(err);
+    if (!ks_ok(st) || key == NULL || key->members == NULL) {
         ks_key_free(first);
         if (key == NULL)
             ks_object_free(copy);
         ks_key_free(key);
         return st;
     }
-    fill_members(key, i, first);
+    key->members[i].key = first;
     *out = key;
     return KS_SUCCESS;
 }

@@ -114,7 +114,7 @@ static int number(const char *key, const char *value, unsigned min, unsigned max
     unsigned n = 0;
     size_t i;
 
-    for (i = 0; isdigit((unsigned char)value[i]) && i < 8; i++)
+    for (i = 0; i < 8 && isdigit((unsigned char)value[i]); i++)
         n = n * 10U + (unsigned)(value[i] - '0');
     if (i == 0 || value[i] != '\0' || n < min || n > max) {
         snprintf(why, why_size, "%s = %s: must be a number from %u to %u", key,
@@ -263,7 +263,7 @@ _Static_assert(sizeof(prov_config_keys) / sizeof(prov_config_keys[0]) == KEYS + 
 /* In use are a few; the lines of named tokens (NAME.KEY) among them. */
 static struct {
     const char *key, *value;
-} overrides[128];
+} overrides[256];
 
 void prov_config_override(const char *key, const char *value)
 {

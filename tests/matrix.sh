@@ -67,8 +67,8 @@ release() {
     fi
     printf '%s: %s (root ready after %d s)\n' "$1" "$(root_run "$1" openssl version)" $((SECONDS - start))
     # shellcheck disable=SC2086
-    root_run "$1" /work/src/tests/run.sh $inside 2>&1 </dev/null | tee "$log" | sed "s/^ok     /ok      $1:/;s/^FAILED /FAILED  $1:/" |
-        grep -vE '^[0-9]+ passed, [0-9]+ failed$' || true
+    root_run "$1" /work/src/tests/run.sh $inside 2>&1 </dev/null | tee "$log" | sed -u "s/^ok     /ok      $1:/;s/^FAILED /FAILED  $1:/" |
+        grep --line-buffered -vE '^[0-9]+ passed, [0-9]+ failed$' || true
     rm -rf "${logs:?}/$1"
     cp -r "$roots/$1/work/src/build/log" "$logs/$1" 2>/dev/null || true
     count=$(sed -nE '$s/^([0-9]+) passed, ([0-9]+) failed$/\1 \2/p' "$log")

@@ -187,7 +187,7 @@ for name in "$@"; do
     fi
     status=0
     root_run --discard "$name" env DEB_BUILD_OPTIONS="$([ -n "${CHECK:-}" ] || echo nocheck) parallel=$(jobs_default)" \
-        /work/src/tests/package.sh --inside 2>&1 </dev/null | tee "$logs/$name.log" | sed "s/^\(ok     \|FAILED \)/\1 $name:/" ||
+        /work/src/tests/package.sh --inside 2>&1 </dev/null | tee "$logs/$name.log" | sed -u "s/^\(ok     \|FAILED \)/\1 $name:/" ||
         status=$?
     passed=$((passed + $(grep -c '^ok ' "$logs/$name.log" || true)))
     [ $status = 0 ] || failed=$((failed + 1))

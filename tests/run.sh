@@ -205,7 +205,7 @@ if with example; then
 fi
 if with matrix; then
     # Passes its own lines on, and counts by its last one.
-    tests/matrix.sh trixie unit few 2>&1 </dev/null | tee "$logs/matrix.log" | sed '$d' || true
+    tests/matrix.sh trixie unit few 2>&1 </dev/null | tee "$logs/matrix.log" | sed -u '$d' || true
     count=$(sed -nE '$s/^([0-9]+) passed, ([0-9]+) failed$/\1 \2/p' "$logs/matrix.log")
     if [ -n "$count" ]; then
         passed=$((passed + ${count% *}))

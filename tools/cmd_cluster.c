@@ -31,7 +31,7 @@ struct matrix {
     struct row *rows;
     size_t count, room, member;
     unsigned lost; /* bit i: member i cannot be reached */
-    char *why[KS_GROUP_MAX];
+    char why[KS_GROUP_MAX][sizeof(((struct ks_error *)NULL)->text)];
     bool failed; /* out of memory */
 };
 
@@ -146,7 +146,8 @@ static void ask_members(struct cmd_env *env, struct matrix *matrix)
         }
         if (!ks_ok(st)) {
             matrix->lost |= 1U << matrix->member;
-            matrix->why[matrix->member] = strdup(cmd_without_name(ks_token_name(token), err.text));
+            snprintf(matrix->why[matrix->member], sizeof(matrix->why[0]), "%s",
+                     cmd_without_name(ks_token_name(token), err.text));
         }
     }
 }
@@ -309,19 +310,19 @@ static void matrix_json(struct cmd_json *json, const struct matrix *matrix, bool
 static void matrix_text(const struct matrix *matrix, size_t bad)
 {
     char list[600];
-    size_t i, good = matrix->count - bad;
+    size_t i, good = matrix->count - bad, reached = matrix->place->count;
 
     for (i = 0; i < matrix->place->count; i++) {
         if ((matrix->lost & 1U << i) != 0) {
             printf("%-8s %s: %s cannot be reached: %s\n", "FAILED", matrix->place->name,
-                   ks_token_name(matrix->place->members[i]),
-                   matrix->why[i] != NULL ? matrix->why[i] : "");
+                   ks_token_name(matrix->place->members[i]), matrix->why[i]);
+            reached--;
         }
     }
     for (i = 0; i < matrix->count; i++) {
         row_text(matrix, &matrix->rows[i]);
     }
-    if (~matrix->lost << (32U - (unsigned)matrix->place->count) != 0) {
+    if (reached > 0) {
         printf("%-8s %s: %zu key%s the same on %s\n", bad == 0 && matrix->lost == 0 ? "ok" : "",
                matrix->place->name, good, good == 1 ? " is" : "s are",
                names(matrix, ~matrix->lost, list, sizeof(list)));
@@ -338,9 +339,6 @@ static void matrix_clear(struct matrix *matrix)
         for (j = 0; j < KS_GROUP_MAX; j++) {
             free(matrix->rows[i].halves[j].data);
         }
-    }
-    for (i = 0; i < KS_GROUP_MAX; i++) {
-        free(matrix->why[i]);
     }
     free(matrix->rows);
 }

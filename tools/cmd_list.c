@@ -38,7 +38,7 @@ struct listing {
     size_t count, room;
     bool failed;
     /* what is being visited */
-    const struct ks_token_facts *facts;
+    struct ks_token_facts facts;
     const struct cmd_place *place;
     size_t member, place_first;         /* the place's entries begin here */
     unsigned unreachable[KS_GROUP_MAX]; /* by place, bit i: member i */
@@ -132,7 +132,7 @@ static void entry_uri(const struct listing *list, const struct ks_object *object
                       struct entry *entry)
 {
     if (!list->place->cluster) {
-        cmd_object_uri(object, list->facts, entry->uri, sizeof(entry->uri));
+        cmd_object_uri(object, &list->facts, entry->uri, sizeof(entry->uri));
     } else if (!ks_ok(ks_object_uri(object, NULL, KS_URI_DETAIL_REFERENCE, entry->uri,
                                     sizeof(entry->uri), NULL))) {
         entry->uri[0] = '\0';
@@ -462,24 +462,22 @@ static bool visit_token(struct cmd_env *env, struct listing *list, const struct 
     struct ks_token *token = list->place->members[list->member];
     const char *name = list->place->name != NULL ? ks_token_name(token) : NULL;
     const struct ks_how *how = cmd_how(env, name);
-    struct ks_token_facts facts;
     struct ks_error err;
     ks_status st;
 
-    list->facts = &facts;
     st = ks_token_connect(token, how, &err);
     if (!ks_ok(st) && name == NULL) {
         cmd_error(env, "%s", cmd_login_text(env, &err));
         return false;
     }
     if (ks_ok(st)) {
-        st = ks_token_facts(token, how, &facts, &err);
+        st = ks_token_facts(token, how, &list->facts, &err);
     }
     if (ks_ok(st)) {
         st = ks_token_objects(token, how, uri, visit_object, list, &err);
         /* The URI means another one of them. */
         if (name != NULL && st.code == KS_TOKEN_NOT_FOUND) {
-            return true;
+            st = (ks_status){KS_OK};
         }
     }
     if (!ks_ok(st)) {

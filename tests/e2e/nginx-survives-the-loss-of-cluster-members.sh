@@ -152,6 +152,9 @@ judge() {
 check() {
     judge "$(awk "BEGIN { print $timeout_ms / 1000 + $normal }")"
     step "$1: $(tail -n 1 verdict)"
+    if [ -s outages ] && [ ! -s load.errors ]; then
+        failed "handshakes fail while no member is up" "got: none failed, so who signed?"
+    fi
     if grep -q WRONG verdict; then
         show verdict
         grep -v "closed keepalive" error.log >errors.seen || true

@@ -150,7 +150,7 @@ START_TEST(a_token_that_hangs)
     struct ks_key *key;
 
     log_to_file(KS_LOG_WARN, false);
-    named_token(200);
+    named_token(1000);
     key = fx_new_key(FAKE_RSA, "k");
     fake_hang("C_Sign", 1);
     fx_fails(fx_sign(key), KS_TIMEOUT);
@@ -167,13 +167,15 @@ END_TEST
 START_TEST(one_line_whatever_the_label)
 {
     struct ks_key *key;
+    struct ks_uri *uri;
 
     log_to_file(KS_LOG_OFF, true);
     named_token(0);
     fake_add_key(fx.slot, &(struct fake_key){
                               .kind = FAKE_RSA, .label = "a\nlevel=error event=\"x\"", .id = "k"});
-    fx.err.text[0] = '\0';
-    fx_ok(ks_key_find(fx.token, NULL, fx_uri("pkcs11:id=k", KS_URI_CALLER), &key, &fx.err));
+    uri = fx_uri("pkcs11:id=k", KS_URI_CALLER);
+    fx_ok(ks_key_find(fx.token, NULL, uri, &key, &fx.err));
+    ks_uri_free(uri);
     fx_ok(fx_sign(key));
     ck_assert_uint_eq(count("\n"), 1);
     says("level=audit event=operation token=east class=sign key=\"pkcs11:id=%6B;object=a%0A");
