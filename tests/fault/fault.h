@@ -159,5 +159,6 @@ struct event_facts {
     const char *name, *what, *promise;
 };
 void event_facts(const struct event *event, struct event_facts *out);
+const struct event *event_number(unsigned i); /* NULL: no more */
 
 #endif
