@@ -35,10 +35,10 @@ ks_status ks_token_select(struct ks_token *token, const struct ks_how *how,
                        "others with the HSM's own tools",
                        token->name);
     for (size_t i = 0; i < token->member_count; i++) {
-        ks_status one = token->members[i]->members != NULL
-                            ? (ks_status){KS_TOKEN_NOT_FOUND}
-                            : ks_token_matches(token->members[i], how, uri, err);
+        ks_status one = {KS_TOKEN_NOT_FOUND};
 
+        if (token->members[i]->members == NULL)
+            one = ks_token_matches(token->members[i], how, uri, err);
         if (ks_ok(one) && found != NULL)
             return ks_fail(err, KS_CONFIG,
                            "several tokens are configured: name one, by a URI with token=");

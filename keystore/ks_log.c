@@ -332,7 +332,7 @@ ks_status ks_log_open(const struct ks_log_config *config, struct ks_error *err)
     ks_status st = name != NULL ? target_new(name, &fresh, err) : ks_no_memory(err);
 
     pthread_mutex_lock(&lock);
-    if (!ks_ok(st))
+    if (!ks_ok(st) || fresh == NULL)
         goto out;
     if (users > 0) {
         if (strcmp(current.target, config->target) != 0 || current.level != config->level ||

@@ -439,6 +439,16 @@ ks_status ks_module_ready(struct ks_module *m, struct ks_error *err)
     return st;
 }
 
+uint64_t ks_module_reinit_at(struct ks_module *m, uint64_t interval_ns)
+{
+    uint64_t at;
+
+    pthread_mutex_lock(&m->init_lock);
+    at = m->reinit_ns != 0 ? m->reinit_ns + interval_ns : 0;
+    pthread_mutex_unlock(&m->init_lock);
+    return at;
+}
+
 ks_status ks_module_reinit(struct ks_module *m, unsigned seen, uint64_t interval_ns,
                            struct ks_error *err)
 {

@@ -9,6 +9,9 @@
 
 #include "ks_internal.h"
 
+/* How long an operation without a time limit waits before a module is initialised anew. */
+#define WAIT_MAX_NS 1000000000U
+
 static struct ks_token *tokens; /* registry lock */
 static _Atomic uint64_t epochs;
 
@@ -640,6 +643,21 @@ static bool may_come_back(const struct ks_token *token, ks_status st, bool fresh
            (st.code == KS_TOKEN_NOT_FOUND && (fresh || ks_token_label(token)[0] != '\0'));
 }
 
+/* A module that was initialised anew, served, and lost its device again within the interval: wait
+ * for the rest of it, if there is time. One that has not served since is down; no use to wait. */
+static void wait_for_interval(struct ks_token *token, const struct ks_how *how)
+{
+    uint64_t now = ks_now_ns(), at = ks_module_reinit_at(token->module, token->recover_ns);
+    uint64_t until = how != NULL && how->deadline_ns != 0 ? how->deadline_ns : now + WAIT_MAX_NS;
+    struct timespec pause;
+
+    if (at <= now || at >= until)
+        return;
+    pause.tv_sec = (time_t)((at - now) / 1000000000U);
+    pause.tv_nsec = (long)((at - now) % 1000000000U);
+    nanosleep(&pause, NULL);
+}
+
 /* Holds up_lock. First without disturbing the module's other tokens; a module that has lost its
  * device (p11-kit's remote client has, when its server was away) says so again, and has to be
  * initialised anew. */
@@ -648,6 +666,7 @@ static ks_status bring_back(struct ks_token *token, const struct ks_how *how, st
     const struct timespec pause = {.tv_nsec = 20000000};
     unsigned seen = atomic_load(&token->module->init_count);
     struct ks_error why;
+    bool served = token->generation == ks_generation() && token->init_count == seen;
     bool fresh = false;
     ks_status st;
 
@@ -660,6 +679,8 @@ static ks_status bring_back(struct ks_token *token, const struct ks_how *how, st
             return st;
         if (fresh)
             nanosleep(&pause, NULL);
+        else if (served)
+            wait_for_interval(token, how);
         seen = atomic_load(&token->module->init_count);
         if (!ks_ok(ks_module_reinit(token->module, seen, fresh ? 0 : token->recover_ns, NULL)))
             return st;

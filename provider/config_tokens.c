@@ -76,7 +76,7 @@ bool prov_config_dotted_key(const char *key, const char *(*get)(void *arg, const
     return false;
 }
 
-/* --- one token ---------------------------------------------------------------------------------- */
+/* --- one token ------------------------------------------------------------------------------- */
 
 struct named {
     const char *name;
@@ -148,7 +148,7 @@ static struct ks_token *make_named(const struct named *named, char *why, size_t 
     return token;
 }
 
-/* --- lists ---------------------------------------------------------------------------------------- */
+/* --- lists ----------------------------------------------------------------------------------- */
 
 struct list {
     struct ks_token *tokens[KS_GROUP_MAX];

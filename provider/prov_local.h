@@ -467,10 +467,10 @@ EVP_MD *prov_digest_fetch(const struct prov_ctx *ctx, const struct prov_digest *
  * application's random numbers would come from there, whatever is configured. */
 void prov_rand_keep_method(void);
 
-/* --- libcrypto (libcrypto.c) ------------------------------------------------------------------- */
+/* --- libcrypto (libcrypto.c) ----------------------------------------------------------------- */
 
-/* Purpose: whether all functions of libcrypto that we use come from the same one; if not, `why` says
- * which do not. Calls nothing of libcrypto. */
+/* Purpose: whether all functions of libcrypto that we use come from the same one; if not, `why`
+ * says which do not. Calls nothing of libcrypto. */
 bool prov_one_libcrypto(char *why, size_t room);
 
 /* --- dispatch tables, one per file ----------------------------------------------------------- */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * partial_libcrypto.c - preloaded: a program that shows some of "its" libcrypto's functions, and not
- * the rest.
+ * partial_libcrypto.c - preloaded: a program that shows some of "its" libcrypto's functions, and
+ * not the rest.
  */
 #include <stddef.h>
 
