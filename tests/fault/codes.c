@@ -279,6 +279,8 @@ static void at_work(void *arg)
     struct run *run = arg;
     const struct row *row = run->s->row;
     bool outage = run->s->position == AT_OUTAGE;
+    /* how the token spells ECDH has been found out */
+    bool warm = run->s->forked || row->work == WORK_DERIVE;
     unsigned calls, nth, objects;
     struct ks_error err;
 
@@ -286,12 +288,12 @@ static void at_work(void *arg)
     if (row->shake == SHAKE_NOTHING) {
         crew_load(&run->crew);
         if (run->s->forked && !ks_ok(ks_token_connect(run->crew.token, NULL, &err)))
-            fault_tell(run->r, "in the child, before any fault: %s", err.text);
-        for (unsigned i = 0; run->s->forked && i < run->crew.threads; i++) {
+            fault_tell(run->r, "before any fault: %s", err.text);
+        for (unsigned i = 0; warm && i < run->crew.threads; i++) {
             bool wrong;
 
             if (!ks_ok(world_work(run->crew.hand[i], row->work, 0, NULL, &wrong, &err)))
-                fault_tell(run->r, "in the child, before any fault: %s", err.text);
+                fault_tell(run->r, "before any fault: %s", err.text);
         }
     }
     objects = fake_objects(world_slot, FAKE_ANY);

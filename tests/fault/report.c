@@ -138,7 +138,7 @@ static void count_promises(const struct row *row, unsigned *served, unsigned *an
     for (unsigned i = 1; code_facts(i, &facts); i++) {
         const char *promise = promise_of(row, i);
 
-        *served += strcmp(promise, "answered") != 0 && strcmp(promise, "pin") != 0;
+        *served += strcmp(promise, "served") == 0;
         *answered += strcmp(promise, "answered") == 0 || strcmp(promise, "pin") == 0;
     }
 }
@@ -170,7 +170,10 @@ static void write_functions(FILE *out, const struct scenario *s, struct result *
     }
     fprintf(out,
             "\nGeneration is never run twice, and a question about key sizes is asked once: "
-            "whatever these meet with is an answer. A PIN is not sent twice for a code that may "
+            "whatever these meet with is an answer. Neither overcome nor answered, because they "
+            "are the "
+            "recovery itself, are `C_Initialize` and `C_Finalize`: operations wait or fail until "
+            "the next one. A PIN is not sent twice for a code that may "
             "mean that it was wrong; after one that says so nothing goes until `pin` is right. "
             "After a `C_Initialize` that fails while the connection is lost the module is "
             "initialised anew after the recovery interval. p11-kit does not tell when "
