@@ -44,6 +44,10 @@ struct ks_token;
 
 /* Purpose: what `rv` from `function` means. */
 void ks_classify(const char *function, CK_RV rv, enum ks_code *code, enum ks_rv_class *class);
+/* Purpose: what may help when a token could not be brought up, or logged in to: KS_PERMANENT,
+ * KS_RETRY, KS_SESSION_LOST or KS_DEVICE_LOST. A PIN is not sent twice in a row for an answer that
+ * may mean that it was wrong. */
+enum ks_rv_class ks_class_of_error(const struct ks_error *err);
 /* Purpose: "CKR_..." of a value, "CKR_VENDOR_DEFINED" or "unknown CKR_" for others. */
 const char *ks_rv_name(CK_RV rv);
 /* Purpose: fill `err` (may be NULL) with a sentence, and return its status. */
@@ -97,7 +101,8 @@ ks_status ks_module_get(const char *path, const char *init_args, struct ks_modul
 void ks_module_put(struct ks_module *module);
 /* Purpose: load the module and initialise it for this process, if that is still to be done. */
 ks_status ks_module_ready(struct ks_module *module, struct ks_error *err);
-/* Purpose: the time (ks_now_ns) from which ks_module_reinit() with that interval does it; 0: any. */
+/* Purpose: the time (ks_now_ns) from which ks_module_reinit() with that interval does it;
+ * 0: any. */
 uint64_t ks_module_reinit_at(struct ks_module *module, uint64_t interval_ns);
 /* Purpose: a module that has lost its device: finalise it and initialise it again, unless another
  * thread did so since `seen` (an init_count), and at most once in `interval_ns`. Waits a bounded

@@ -214,12 +214,16 @@ static ks_status search_private(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSI
     if (id != NULL)
         template[n++] = *id;
     st = ks_object_search(op, fn, session, template, n, found, 2, &count);
+    if (ks_ok(st) && count == 0) {
+        st = check_login(op, fn, session);
+        /* another thread may have logged in again since the search */
+        if (ks_ok(st))
+            st = ks_object_search(op, fn, session, template, n, found, 2, &count);
+    }
     if (!ks_ok(st))
         return st;
-    if (count == 0) {
-        st = check_login(op, fn, session);
-        return ks_ok(st) ? not_found(op, wanted) : st;
-    }
+    if (count == 0)
+        return not_found(op, wanted);
     if (count > 1)
         return ambiguous(op, fn, session, found);
     *out = found[0];

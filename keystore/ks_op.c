@@ -70,24 +70,6 @@ static ks_status prove(struct ks_op *op)
                          "key is another one");
 }
 
-/* What may help when the token could not be brought up, or logged in to, for the operation. A lost
- * device was looked for by then. A PIN is not sent again by the same operation for an answer that
- * may mean that it was wrong. */
-static enum ks_rv_class class_of_error(const struct ks_error *err)
-{
-    enum ks_rv_class class;
-    enum ks_code code;
-
-    if (err->rv == CKR_OK || strcmp(err->function, "C_Initialize") == 0)
-        return KS_PERMANENT;
-    ks_classify(err->function, err->rv, &code, &class);
-    if (class == KS_PERMANENT || class == KS_DEVICE_LOST || class == KS_SESSION_LOST)
-        return class;
-    if (strcmp(err->function, "C_Login") == 0 && class != KS_RETRY && class != KS_SESSIONS_FULL)
-        return KS_PERMANENT;
-    return KS_RETRY;
-}
-
 /* Twice for an operation, more often when another thread does it. */
 static ks_status log_in_again(struct ks_op *op, struct ks_session *session, ks_status st,
                               enum ks_rv_class *class)
@@ -105,15 +87,13 @@ static ks_status log_in_again(struct ks_op *op, struct ks_session *session, ks_s
     op->logins += did;
     if (ks_ok(login))
         return st;
-    *class = class_of_error(err);
+    *class = ks_class_of_error(err);
     return login;
 }
 
 /* One try. Returns its status; on failure `*class` says what may help. */
 static ks_status attempt(struct ks_op *op, enum ks_rv_class *class)
 {
-    /* cppcheck-suppress uninitvar */
-    struct ks_error why, *err = op->err != NULL ? op->err : &why;
     enum ks_session_fate fate = KS_SESSION_KEEP;
     CK_OBJECT_HANDLE handle = CK_INVALID_HANDLE;
     struct ks_session session;
@@ -126,13 +106,10 @@ static ks_status attempt(struct ks_op *op, enum ks_rv_class *class)
     op->rv = CKR_OK;
     op->function = "";
     op->close_session = false;
-    st = op->read_write ? ks_session_take_rw(op->token, op->how, &session, err)
-                        : ks_session_take(op->token, op->how, op->key, &session, &handle, err);
-    if (!ks_ok(st)) {
-        if (class_of_error(err) == KS_RETRY)
-            *class = KS_RETRY;
+    st = op->read_write ? ks_session_take_rw(op->token, op->how, &session, op->err)
+                        : ks_session_take(op->token, op->how, op->key, &session, &handle, op->err);
+    if (!ks_ok(st))
         return st;
-    }
     st = ks_gate_enter(&gate, op->token->module, op->err);
     if (!ks_ok(st)) {
         ks_session_give(op->token, &session, KS_SESSION_CLOSE);

@@ -139,6 +139,8 @@ static bool open_failed(struct ks_token *token, const struct ks_session *session
         if (class == KS_SESSIONS_FULL && token->open_count > 0) {
             token->limit = token->open_count;
             again = true;
+        } else if (class != KS_PERMANENT) {
+            again = tries == 0;
         }
     } else {
         again = tries == 0;

@@ -101,6 +101,21 @@ void ks_classify(const char *function, CK_RV rv, enum ks_code *code, enum ks_rv_
     *class = row != NULL ? row->class : KS_AMBIGUOUS;
 }
 
+enum ks_rv_class ks_class_of_error(const struct ks_error *err)
+{
+    enum ks_rv_class class;
+    enum ks_code code;
+
+    if (err->rv == CKR_OK || strcmp(err->function, "C_Initialize") == 0)
+        return KS_PERMANENT;
+    ks_classify(err->function, err->rv, &code, &class);
+    if (class == KS_PERMANENT || class == KS_DEVICE_LOST || class == KS_SESSION_LOST)
+        return class;
+    if (strcmp(err->function, "C_Login") == 0 && class != KS_RETRY && class != KS_SESSIONS_FULL)
+        return KS_PERMANENT;
+    return KS_RETRY;
+}
+
 static bool is_plain(unsigned char c)
 {
     return c >= 0x20 && c < 0x7f && c != '\\';

@@ -608,6 +608,32 @@ fail:
     return st;
 }
 
+/* Again where a new session was lost as quickly as the old ones, and after a pause for what
+ * passes. Holds up_lock. */
+static ks_status bring_up_patiently(struct ks_token *token, const struct ks_how *how,
+                                    struct ks_error *err)
+{
+    struct timespec pause = {.tv_nsec = 5000000};
+    enum ks_rv_class class;
+    ks_status st;
+
+    for (int tries = 0;; tries++) {
+        st = bring_up(token, how, err);
+        if (ks_ok(st) || tries == 2)
+            return st;
+        class = ks_class_of_error(err);
+        if (class == KS_RETRY) {
+            if (how != NULL && how->deadline_ns != 0 &&
+                ks_now_ns() + (uint64_t)pause.tv_nsec >= how->deadline_ns)
+                return st;
+            nanosleep(&pause, NULL);
+            pause.tv_nsec *= 2;
+        } else if (class != KS_SESSION_LOST) {
+            return st;
+        }
+    }
+}
+
 /* May it be different if the module looks again? A device that is gone; a token that was there
  * before; or a module that has only just started: SoftHSM, for one, rewrites a token's file at
  * every login, and a process that starts in between sees no token, for ever. */
@@ -639,18 +665,14 @@ static ks_status bring_back(struct ks_token *token, const struct ks_how *how, st
 {
     const struct timespec pause = {.tv_nsec = 20000000};
     unsigned seen = atomic_load(&token->module->init_count);
+    struct ks_error why;
     bool served = token->generation == ks_generation() && token->init_count == seen;
     bool fresh = false;
     ks_status st;
 
     ks_session_close_idle(token);
     for (unsigned round = 0;; round++) {
-        /* a new session may be lost as quickly as the old ones */
-        for (int tries = 0; tries < 3; tries++) {
-            st = bring_up(token, how, err);
-            if (st.code != KS_SESSIONS)
-                break;
-        }
+        st = bring_up_patiently(token, how, err != NULL ? err : &why);
         if (round == 0)
             fresh = seen != atomic_load(&token->module->init_count);
         if (ks_ok(st) || !may_come_back(token, st, fresh) || round == (fresh ? 3 : 1))

@@ -7,6 +7,7 @@
  * the few differences below: never taken from what came of it.
  */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "../../keystore/ks_internal.h"
@@ -34,12 +35,13 @@ enum shake {
 };
 
 enum role {
-    ROLE_STARTS,  /* the recovery itself: it comes again after the recovery interval */
-    ROLE_NEEDED,  /* the operation cannot do without this call */
-    ROLE_WANTED,  /* what it says is of no consequence */
-    ROLE_LEARNT,  /* as WANTED; a forked child knows it already */
-    ROLE_ASKED,   /* a question, asked once */
-    ROLE_MAKING,  /* makes something: never run again */
+    ROLE_STARTS, /* the recovery itself: it comes again after the recovery interval */
+    ROLE_ENDS, /* p11-kit hides its failure, and never calls it again: the module keeps its state */
+    ROLE_NEEDED, /* the operation cannot do without this call */
+    ROLE_WANTED, /* what it says is of no consequence */
+    ROLE_LEARNT, /* as WANTED; a forked child knows it already */
+    ROLE_ASKED,  /* a question, asked once */
+    ROLE_MAKING, /* makes something: never run again */
 };
 
 struct row {
@@ -51,7 +53,7 @@ struct row {
 
 static const struct row rows[] = {
     {"C_Initialize", WORK_SIGN, SHAKE_CONNECTION, ROLE_STARTS},
-    {"C_Finalize", WORK_SIGN, SHAKE_CONNECTION, ROLE_STARTS},
+    {"C_Finalize", WORK_SIGN, SHAKE_CONNECTION, ROLE_ENDS},
     {"C_GetInfo", WORK_SIGN, SHAKE_SESSIONS, ROLE_WANTED},
     {"C_GetSlotList", WORK_SIGN, SHAKE_SESSIONS, ROLE_NEEDED},
     {"C_GetTokenInfo", WORK_SIGN, SHAKE_SESSIONS, ROLE_NEEDED},
@@ -86,7 +88,6 @@ static const struct {
     CK_RV rv;
     const char *because;
 } overcome[] = {
-    {"C_GetSlotList", -1, CKR_BUFFER_TOO_SMALL, "a token was plugged in between two calls"},
     {"C_Login", WORK_SIGN, CKR_USER_ALREADY_LOGGED_IN, "another part of the process did it"},
     {"C_GetAttributeValue", WORK_SIGN, CKR_ATTRIBUTE_SENSITIVE, "read again one by one"},
     {"C_GetAttributeValue", WORK_SIGN, CKR_ATTRIBUTE_TYPE_INVALID, "read again one by one"},
@@ -101,9 +102,10 @@ static const struct {
 enum promise {
     PROMISE_SERVED,   /* no operation is lost */
     PROMISE_ANSWERED, /* the one operation that the fault befell fails, and says so */
-    PROMISE_EITHER,   /* one of these two: the module may be initialised anew, which heals it */
+    PROMISE_EITHER,   /* one of these two: what is done for another reason may overcome it */
     PROMISE_PIN,      /* nothing goes until the PIN has been corrected: it is not tried again */
     PROMISE_LATER,    /* served again after the recovery interval */
+    PROMISE_MODULE,   /* served again when the module has recovered by itself */
 };
 
 static enum promise promise(const struct row *row, CK_RV rv)
@@ -114,6 +116,8 @@ static enum promise promise(const struct row *row, CK_RV rv)
 
     if (row->role == ROLE_STARTS)
         return PROMISE_LATER;
+    if (row->role == ROLE_ENDS)
+        return PROMISE_MODULE;
     if (row->role == ROLE_WANTED || row->role == ROLE_LEARNT)
         return PROMISE_SERVED;
     if (row->role == ROLE_ASKED || row->role == ROLE_MAKING)
@@ -124,6 +128,12 @@ static enum promise promise(const struct row *row, CK_RV rv)
             return PROMISE_SERVED;
     ks_classify(row->function, rv, &code, &class);
     login = strcmp(row->function, "C_Login") == 0;
+    /* overcome in the second of its two calls: a token was plugged in between */
+    if (strcmp(row->function, "C_GetSlotList") == 0 && rv == CKR_BUFFER_TOO_SMALL)
+        return PROMISE_EITHER;
+    /* tried again if the token was taken down meanwhile, by another thread */
+    if (strcmp(row->function, "C_OpenSession") == 0 && class == KS_PERMANENT)
+        return PROMISE_EITHER;
     /* no PIN is sent twice for an answer that may mean that it was wrong */
     if (login && row->work == WORK_SIGN &&
         (class == KS_AMBIGUOUS || class == KS_SESSION_DIRTY || class == KS_LOGIN_LOST ||
@@ -252,12 +262,25 @@ static void check_one_off(const struct run *run, unsigned hits)
         fault_tell(run->r, "%u operations were refused, and not %u", refused, want);
 }
 
+/* As a module would whose server has come back to it. */
+static void recover_by_itself(void)
+{
+    CK_C_INITIALIZE_ARGS args = {.flags = CKF_OS_LOCKING_OK};
+    CK_FUNCTION_LIST *fn = NULL;
+
+    if (C_GetFunctionList(&fn) != CKR_OK || fn->C_Finalize(NULL) != CKR_OK ||
+        fn->C_Initialize(&args) != CKR_OK)
+        abort();
+}
+
 /* With the faults in place. In the forked child where there is one. */
 static void at_work(void *arg)
 {
     struct run *run = arg;
     const struct row *row = run->s->row;
     bool outage = run->s->position == AT_OUTAGE;
+    /* how the token spells ECDH has been found out */
+    bool warm = run->s->forked || row->work == WORK_DERIVE;
     unsigned calls, nth, objects;
     struct ks_error err;
 
@@ -265,12 +288,12 @@ static void at_work(void *arg)
     if (row->shake == SHAKE_NOTHING) {
         crew_load(&run->crew);
         if (run->s->forked && !ks_ok(ks_token_connect(run->crew.token, NULL, &err)))
-            fault_tell(run->r, "in the child, before any fault: %s", err.text);
-        for (unsigned i = 0; run->s->forked && i < run->crew.threads; i++) {
+            fault_tell(run->r, "before any fault: %s", err.text);
+        for (unsigned i = 0; warm && i < run->crew.threads; i++) {
             bool wrong;
 
             if (!ks_ok(world_work(run->crew.hand[i], row->work, 0, NULL, &wrong, &err)))
-                fault_tell(run->r, "in the child, before any fault: %s", err.text);
+                fault_tell(run->r, "before any fault: %s", err.text);
         }
     }
     objects = fake_objects(world_slot, FAKE_ANY);
@@ -288,7 +311,7 @@ static void at_work(void *arg)
         }
         nth = nth_of(run->s->position, calls);
         fake_inject(row->function, nth, outage ? FAKE_FOREVER : 1, run->rv, false);
-        if (outage || run->promise == PROMISE_LATER)
+        if (outage || run->promise == PROMISE_LATER || run->promise == PROMISE_MODULE)
             run->crew.excuse = always;
         else
             run->crew.refusal = is_answer;
@@ -298,6 +321,8 @@ static void at_work(void *arg)
         fake_heal(NULL);
         if (run->promise == PROMISE_PIN)
             world_set_pin("5678", true);
+        if (run->promise == PROMISE_MODULE)
+            recover_by_itself();
     }
     run->crew.shake = NULL;
     crew_serves(&run->crew);
@@ -345,9 +370,13 @@ void codes_run(const struct scenario *s, struct result *r, atomic_uint *profiles
 static const char *const position_names[POSITIONS] = {"first", "middle", "last", "outage"};
 
 static const char *const work_names[] = {
-    [WORK_SIGN] = "sign",         [WORK_DECRYPT] = "decrypt", [WORK_DERIVE] = "derive",
-    [WORK_RANDOM] = "random",     [WORK_AUTH] = "sign, always authenticate",
-    [WORK_GENERATE] = "generate", [WORK_SIZES] = "ask for key sizes",
+    [WORK_SIGN] = "sign",
+    [WORK_DECRYPT] = "decrypt",
+    [WORK_DERIVE] = "derive",
+    [WORK_RANDOM] = "random",
+    [WORK_AUTH] = "sign, always authenticate",
+    [WORK_GENERATE] = "generate",
+    [WORK_SIZES] = "ask for key sizes",
 };
 
 static const char *const shake_names[] = {
@@ -457,8 +486,8 @@ bool code_facts(unsigned i, struct code_facts *out)
 const char *promise_of(const struct row *row, unsigned code)
 {
     static const char *const words[] = {
-        [PROMISE_SERVED] = "served", [PROMISE_ANSWERED] = "answered",
-        [PROMISE_EITHER] = "answered", [PROMISE_PIN] = "pin", [PROMISE_LATER] = "later"};
+        [PROMISE_SERVED] = "served", [PROMISE_ANSWERED] = "answered", [PROMISE_EITHER] = "answered",
+        [PROMISE_PIN] = "pin",       [PROMISE_LATER] = "later",       [PROMISE_MODULE] = "module"};
 
     return words[promise(row, all_codes[code].rv)];
 }

@@ -126,7 +126,7 @@ struct scenario {
     const struct event *event;
     unsigned threads;
     bool forked;
-    bool dry; /* count calls, without a fault */
+    bool dry;         /* count calls, without a fault */
     unsigned profile; /* where the counts of the dry run are */
 };
 
@@ -138,7 +138,8 @@ void events_list(scenario_add *add);
 void codes_run(const struct scenario *s, struct result *r, atomic_uint *profiles);
 void events_run(const struct scenario *s, struct result *r);
 
-/* Purpose: run `part` in a forked child of a process that has used the token, and see it through. */
+/* Purpose: run `part` in a forked child of a process that has used the token, and see it
+ * through. */
 void fork_and_run(struct result *r, void (*part)(void *arg), void *arg);
 
 /* --- for the report -------------------------------------------------------------------------- */
@@ -159,5 +160,6 @@ struct event_facts {
     const char *name, *what, *promise;
 };
 void event_facts(const struct event *event, struct event_facts *out);
+const struct event *event_number(unsigned i); /* NULL: no more */
 
 #endif

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * fault_campaign [--full] [--jobs N] [--only TEXT] [--list] [--markdown FILE]
+ *                [--check FILE]
  *
  * Runs every scenario in a process of its own and judges it; prints what was not as promised, and
  * sums. The exit status is 0 if all was.
@@ -105,32 +106,35 @@ static void run_range(unsigned jobs, bool dry)
 }
 
 /* Under valgrind every instruction costs fifty: a sample. */
-static void thin_out(void)
+static bool thin_out(void)
 {
     const char *preload = getenv("LD_PRELOAD");
     unsigned kept = 0;
 
     if (preload == NULL || strstr(preload, "vgpreload") == NULL)
-        return;
+        return false;
     for (unsigned i = 0; i < scenario_count; i++)
         if (scenarios[i].event != NULL || scenarios[i].dry || i % 97 == 0)
             scenarios[kept++] = scenarios[i];
     printf("under valgrind: %u of %u scenarios\n", kept, scenario_count);
     scenario_count = kept;
+    return true;
 }
 
 static void usage(int status)
 {
     fprintf(status == 0 ? stdout : stderr,
-            "fault_campaign [--full] [--jobs N] [--only TEXT] [--list] [--markdown FILE]\n");
+            "fault_campaign [--full] [--jobs N] [--only TEXT] [--list] [--markdown FILE] "
+            "[--check FILE]\n");
     exit(status);
 }
 
 int main(int argc, char **argv)
 {
     char folder[] = "/tmp/hsm-fault-XXXXXX";
-    const char *markdown = NULL;
-    bool full = false, list = false;
+    const char *markdown = NULL, *check = NULL;
+    bool full = false, list = false, sample;
+    char made[64];
     unsigned jobs = 4;
     int failed;
 
@@ -143,12 +147,14 @@ int main(int argc, char **argv)
             only = argv[++i];
         else if (strcmp(argv[i], "--markdown") == 0 && i + 1 < argc)
             markdown = argv[++i];
+        else if (strcmp(argv[i], "--check") == 0 && i + 1 < argc)
+            check = argv[++i];
         else if (strcmp(argv[i], "--jobs") == 0 && i + 1 < argc)
             jobs = (unsigned)strtoul(argv[++i], NULL, 10);
         else
             usage(strcmp(argv[i], "--help") == 0 ? 0 : 2);
     }
-    if (jobs == 0 || jobs > 64)
+    if (jobs == 0 || jobs > 64 || ((full || only != NULL) && (markdown != NULL || check != NULL)))
         usage(2);
     codes_list(full, add);
     events_list(add);
@@ -157,7 +163,7 @@ int main(int argc, char **argv)
             puts(scenarios[i].name);
         return 0;
     }
-    thin_out();
+    sample = thin_out();
     if (mkdtemp(folder) == NULL)
         abort();
     results = shared(sizeof(*results) * SCENARIOS_MAX);
@@ -166,9 +172,16 @@ int main(int argc, char **argv)
     world_make(folder);
     run_range(jobs, true);
     run_range(jobs, false);
-    rmdir(folder);
     failed = report_text(scenarios, results, scenario_count);
     if (markdown != NULL && failed == 0)
         failed = report_markdown(scenarios, results, scenario_count, markdown);
+    if (check != NULL && failed == 0 && !sample) {
+        snprintf(made, sizeof(made), "%s/faults.md", folder);
+        failed = report_markdown(scenarios, results, scenario_count, made);
+        if (failed == 0)
+            failed = report_check(made, check);
+        unlink(made);
+    }
+    rmdir(folder);
     return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 }

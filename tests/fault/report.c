@@ -63,8 +63,7 @@ int report_text(const struct scenario *s, struct result *r, unsigned count)
     for (unsigned n = 0; (row = row_number(n)) != NULL; n++) {
         sum = sum_row(s, r, count, row);
         row_facts(row, &facts);
-        snprintf(name, sizeof(name), "%s (%s, %s)", facts.function, facts.work,
-                 facts.circumstance);
+        snprintf(name, sizeof(name), "%s (%s, %s)", facts.function, facts.work, facts.circumstance);
         if (sum.runs > 0)
             line(name, &sum);
     }
@@ -80,11 +79,173 @@ int report_text(const struct scenario *s, struct result *r, unsigned count)
     return all.runs == 0 ? 1 : (int)all.failed;
 }
 
+/* --- docs/faults.md -------------------------------------------------------------------------- */
+
+static const char intro[] =
+    "# What becomes of operations when something fails\n\n"
+    "<!-- Made by scripts/faults-doc.sh from a run of tests/fault/: do not edit. -->\n\n"
+    "Every line sums scenarios that ran, each in a process of its own, against a PKCS#11 module "
+    "that "
+    "is scripted to fail. Every signature is verified with the public key that the key had at the "
+    "beginning, every decryption and every shared secret is compared.\n\n"
+    "- **tried**: operations.\n"
+    "- **lost**: operations that failed though the HSM could have served them. What a token says "
+    "of itself for good, `CKR_KEY_FUNCTION_NOT_PERMITTED` for one, is an answer and not a loss; "
+    "and nothing can be served while a token is away.\n"
+    "- **wrong**: a result that is not right, or another key's.\n"
+    "- **serving**: whether operations were served afterwards, in all scenarios, within two "
+    "seconds and without a restart.\n\n"
+    "What is to be expected of each scenario is computed from the keystore's classification of "
+    "the code (`keystore/ks_status.def`), and a scenario that does otherwise fails the test. Run "
+    "it with `meson test -C build --suite fault`; `build/tests/fault/fault_campaign --full` takes "
+    "every code at every position in every circumstance, and prints times.\n\n";
+
+static void columns(FILE *out, const struct sum *sum)
+{
+    fprintf(out, " %u | %u | %u | %u | %s |\n", sum->runs, sum->tried, sum->lost, sum->wrong,
+            sum->serving == sum->runs ? "yes" : "no");
+}
+
+static void write_events(FILE *out, const struct scenario *s, struct result *r, unsigned count)
+{
+    const struct event *event;
+    struct event_facts facts;
+
+    fprintf(out, "## What befalls tokens and modules\n\n"
+                 "In the middle of a run of signatures with two keys; with one thread and with "
+                 "eight, and each of these again in a forked child of a process that had used the "
+                 "token.\n\n"
+                 "| event | what is promised | runs | tried | lost | wrong | serving |\n"
+                 "|---|---|--:|--:|--:|--:|---|\n");
+    for (unsigned n = 0; (event = event_number(n)) != NULL; n++) {
+        struct sum sum = {0};
+
+        for (unsigned i = 0; i < count; i++)
+            if (s[i].event == event)
+                add_up(&sum, &r[i]);
+        event_facts(event, &facts);
+        fprintf(out, "| %s | %s |", facts.what, facts.promise);
+        columns(out, &sum);
+    }
+}
+
+/* How many codes are overcome at this call, and how many are an answer. */
+static void count_promises(const struct row *row, unsigned *served, unsigned *answered)
+{
+    struct code_facts facts;
+
+    *served = *answered = 0;
+    for (unsigned i = 1; code_facts(i, &facts); i++) {
+        const char *promise = promise_of(row, i);
+
+        *served += strcmp(promise, "served") == 0;
+        *answered += strcmp(promise, "answered") == 0 || strcmp(promise, "pin") == 0;
+    }
+}
+
+static void write_functions(FILE *out, const struct scenario *s, struct result *r, unsigned count)
+{
+    const struct row *row;
+    struct row_facts facts;
+    unsigned served, answered;
+
+    fprintf(out,
+            "\n## Each code, at each call\n\n"
+            "Every `CKR_` code of PKCS#11 2.40 and 3.0, one of a vendor's, and one that nobody "
+            "knows: once, at the first, a middle or the last call of the function in a run of "
+            "operations, and as an outage that ends. Functions that are not called in every "
+            "operation are called because of what else happens in the run. *Overcome* counts the "
+            "codes after which no operation may be lost; *an answer* those that the one operation "
+            "that they befell reports.\n\n"
+            "| function | in a run of | while | overcome | an answer | runs | tried | lost | "
+            "wrong | serving |\n|---|---|---|--:|--:|--:|--:|--:|--:|---|\n");
+    for (unsigned n = 0; (row = row_number(n)) != NULL; n++) {
+        struct sum sum = sum_row(s, r, count, row);
+
+        row_facts(row, &facts);
+        count_promises(row, &served, &answered);
+        fprintf(out, "| `%s` | %s | %s | %u | %u |", facts.function, facts.work, facts.circumstance,
+                served, answered);
+        columns(out, &sum);
+    }
+    fprintf(out,
+            "\nGeneration is never run twice, and a question about key sizes is asked once: "
+            "whatever these meet with is an answer. Neither overcome nor answered, because they "
+            "are the "
+            "recovery itself, are `C_Initialize` and `C_Finalize`: operations wait or fail until "
+            "the next one. A PIN is not sent twice for a code that may "
+            "mean that it was wrong; after one that says so nothing goes until `pin` is right. "
+            "After a `C_Initialize` that fails while the connection is lost the module is "
+            "initialised anew after the recovery interval. p11-kit does not tell when "
+            "`C_Finalize` fails, and does not call it again: such a module is served again when "
+            "it recovers by itself.\n");
+}
+
+static void write_codes(FILE *out, const struct scenario *s, struct result *r, unsigned count)
+{
+    struct code_facts facts;
+
+    fprintf(out, "\n## Each code\n\n"
+                 "| code | value | treated as | runs | tried | lost | wrong | serving |\n"
+                 "|---|---|---|--:|--:|--:|--:|---|\n");
+    for (unsigned n = 1; code_facts(n, &facts); n++) {
+        struct sum sum = {0};
+
+        for (unsigned i = 0; i < count; i++)
+            if (s[i].row != NULL && !s[i].dry && s[i].code == n)
+                add_up(&sum, &r[i]);
+        fprintf(out, "| %s | 0x%lx | %s |", facts.name, facts.rv, facts.treated);
+        columns(out, &sum);
+    }
+    fprintf(out, "\nSome codes mean something else from some functions (`keystore/ks_status.c`): "
+                 "from `C_Decrypt` whatever may be about the data is one error, and neither a "
+                 "reason to try again nor anything about the token.\n");
+}
+
 int report_markdown(const struct scenario *s, struct result *r, unsigned count, const char *path)
 {
-    (void)s;
-    (void)r;
-    (void)count;
-    (void)path;
+    FILE *out = fopen(path, "we");
+
+    if (out == NULL) {
+        perror(path);
+        return 1;
+    }
+    fputs(intro, out);
+    write_events(out, s, r, count);
+    write_functions(out, s, r, count);
+    write_codes(out, s, r, count);
+    if (fclose(out) != 0) {
+        perror(path);
+        return 1;
+    }
+    return 0;
+}
+
+static bool read_file(const char *path, char *text, size_t size, size_t *len)
+{
+    FILE *in = fopen(path, "re");
+
+    *len = 0;
+    if (in == NULL) {
+        perror(path);
+        return false;
+    }
+    *len = fread(text, 1, size, in);
+    fclose(in);
+    return true;
+}
+
+int report_check(const char *made, const char *kept)
+{
+    static char a[1 << 18], b[1 << 18];
+    size_t a_len, b_len, line_number = 1;
+
+    if (!read_file(made, a, sizeof(a), &a_len) || !read_file(kept, b, sizeof(b), &b_len))
+        return 1;
+    if (a_len == b_len && memcmp(a, b, a_len) == 0)
+        return 0;
+    for (size_t i = 0; i < a_len && i < b_len && a[i] == b[i]; i++)
+        line_number += a[i] == '\n';
+    printf("FAILED %s is stale from line %zu on: run scripts/faults-doc.sh\n", kept, line_number);
     return 1;
 }

@@ -14,4 +14,7 @@ int report_text(const struct scenario *s, struct result *r, unsigned count);
  * when it cannot be written. */
 int report_markdown(const struct scenario *s, struct result *r, unsigned count, const char *path);
 
+/* Purpose: compare what was just made with the file that is kept. Returns 0 when they agree. */
+int report_check(const char *made, const char *kept);
+
 #endif

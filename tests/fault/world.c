@@ -339,10 +339,8 @@ static ks_status generate(struct hand *hand, const struct ks_how *how, bool *wro
                           struct ks_error *err)
 {
     static const uint8_t p256[] = {6, 8, 0x2a, 0x86, 0x48, 0xce, 0x3d, 3, 1, 7};
-    struct ks_generate_spec spec = {.type = KS_KEY_EC,
-                                    .ec_params = p256,
-                                    .ec_params_len = sizeof(p256),
-                                    .sign = true};
+    struct ks_generate_spec spec = {
+        .type = KS_KEY_EC, .ec_params = p256, .ec_params_len = sizeof(p256), .sign = true};
     struct ks_key *key = NULL;
     char label[64];
     EVP_PKEY *pub;
