@@ -101,7 +101,8 @@ ks_status ks_module_get(const char *path, const char *init_args, struct ks_modul
 void ks_module_put(struct ks_module *module);
 /* Purpose: load the module and initialise it for this process, if that is still to be done. */
 ks_status ks_module_ready(struct ks_module *module, struct ks_error *err);
-/* Purpose: the time (ks_now_ns) from which ks_module_reinit() with that interval does it; 0: any. */
+/* Purpose: the time (ks_now_ns) from which ks_module_reinit() with that interval does it;
+ * 0: any. */
 uint64_t ks_module_reinit_at(struct ks_module *module, uint64_t interval_ns);
 /* Purpose: a module that has lost its device: finalise it and initialise it again, unless another
  * thread did so since `seen` (an init_count), and at most once in `interval_ns`. Waits a bounded

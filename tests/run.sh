@@ -9,9 +9,10 @@
 #   e2e       end-to-end tests with real tokens and servers; e2e:WORD only those with WORD in the name
 #   asan      unit and end-to-end tests built with AddressSanitizer and UBSan; asan:WORD likewise
 #   example   examples/nginx/run.sh --once
+#   fault     the fault campaign: every CKR_ at every call (minutes, most of them waiting)
 #   matrix    unit tests and a few of e2e in a root of Debian 13, with OpenSSL 3.5 (needs root's
 #             rights; tests/matrix.sh can do more)
-#   all       all of these but matrix; so does no part at all
+#   all       all of these but fault and matrix; so does no part at all
 #
 # Logs are in build/log/. The last line counts what passed and failed; the status is 0 if nothing did.
 set -euo pipefail
@@ -23,9 +24,9 @@ parts=" "
 for part in "$@"; do
     case $part in
     all) parts="${parts}lint unit valgrind e2e asan example " ;;
-    lint | unit | unit:gcc | valgrind | e2e | asan | example | matrix | e2e:* | asan:*) parts="$parts$part " ;;
-    -h | --help) sed -n '4,16s/^# \{0,1\}//p' "$0"; exit 0 ;;
-    *) die "no such part: $part (there are lint unit valgrind e2e asan example matrix all)" ;;
+    lint | unit | unit:gcc | valgrind | e2e | asan | example | fault | matrix | e2e:* | asan:*) parts="$parts$part " ;;
+    -h | --help) sed -n '4,17s/^# \{0,1\}//p' "$0"; exit 0 ;;
+    *) die "no such part: $part (there are lint unit valgrind e2e asan example fault matrix all)" ;;
     esac
 done
 
@@ -151,7 +152,7 @@ sets="build"
 with lint && sets="$sets lint"
 with example && sets="$sets example"
 with e2e && sets="$sets e2e"
-case $parts in *" unit "* | *" valgrind "* | *" asan"*) sets="$sets test" ;; esac
+case $parts in *" unit "* | *" valgrind "* | *" fault "* | *" asan"*) sets="$sets test" ;; esac
 with matrix && sets="$sets roots"
 # shellcheck disable=SC2086
 scripts/deps.sh $sets || { failed=1; finish; }
@@ -165,7 +166,7 @@ if with lint; then
     done
 fi
 if with unit; then
-    unit_tests gcc build
+    unit_tests gcc build --suite unit
 fi
 if [[ $parts == *" unit "* ]]; then
     if step "build with clang" build-clang.log env CC=clang scripts/build.sh build-clang -Dwerror=true; then
@@ -202,6 +203,9 @@ if with asan; then
 fi
 if with example; then
     step "examples/nginx/run.sh --once" example.log examples/nginx/run.sh --once || true
+fi
+if with fault; then
+    unit_tests fault build --suite fault
 fi
 if with matrix; then
     # Passes its own lines on, and counts by its last one.

@@ -138,7 +138,8 @@ void events_list(scenario_add *add);
 void codes_run(const struct scenario *s, struct result *r, atomic_uint *profiles);
 void events_run(const struct scenario *s, struct result *r);
 
-/* Purpose: run `part` in a forked child of a process that has used the token, and see it through. */
+/* Purpose: run `part` in a forked child of a process that has used the token, and see it
+ * through. */
 void fork_and_run(struct result *r, void (*part)(void *arg), void *arg);
 
 /* --- for the report -------------------------------------------------------------------------- */
