@@ -142,10 +142,13 @@ static bool only_attributes(CK_RV rv)
            rv == CKR_FUNCTION_FAILED || rv == CKR_GENERAL_ERROR;
 }
 
-/* Read `count` attributes with one call where the token plays along. Values are malloced. */
+/* Read `count` attributes with one call where the token plays along; `least` of them have to be
+ * there. Values are malloced. */
 static ks_status read_attributes(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION_HANDLE session,
-                                 CK_OBJECT_HANDLE object, CK_ATTRIBUTE *list, size_t count)
+                                 CK_OBJECT_HANDLE object, CK_ATTRIBUTE *list, size_t count,
+                                 size_t least)
 {
+    size_t present = 0;
     CK_RV rv;
 
     for (size_t i = 0; i < count; i++) {
@@ -160,10 +163,12 @@ static ks_status read_attributes(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESS
     if (!only_attributes(rv))
         return ks_op_rv(op, "C_GetAttributeValue", rv);
     /* A length that the token did not touch may mean that it stopped before. */
-    for (size_t i = 0; i < count; i++)
+    for (size_t i = 0; i < count; i++) {
         if (attribute_absent(&list[i]) || list[i].ulValueLen >= ATTRIBUTE_ROOM)
             read_one(fn, session, object, &list[i]);
-    return KS_SUCCESS;
+        present += !attribute_absent(&list[i]);
+    }
+    return present >= least ? KS_SUCCESS : ks_op_rv(op, "C_GetAttributeValue", rv);
 }
 
 static void free_attributes(CK_ATTRIBUTE *list, size_t count)
@@ -276,7 +281,7 @@ static ks_status read_common(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION_
         {.type = CKA_LOCAL},
     };
     size_t count = o->klass == KS_CLASS_PRIVATE ? 10 : o->klass == KS_CLASS_PUBLIC ? 3 : 2;
-    ks_status st = read_attributes(op, fn, session, handle, list, count);
+    ks_status st = read_attributes(op, fn, session, handle, list, count, 1);
 
     if (ks_ok(st)) {
         if (!attribute_absent(&list[0])) {
@@ -316,7 +321,7 @@ static ks_status read_numbers(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION
         get_bytes(&cert[0], &o->value);
         free_attributes(cert, 1);
     } else if (o->type == KS_KEY_RSA) {
-        st = read_attributes(op, fn, session, handle, rsa, 2);
+        st = read_attributes(op, fn, session, handle, rsa, 2, 0);
         if (ks_ok(st)) {
             get_number(&rsa[0], &o->modulus);
             get_number(&rsa[1], &o->exponent);
@@ -327,7 +332,7 @@ static ks_status read_numbers(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION
          * as the public object's, and no proof: not asked for there. */
         size_t count = o->klass == KS_CLASS_PUBLIC ? 3 : 2;
 
-        st = read_attributes(op, fn, session, handle, ec, count);
+        st = read_attributes(op, fn, session, handle, ec, count, 0);
         if (ks_ok(st)) {
             get_bytes(&ec[0], &o->ec_params);
             get_bytes(&ec[1], &o->spki);

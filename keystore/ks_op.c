@@ -44,13 +44,13 @@ static bool back_off(const struct ks_op *op, unsigned tries)
  * init and before the end, for another reason than data that the token looked at. */
 static bool session_clean(const struct ks_op *op, enum ks_code code)
 {
-    static const char *const middle[] = {"C_Sign", "C_Decrypt", "C_Login"};
+    static const char *const middle[] = {"C_Sign", "C_Decrypt", "C_Login"}; /* the last: context */
 
     if (op->rv == CKR_BUFFER_TOO_SMALL || op->rv == CKR_OPERATION_ACTIVE)
         return false;
     for (size_t i = 0; i < sizeof(middle) / sizeof(middle[0]); i++)
         if (strcmp(op->function, middle[i]) == 0)
-            return code == KS_DATA || op->rv == CKR_OK;
+            return op->rv == CKR_OK || (code == KS_DATA && i < 2);
     return true;
 }
 

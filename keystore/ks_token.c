@@ -666,7 +666,8 @@ static ks_status bring_back(struct ks_token *token, const struct ks_how *how, st
     const struct timespec pause = {.tv_nsec = 20000000};
     unsigned seen = atomic_load(&token->module->init_count);
     struct ks_error why;
-    bool served = token->generation == ks_generation() && token->init_count == seen;
+    bool served = token->generation == ks_generation() && token->init_count == seen &&
+                  ks_token_started(token); /* not after a C_Initialize that failed */
     bool fresh = false;
     ks_status st;
 

@@ -18,7 +18,7 @@
 #include "fault.h"
 #include "report.h"
 
-#define SCENARIOS_MAX 40000
+#define SCENARIOS_MAX 60000
 #define PROFILES_MAX  256
 
 static struct scenario scenarios[SCENARIOS_MAX];
