@@ -77,6 +77,7 @@ struct ks_module {
     pthread_mutex_t init_lock;
     atomic_uint initialized; /* fork generation + 1 in which we called C_Initialize; 0: never */
     atomic_uint init_count;  /* handles from before the last C_Initialize are dead */
+    bool exit_handled;       /* init_lock: the handler for the end of the process is registered */
     uint64_t reinit_ns;      /* init_lock: when it was last finalised and initialised again */
     atomic_uint in_flight;
     _Atomic int gate; /* enum ks_gate_state */
