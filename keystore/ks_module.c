@@ -18,7 +18,7 @@
 #define DRAIN_WAIT_MS 1000
 /* How long the end of the process waits for all modules to be finalised, and how long it may take
  * after that if there are modules that could not be. */
-#define END_WAIT_NS       1500000000U
+#define END_WAIT_SECONDS  2
 #define END_GRACE_SECONDS 5
 /* How long a fork waits for them. */
 #define FORK_WAIT_NS 250000000U
@@ -330,9 +330,7 @@ static void *finalize_all(void *arg)
  * called on a thread that can be left behind. */
 static void finalize_all_in_time(void)
 {
-    uint64_t until = ks_now_ns() + END_WAIT_NS;
-    const struct timespec end = {.tv_sec = (time_t)(until / 1000000000U),
-                                 .tv_nsec = (long)(until % 1000000000U)};
+    struct timespec until;
     sigset_t all, old;
     pthread_t thread;
     int rc;
@@ -345,7 +343,9 @@ static void finalize_all_in_time(void)
     pthread_sigmask(SIG_SETMASK, &old, NULL);
     if (rc != 0)
         return;
-    if (pthread_clockjoin_np(thread, NULL, CLOCK_MONOTONIC, &end) != 0)
+    clock_gettime(CLOCK_REALTIME, &until); /* ThreadSanitizer does not know pthread_clockjoin_np */
+    until.tv_sec += END_WAIT_SECONDS;
+    if (pthread_timedjoin_np(thread, NULL, &until) != 0)
         pthread_detach(thread);
     atomic_store(&end_waits, false);
 }
@@ -388,8 +388,11 @@ void ks_shutdown(void)
 }
 
 /* exit() may find that it cannot go on: the module's own destructors wait for a call that never
- * returns, or a signal handler that calls exit() has interrupted whoever holds malloc's lock. Then
- * the process ends all the same, with the status that it was to have. */
+ * returns; or a signal handler that calls exit() has interrupted a call, and they wait for its locks,
+ * or free what it was freeing. Then the process ends all the same, with the status that it was to
+ * have. */
+static const int crashes[] = {SIGSEGV, SIGBUS, SIGABRT};
+
 struct bound {
     struct sigaction action;
     struct itimerval timer;
@@ -410,6 +413,8 @@ static void bound_set(struct bound *old, int status)
     exit_status = status;
     sigemptyset(&action.sa_mask);
     sigaction(SIGALRM, &action, &old->action);
+    for (size_t i = 0; inside > 0 && i < sizeof(crashes) / sizeof(crashes[0]); i++)
+        sigaction(crashes[i], &action, NULL);
     setitimer(ITIMER_REAL, &grace, &old->timer);
     sigaddset(&action.sa_mask, SIGALRM);
     pthread_sigmask(SIG_UNBLOCK, &action.sa_mask, &old->mask);
