@@ -37,7 +37,7 @@ ways ec return free 'free, cleanup' 'exit in a thread' 'return while signing' SI
     'children while signing' 'double fork' daemon $exec
 # not activated by the configuration, so that it can be unloaded
 configure activate=
-ways ec unload
+ways ec unload 'free the context'
 configure
 
 # hung: the servers of the connections, which p11-kit server forks.
