@@ -30,7 +30,7 @@
 #define THREADS     8
 #define FORKS       20
 #define LIMIT_MS    30000
-#define WARM_UP     20 /* signatures by the threads before something happens to them */
+#define WARM_UP     64 /* signatures by the threads before something happens to them */
 #define BEFORE_TERM 15 /* ms, at most */
 
 static const char *key_path;
