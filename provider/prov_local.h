@@ -336,26 +336,7 @@ bool prov_ecdsa_verify_raw(void *key, const uint8_t *digest, size_t digest_len,
 bool prov_eddsa_verify_raw(void *key, const uint8_t *message, size_t message_len,
                            const uint8_t *signature, size_t signature_len);
 
-/* --- keys (prov_key.c) ----------------------------------------------------------------------- */
-
-/* What keymgmt's keydata points to. Immutable once it is shared, but for `priv` of a key that was
- * loaded lazily. */
-struct prov_key {
-    atomic_int refs;
-    struct prov_ctx *ctx;
-    enum prov_key_type type;
-    EVP_PKEY *pub;   /* the public half, a software key in ctx->libctx; never NULL in use */
-    bool has_public; /* false: `pub` holds EC domain parameters only, or is NULL */
-    bool has_private;
-    bool software; /* the private half was a software key's and has been left out: not usable */
-    const char *refused;    /* keymgmt_refused.c: the type's name; `type` is PROV_KEY_TYPES then */
-    struct ks_key *priv;    /* NULL while lazy, or without private half: use prov_key_private() */
-    struct prov_ref *ref;   /* the reference a lazy key came from, else NULL */
-    CRYPTO_RWLOCK *lock;    /* guards the lazy load */
-    char *uri;              /* as a reference would have it, for messages and encoders */
-    void *ir_secret;        /* implicit rejection: 32 bytes in secure memory, asymcipher_rsa.c */
-    atomic_uint mechanisms; /* what the token's list says of each ks_mech_kind: prov_key_can() */
-};
+/* --- curves and public halves (prov_public.c) ------------------------------------------------- */
 
 /* The curves that keys on a token may have. Other curves work with public keys only. */
 struct prov_curve {
@@ -384,6 +365,8 @@ struct prov_edwards {
 };
 /* Purpose: the row of PROV_ED25519 or PROV_ED448; NULL for another type. */
 const struct prov_edwards *prov_edwards_of(enum prov_key_type type);
+/* Purpose: which of the two an object on a token is; false: neither. */
+bool prov_edwards_type(const struct ks_object *object, enum prov_key_type *type);
 
 /* Purpose: make a public half in software from numbers (big-endian), from an encoded point, or
  * from an Edwards key's raw bytes. */
@@ -403,6 +386,34 @@ EVP_PKEY *prov_public_params(const struct prov_ctx *ctx, enum prov_key_type type
  * nothing raised, when it has none. Freed with OPENSSL_free(). */
 unsigned char *prov_public_part(EVP_PKEY *pub, size_t *len);
 
+/* Purpose: the public half that a public key object or certificate object holds. */
+EVP_PKEY *prov_public_object(const struct prov_ctx *ctx, const struct ks_object *object);
+/* Purpose: the public half of a private key, from what the token tells: RSA numbers; for EC the
+ * point, a certificate with the same id, or CKA_PUBLIC_KEY_INFO, in that order. `uri` names the
+ * key in the error. Asks the token for certificates. */
+EVP_PKEY *prov_public_private(const struct prov_ctx *ctx, struct ks_key *priv, const char *uri);
+
+/* --- keys (prov_key.c) ----------------------------------------------------------------------- */
+
+/* What keymgmt's keydata points to. Immutable once it is shared, but for `priv` of a key that was
+ * loaded lazily. */
+struct prov_key {
+    atomic_int refs;
+    struct prov_ctx *ctx;
+    enum prov_key_type type;
+    EVP_PKEY *pub;   /* the public half, a software key in ctx->libctx; never NULL in use */
+    bool has_public; /* false: `pub` holds EC domain parameters only, or is NULL */
+    bool has_private;
+    bool software; /* the private half was a software key's and has been left out: not usable */
+    const char *refused;    /* keymgmt_refused.c: the type's name; `type` is PROV_KEY_TYPES then */
+    struct ks_key *priv;    /* NULL while lazy, or without private half: use prov_key_private() */
+    struct prov_ref *ref;   /* the reference a lazy key came from, else NULL */
+    CRYPTO_RWLOCK *lock;    /* guards the lazy load */
+    char *uri;              /* as a reference would have it, for messages and encoders */
+    void *ir_secret;        /* implicit rejection: 32 bytes in secure memory, asymcipher_rsa.c */
+    atomic_uint mechanisms; /* what the token's list says of each ks_mech_kind: prov_key_can() */
+};
+
 /* Purpose: an empty key of `type` with one reference. */
 struct prov_key *prov_key_new(struct prov_ctx *ctx, enum prov_key_type type);
 struct prov_key *prov_key_ref(struct prov_key *key);
@@ -418,8 +429,7 @@ void prov_raise_software_key(const struct prov_key *key);
 
 /* Purpose: wrap a private key that was found on or generated in the token; takes over the
  * reference to `priv` on success. `pub` is the public half if the caller has it (up-ref'd), NULL
- * to take it from the token's attributes: RSA numbers; for EC the point, a certificate with the
- * same id, or CKA_PUBLIC_KEY_INFO, in that order. */
+ * for what prov_public_private() finds. */
 struct prov_key *prov_key_from_ks(struct prov_ctx *ctx, struct ks_key *priv, EVP_PKEY *pub);
 
 /* Purpose: a public-only key from a token's public object or a certificate object. */
