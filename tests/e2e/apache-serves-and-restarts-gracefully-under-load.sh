@@ -1,5 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
+# packages: apache2
 #
 # Apache: the three MPMs, one key by its reference and one by its URI, one C_Sign per handshake;
 # graceful restarts under load. The virtual host is the one in examples/apache/.
