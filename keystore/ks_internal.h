@@ -133,7 +133,6 @@ struct ks_uri *ks_uri_ref(const struct ks_uri *uri);
 const CK_ATTRIBUTE *ks_uri_attribute(const struct ks_uri *uri, CK_ATTRIBUTE_TYPE type);
 bool ks_uri_matches_token(const struct ks_uri *uri, const CK_TOKEN_INFO *info);
 bool ks_uri_matches_facts(const struct ks_uri *uri, const struct ks_token_facts *facts);
-const char *ks_uri_pin_source(const struct ks_uri *uri);
 
 /* --- ks_pin.c -------------------------------------------------------------------------------- */
 

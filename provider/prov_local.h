@@ -290,7 +290,7 @@ void prov_prompt_init(struct prov_prompt *p, OSSL_PASSPHRASE_CALLBACK *cb, void 
 struct prov_ref {
     enum prov_key_type type; /* only with has_public */
     bool has_public;         /* false: a foreign URI-only PEM */
-    char *uri;               /* checked with KS_URI_REFERENCE; a foreign one with KS_URI_CALLER */
+    char *uri;               /* checked with KS_URI_REFERENCE; a foreign one: KS_URI_FOREIGN */
     unsigned char *id;
     size_t id_len;
     EVP_PKEY *pub; /* in the provider's library context; NULL without has_public */
@@ -311,13 +311,6 @@ bool prov_ref_claims(const unsigned char *der, size_t len);
 
 /* The most DER that a reference may have. */
 #define PROV_REF_MAX ((size_t)64 * 1024)
-
-/* Purpose: find attribute `name` in the text of a "pkcs11:" URI (path or query) and put its value,
- * percent-decoded, to `out` (`size` bytes) and its length to `*len`. Returns 1 when it is there
- * and fits, 0 when there is none, -1 when it is malformed or too long. Raises nothing, checks
- * nothing else: that is ks_uri_parse()'s work. */
-int prov_uri_attribute(const char *uri, const char *name, unsigned char *out, size_t size,
-                       size_t *len);
 
 /* Purpose: the PKCS#8 DER of a reference to `key`'s private half. `*der` is freed with
  * OPENSSL_free(). */

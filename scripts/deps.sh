@@ -73,7 +73,7 @@ apt() {
 }
 
 new_services=
-for package in nginx $servers; do
+for package in nginx apache2 haproxy postgresql stunnel4 lighttpd; do
     installed "$package" || new_services="$new_services $package"
 done
 
@@ -89,7 +89,6 @@ logged "$log" apt install --no-install-recommends $missing || die "apt-get insta
 
 command -v systemctl >/dev/null || exit 0
 for package in $new_services; do
-    case $package in lighttpd-mod-*) continue ;; esac
     installed "$package" || continue
     $as_root env SYSTEMD_OFFLINE=1 systemctl disable "$package" >>"$log" 2>&1 ||
         echo "note: the service $package stays enabled, see $log"
