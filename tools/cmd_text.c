@@ -42,6 +42,7 @@ bool cmd_copy(void *out, size_t *out_len, const void *in, size_t len)
     memcpy(copy, in, len);
     memcpy(out, &copy, sizeof(copy)); /* whatever type the pointer has */
     *out_len = len;
+    /* cppcheck-suppress memleak */
     return true;
 }
 
