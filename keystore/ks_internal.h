@@ -222,8 +222,46 @@ struct ks_token {
     struct ks_stats stats;
 };
 
+struct ks_token *ks_token_ref(struct ks_token *token);
+/* Purpose: the token's escaped label, "" before the first connect. */
+const char *ks_token_label(const struct ks_token *token);
+uint64_t ks_epoch_new(void);
+/* Purpose: make all locks anew in a forked child. */
+void ks_tokens_forked(void);
+
+/* --- ks_slot.c ------------------------------------------------------------------------------- */
+
+/* Purpose: initialise the module where that is still to be done, find the token's slot, and note
+ * what the module says of it. The caller holds up_lock. */
+ks_status ks_slot_connect(struct ks_token *token, struct ks_error *err);
+/* Purpose: ask the slot again: others may have used up tries of the PIN. Holds up_lock. */
+ks_status ks_slot_refresh(struct ks_token *token, struct ks_error *err);
+/* Purpose: KS_TOKEN_NOT_FOUND when `uri` (may be NULL) names another token than this one. */
+ks_status ks_token_matches(struct ks_token *token, const struct ks_how *how,
+                           const struct ks_uri *uri, struct ks_error *err);
+
+/* --- ks_login.c ------------------------------------------------------------------------------ */
+
+/* Purpose: log in on `session`, where the token wants it. Never sends a PIN that it refused. Holds
+ * up_lock; outside the gate, for a person may be asked. */
+ks_status ks_login(struct ks_token *token, const struct ks_how *how, CK_SESSION_HANDLE session,
+                   struct ks_error *err);
+/* Purpose: read the PIN now, if that needs nobody and was not done yet, also when the token does
+ * not answer: this process, or those that it will fork, may later lack the rights to. Errors come
+ * back at the login. */
+void ks_token_keep_pin(struct ks_token *token);
+/* Purpose: C_Login(CKU_CONTEXT_SPECIFIC) for an operation that was just initialised. The PIN is
+ * in memory since the token's login. The caller is inside the gate. */
+CK_RV ks_token_context_login(struct ks_token *token, CK_SESSION_HANDLE session);
+
+/* --- ks_up.c --------------------------------------------------------------------------------- */
+
+#define KS_RECOVER_MS_DEFAULT 1000U
 /* Purpose: find out whether the token is usable as it stands; brings it up if not. */
 ks_status ks_token_up(struct ks_token *token, const struct ks_how *how, struct ks_error *err);
+/* Purpose: whether the present epoch is good. The second: the caller holds token->lock. */
+bool ks_token_is_up(struct ks_token *token);
+bool ks_token_up_locked(const struct ks_token *token);
 /* Purpose: something is wrong with everything of `epoch`: take the token down, unless another
  * thread has replaced that epoch already. The next use brings it up again. */
 void ks_token_down(struct ks_token *token, uint64_t epoch);
@@ -232,25 +270,6 @@ void ks_token_down(struct ks_token *token, uint64_t epoch);
  * probably gone as well: the session begins a new age. */
 ks_status ks_token_relogin(struct ks_token *token, const struct ks_how *how,
                            struct ks_session *session, bool *did, struct ks_error *err);
-/* Purpose: read the PIN now, if that needs nobody and was not done yet, also when the token does
- * not answer: this process, or those that it will fork, may later lack the rights to. Errors come
- * back at the login. */
-void ks_token_keep_pin(struct ks_token *token);
-/* Purpose: C_Login(CKU_CONTEXT_SPECIFIC) for an operation that was just initialised. The PIN is
- * in memory since the token's login. The caller is inside the gate. */
-CK_RV ks_token_context_login(struct ks_token *token, CK_SESSION_HANDLE session);
-#define KS_RECOVER_MS_DEFAULT 1000U
-/* Purpose: whether the present epoch is good; the caller holds token->lock. */
-bool ks_token_up_locked(const struct ks_token *token);
-uint64_t ks_epoch_new(void);
-struct ks_token *ks_token_ref(struct ks_token *token);
-/* Purpose: KS_TOKEN_NOT_FOUND when `uri` (may be NULL) names another token than this one. */
-ks_status ks_token_matches(struct ks_token *token, const struct ks_how *how,
-                           const struct ks_uri *uri, struct ks_error *err);
-/* Purpose: the token's escaped label, "" before the first connect. */
-const char *ks_token_label(const struct ks_token *token);
-/* Purpose: make all locks anew in a forked child. */
-void ks_tokens_forked(void);
 
 /* --- ks_session.c ---------------------------------------------------------------------------- */
 

@@ -9,7 +9,7 @@
 #   e2e       end-to-end tests with real tokens and servers; e2e:WORD only those with WORD in the name
 #   asan      unit and end-to-end tests built with AddressSanitizer and UBSan; asan:WORD likewise
 #   example   examples/nginx/run.sh --once
-#   fault     the fault campaign: every CKR_ at every call (minutes, most of them waiting)
+#   fault     the fault campaign: every CKR_ at every call (about a minute)
 #   matrix    unit tests and a few of e2e in a root of Debian 13, with OpenSSL 3.5 (needs root's
 #             rights; tests/matrix.sh can do more)
 #   all       all of these but fault and matrix; so does no part at all
