@@ -153,7 +153,6 @@ static ks_status bring_back(struct ks_token *token, const struct ks_how *how, st
 {
     const struct timespec pause = {.tv_nsec = 20000000};
     unsigned seen = atomic_load(&token->module->init_count);
-    struct ks_error why;
     bool served = token->generation == ks_generation() && token->init_count == seen &&
                   ks_token_started(token); /* not after a C_Initialize that failed */
     bool fresh = false;
@@ -161,7 +160,7 @@ static ks_status bring_back(struct ks_token *token, const struct ks_how *how, st
 
     ks_session_close_idle(token);
     for (unsigned round = 0;; round++) {
-        st = bring_up_patiently(token, how, err != NULL ? err : &why);
+        st = bring_up_patiently(token, how, err);
         if (round == 0)
             fresh = seen != atomic_load(&token->module->init_count);
         if (ks_ok(st) || !may_come_back(token, st, fresh) || round == (fresh ? 3 : 1))
@@ -191,13 +190,21 @@ static bool lock_up(struct ks_token *token, const struct ks_how *how)
 ks_status ks_token_up(struct ks_token *token, const struct ks_how *how, struct ks_error *err)
 {
     ks_status st = KS_SUCCESS;
+    struct ks_error why;
 
+    if (err == NULL)
+        err = &why;
     if (!lock_up(token, how))
         return ks_fail_token(err, token, KS_TIMEOUT,
                              "another thread has not finished connecting to the token in time");
     if (!ks_token_is_up(token)) {
         st = bring_back(token, how, err);
         atomic_store(&token->lost, !ks_ok(st));
+        /* what served here before did not lack anything */
+        if (!ks_ok(st) && token->generation != ks_generation() && !token->module->not_after_fork)
+            ks_note_child(err);
+        if (!ks_ok(st))
+            ks_log_event(KS_LOG_ERROR, "connect-failed", token, "text", err->text, NULL);
     }
     pthread_mutex_unlock(&token->up_lock);
     return st;

@@ -352,8 +352,11 @@ struct prov_key *prov_key_from_ref(struct prov_ctx *ctx, const struct prov_ref *
 
     if (!prov_usable(ctx))
         return NULL;
-    if (ref->has_public && !ctx->config.check_key_at_load)
+    if (ref->has_public && !ctx->config.check_key_at_load) {
+        /* the token can wait, but who uses the key may not be allowed to read the PIN */
+        ks_token_keep_pin(ctx->token);
         return lazy_key(ctx, ref);
+    }
     priv = find_reference(ctx, ref, how);
     if (priv == NULL)
         return NULL;
@@ -361,6 +364,11 @@ struct prov_key *prov_key_from_ref(struct prov_ctx *ctx, const struct prov_ref *
     if (key == NULL)
         ks_key_free(priv);
     return key;
+}
+
+bool prov_key_unseen(const struct prov_key *key)
+{
+    return key->ref != NULL && __atomic_load_n(&key->priv, __ATOMIC_ACQUIRE) == NULL;
 }
 
 struct ks_key *prov_key_private(struct prov_key *key, const struct ks_how *how)

@@ -428,6 +428,9 @@ struct prov_key *prov_key_from_ks(struct prov_ctx *ctx, struct ks_key *priv, EVP
 /* Purpose: a public-only key from a token's public object or a certificate object. */
 struct prov_key *prov_key_from_object(struct prov_ctx *ctx, const struct ks_object *object);
 
+/* Purpose: tell whether the key waits for its first use (check-key-at-load = no). */
+bool prov_key_unseen(const struct prov_key *key);
+
 /* Purpose: the keystore key, which a lazy key finds now. Raises when there is no private half. */
 struct ks_key *prov_key_private(struct prov_key *key, const struct ks_how *how);
 
