@@ -19,6 +19,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <time.h>
 
 #include "keystore.h"
 #include "ks_stats.h"
@@ -193,10 +194,10 @@ struct ks_token {
     size_t mechanism_count;
 
     pthread_mutex_t lock;
-    pthread_cond_t freed;
-    uint64_t epoch;      /* 0: down. Key handles of another epoch are dead. */
-    unsigned init_count; /* the module's, when this epoch began */
-    uint64_t age;        /* sessions of another age are dead */
+    struct ks_waiter *waiters; /* those who wait for a session, in turn; ks_session.c */
+    uint64_t epoch;            /* 0: down. Key handles of another epoch are dead. */
+    unsigned init_count;       /* the module's, when this epoch began */
+    uint64_t age;              /* sessions of another age are dead */
     unsigned generation;
     atomic_uint random_chunk; /* what the token took; 0: not tried yet */
     CK_SESSION_HANDLE *idle;  /* stack, room for KS_SESSIONS_MAX or the limit */
@@ -291,6 +292,13 @@ ks_status ks_session_take_rw(struct ks_token *token, const struct ks_how *how,
                              struct ks_session *out, struct ks_error *err);
 /* Purpose: close all idle sessions; the caller holds up_lock or is the last owner. */
 void ks_session_close_idle(struct ks_token *token);
+
+/* Purpose: there may be a session for the first one who waits; or things have changed for all. The
+ * caller holds token->lock. */
+void ks_session_call_next(struct ks_token *token);
+void ks_session_call_all(struct ks_token *token);
+/* Purpose: how many wait. The caller holds token->lock. */
+unsigned ks_session_waiting(const struct ks_token *token);
 
 /* --- ks_mech.c ------------------------------------------------------------------------------- */
 
@@ -466,6 +474,9 @@ void ks_key_forget(struct ks_key *key, uint64_t epoch);
 /* --- small things (ks_status.c) -------------------------------------------------------------- */
 
 uint64_t ks_now_ns(void);
+struct timespec ks_timespec(uint64_t ns);
+/* Purpose: for timed waits on CLOCK_MONOTONIC. */
+void ks_cond_init(pthread_cond_t *cond);
 char *ks_strdup_n(const void *data, size_t len); /* with a NUL behind */
 
 #endif

@@ -34,8 +34,7 @@ static bool back_off(const struct ks_op *op, unsigned tries)
 
     if (op->how != NULL && op->how->deadline_ns != 0 && ks_now_ns() + pause >= op->how->deadline_ns)
         return false;
-    ts.tv_sec = (time_t)(pause / 1000000000U);
-    ts.tv_nsec = (long)(pause % 1000000000U);
+    ts = ks_timespec(pause);
     nanosleep(&ts, NULL);
     return true;
 }

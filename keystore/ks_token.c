@@ -31,20 +31,15 @@ struct ks_token *ks_tokens_locked(void)
 
 static void locks_init(struct ks_token *token)
 {
-    pthread_condattr_t attr;
-
     pthread_mutex_init(&token->up_lock, NULL);
     pthread_mutex_init(&token->lock, NULL);
-    pthread_condattr_init(&attr);
-    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    pthread_cond_init(&token->freed, &attr);
-    pthread_condattr_destroy(&attr);
 }
 
 void ks_tokens_forked(void)
 {
     for (struct ks_token *t = tokens; t != NULL; t = t->next) {
         locks_init(t);
+        t->waiters = NULL; /* the parent's threads */
         /* calls of the parent's threads */
         atomic_store(&t->stuck, 0);
         atomic_store(&t->in_flight, 0);
@@ -67,7 +62,6 @@ static void token_destroy(struct ks_token *token)
     ks_module_put(token->module);
     ks_uri_free(token->uri);
     ks_pin_free(token->pin);
-    pthread_cond_destroy(&token->freed);
     pthread_mutex_destroy(&token->lock);
     pthread_mutex_destroy(&token->up_lock);
     free(token->mechanisms);

@@ -86,7 +86,7 @@ static ks_status bring_up(struct ks_token *token, const struct ks_how *how, stru
     token->init_count = init_count;
     token->age = ks_epoch_new();
     token->epoch = token->age;
-    pthread_cond_broadcast(&token->freed);
+    ks_session_call_next(token);
     pthread_mutex_unlock(&token->lock);
     free(old_idle);
     ks_stats_token_up(token);
@@ -137,12 +137,10 @@ static void wait_for_interval(struct ks_token *token, const struct ks_how *how)
 {
     uint64_t now = ks_now_ns(), at = ks_module_reinit_at(token->module, token->recover_ns);
     uint64_t until = how != NULL && how->deadline_ns != 0 ? how->deadline_ns : now + WAIT_MAX_NS;
-    struct timespec pause;
+    struct timespec pause = ks_timespec(at - now);
 
     if (at <= now || at >= until)
         return;
-    pause.tv_sec = (time_t)((at - now) / 1000000000U);
-    pause.tv_nsec = (long)((at - now) % 1000000000U);
     nanosleep(&pause, NULL);
 }
 
@@ -182,8 +180,7 @@ static bool lock_up(struct ks_token *token, const struct ks_how *how)
 
     if (how == NULL || how->deadline_ns == 0)
         return pthread_mutex_lock(&token->up_lock) == 0;
-    until.tv_sec = (time_t)(how->deadline_ns / 1000000000U);
-    until.tv_nsec = (long)(how->deadline_ns % 1000000000U);
+    until = ks_timespec(how->deadline_ns);
     return pthread_mutex_clocklock(&token->up_lock, CLOCK_MONOTONIC, &until) == 0;
 }
 
@@ -217,7 +214,7 @@ void ks_token_down(struct ks_token *token, uint64_t epoch)
         token->epoch = 0;
         token->age = 0;
         token->open_count = token->idle_count;
-        pthread_cond_broadcast(&token->freed);
+        ks_session_call_all(token);
     }
     pthread_mutex_unlock(&token->lock);
 }
@@ -242,6 +239,7 @@ ks_status ks_token_relogin(struct ks_token *token, const struct ks_how *how,
             pthread_mutex_lock(&token->lock);
             token->epoch = token->age = session->age = ks_epoch_new();
             token->open_count = 1 + token->idle_count;
+            ks_session_call_next(token);
             pthread_mutex_unlock(&token->lock);
         }
     }
