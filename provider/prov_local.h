@@ -188,6 +188,9 @@ void prov_config_clear(struct prov_config *config);
 /* Purpose: the same without overrides. */
 int prov_config_parse(struct prov_config *config, const char *(*get)(void *arg, const char *key),
                       void *arg, char *why, size_t why_size);
+/* Purpose: tell whether a line (NULL: there is none) says nothing. An empty `pin` or `token`, also
+ * as NAME.KEY, takes back what an included file says; other keys cannot be empty. */
+bool prov_config_unset(const char *key, const char *value);
 /* Purpose: the override of a key, or NULL. */
 const char *prov_config_overridden(const char *key);
 
@@ -220,8 +223,8 @@ int prov_config_check_default(const char *name, const char *(*get)(void *arg, co
                               void *arg, char *why, size_t why_size);
 
 /* Purpose: values that win over the configuration file, for hsmkey, which links the provider in.
- * Set before the provider is loaded; `value` must stay valid, NULL takes it back. Not
- * thread-safe. */
+ * Set before the provider is loaded; `value` must stay valid, NULL takes it back. Those that there
+ * is no room for are an error of the configuration. Not thread-safe. */
 void prov_config_override(const char *key, const char *value);
 
 /* --- the provider's context (provider.c) ----------------------------------------------------- */

@@ -54,6 +54,22 @@ side_by_side west.pin=
 must_fail "no PIN" '^FAILED +pin +west: .*add: west\.pin = ' hsmkey check
 side_by_side
 
+step "the drop-in, included, with its pin taken back"
+cp "$conf" whole.cnf
+{
+    printf '.include %s\n' "$build/packaging/hsm.cnf"
+    printf '[hsm_sect]\n'
+    sed -n '/^\[hsm_sect\]/,/^\[req\]/p' whole.cnf | grep -vE '^\[|^activate'
+} >with-pin.cnf
+cp with-pin.cnf "$conf"
+must_fail "as it is" 'pin belong to each token.*an empty "pin =" takes back' hsmkey check
+must_fail "for programs, too" 'pin belong to each token.*an empty "pin =" takes back' \
+    client threads both-east.pem 1 1
+printf 'pin =\ntoken =\n' >>"$conf"
+must "with an empty pin" hsmkey check
+signs "for programs, too" "pkcs11:token=west;object=both;type=private" both-west.pub
+side_by_side
+
 step "hsmkey list and tokens"
 must "list" hsmkey list
 says "the key on east" '^private .* east +pkcs11:.*token=east;.*object=only-east' out
