@@ -47,6 +47,11 @@ static bool list_has(const char *list, const char *word, size_t len)
     return false;
 }
 
+bool prov_config_lists(const char *list, const char *name)
+{
+    return list_has(list, name, strlen(name));
+}
+
 bool prov_config_dotted_key(const char *key, const char *(*get)(void *arg, const char *key),
                             void *arg)
 {

@@ -98,9 +98,9 @@ const struct prov_edwards *prov_edwards_of(enum prov_key_type type)
     return type == PROV_ED448 ? &ed448 : NULL;
 }
 
-/* Which of the two an object on a token is. PKCS#11 lets X25519 and X448 be named in the same
- * way, and some tokens give them the Edwards type: those are none of ours. */
-static bool edwards_type(const struct ks_object *object, enum prov_key_type *type)
+/* PKCS#11 lets X25519 and X448 be named in the same way, and some tokens give them the Edwards
+ * type: those are none of ours. */
+bool prov_edwards_type(const struct ks_object *object, enum prov_key_type *type)
 {
     static const enum prov_key_type types[] = {PROV_ED25519, PROV_ED448};
     size_t i;
@@ -269,7 +269,7 @@ static EVP_PKEY *public_from_point(const struct prov_ctx *ctx, const struct ks_o
     enum prov_key_type type;
 
     if (object->type == KS_KEY_EDWARDS) {
-        if (edwards_type(object, &type))
+        if (prov_edwards_type(object, &type))
             return prov_public_raw(ctx, type, object->ec_point.data, object->ec_point.len);
         prov_raise(ctx, PROV_R_UNSUPPORTED, "the key's curve is neither Ed25519 nor Ed448");
         return NULL;
@@ -296,7 +296,7 @@ static bool same_curve(const struct ks_object *key, EVP_PKEY *pub)
     enum prov_key_type type;
 
     if (key->type == KS_KEY_EDWARDS)
-        return edwards_type(key, &type) && EVP_PKEY_is_a(pub, prov_types[type].name);
+        return prov_edwards_type(key, &type) && EVP_PKEY_is_a(pub, prov_types[type].name);
     curve = EVP_PKEY_is_a(pub, "EC") ? prov_curve_of(pub) : NULL;
     return curve != NULL && curve == prov_curve_by_der(key->ec_params.data, key->ec_params.len);
 }
@@ -430,7 +430,8 @@ static int compare_rest(const struct prov_key *key, const struct ks_object *obje
     if (object->type == KS_KEY_EDWARDS) {
         enum prov_key_type type = key->type;
 
-        if (object->ec_params.data != NULL && (!edwards_type(object, &type) || type != key->type))
+        if (object->ec_params.data != NULL &&
+            (!prov_edwards_type(object, &type) || type != key->type))
             return raise_mismatch(key, "the key's curve");
         return 1;
     }
@@ -527,7 +528,7 @@ static char *uri_of(const struct prov_ctx *ctx, const struct ks_object *object,
                     struct ks_token *token)
 {
     const bool named = token != NULL && ctx->token != NULL &&
-                       ks_token_is_group(ctx->token, KS_GROUP_SET) &&
+                       (ctx->name_token || ks_token_is_group(ctx->token, KS_GROUP_SET)) &&
                        !ks_token_is_group(token, KS_GROUP_CLUSTER);
     struct ks_token_facts facts;
     char uri[URI_MAX];

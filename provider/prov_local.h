@@ -200,6 +200,8 @@ const char *prov_config_overridden(const char *key);
 struct ks_token *prov_config_token(const char *name, const struct prov_config *config,
                                    const char *(*get)(void *arg, const char *key), void *arg,
                                    char *why, size_t why_size);
+/* Purpose: tell whether `list`, the value of `tokens` (NULL: empty), has that name in it. */
+bool prov_config_lists(const char *list, const char *name);
 /* Purpose: tell whether `key` is a line of a token that the configuration names. */
 bool prov_config_dotted_key(const char *key, const char *(*get)(void *arg, const char *key),
                             void *arg);
@@ -235,6 +237,7 @@ struct prov_ctx {
     struct prov_config config;
     char *broken;                   /* why the configuration is unusable; NULL: it is fine */
     struct ks_token *token;         /* NULL when broken */
+    bool name_token;                /* references name the token, although it is the only one */
     atomic_uint able;               /* classes that the token was found to have a mechanism for */
     struct prov_supplied *supplied; /* what the engine added; configure.c */
     struct prov_watch *watch;       /* statistics and log; observe.c */
@@ -387,6 +390,8 @@ struct prov_edwards {
 };
 /* Purpose: the row of PROV_ED25519 or PROV_ED448; NULL for another type. */
 const struct prov_edwards *prov_edwards_of(enum prov_key_type type);
+/* Purpose: which of them a key object on a token is; false: neither. */
+bool prov_edwards_type(const struct ks_object *object, enum prov_key_type *type);
 
 /* Purpose: make a public half in software from numbers (big-endian), from an encoded point, or
  * from an Edwards key's raw bytes. */
