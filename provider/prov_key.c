@@ -183,7 +183,7 @@ static char *uri_of(const struct prov_ctx *ctx, const struct ks_object *object,
                     struct ks_token *token)
 {
     const bool named = token != NULL && ctx->token != NULL &&
-                       ks_token_is_group(ctx->token, KS_GROUP_SET) &&
+                       (ctx->name_token || ks_token_is_group(ctx->token, KS_GROUP_SET)) &&
                        !ks_token_is_group(token, KS_GROUP_CLUSTER);
     struct ks_token_facts facts;
     char uri[URI_MAX];

@@ -188,6 +188,9 @@ void prov_config_clear(struct prov_config *config);
 /* Purpose: the same without overrides. */
 int prov_config_parse(struct prov_config *config, const char *(*get)(void *arg, const char *key),
                       void *arg, char *why, size_t why_size);
+/* Purpose: tell whether a line (NULL: there is none) says nothing. An empty `pin` or `token`, also
+ * as NAME.KEY, takes back what an included file says; other keys cannot be empty. */
+bool prov_config_unset(const char *key, const char *value);
 /* Purpose: the override of a key, or NULL. */
 const char *prov_config_overridden(const char *key);
 
@@ -197,6 +200,8 @@ const char *prov_config_overridden(const char *key);
 struct ks_token *prov_config_token(const char *name, const struct prov_config *config,
                                    const char *(*get)(void *arg, const char *key), void *arg,
                                    char *why, size_t why_size);
+/* Purpose: tell whether `list`, the value of `tokens` (NULL: empty), has that name in it. */
+bool prov_config_lists(const char *list, const char *name);
 /* Purpose: tell whether `key` is a line of a token that the configuration names. */
 bool prov_config_dotted_key(const char *key, const char *(*get)(void *arg, const char *key),
                             void *arg);
@@ -220,8 +225,8 @@ int prov_config_check_default(const char *name, const char *(*get)(void *arg, co
                               void *arg, char *why, size_t why_size);
 
 /* Purpose: values that win over the configuration file, for hsmkey, which links the provider in.
- * Set before the provider is loaded; `value` must stay valid, NULL takes it back. Not
- * thread-safe. */
+ * Set before the provider is loaded; `value` must stay valid, NULL takes it back. Those that there
+ * is no room for are an error of the configuration. Not thread-safe. */
 void prov_config_override(const char *key, const char *value);
 
 /* --- the provider's context (provider.c) ----------------------------------------------------- */
@@ -232,6 +237,7 @@ struct prov_ctx {
     struct prov_config config;
     char *broken;                   /* why the configuration is unusable; NULL: it is fine */
     struct ks_token *token;         /* NULL when broken */
+    bool name_token;                /* references name the token, although it is the only one */
     atomic_uint able;               /* classes that the token was found to have a mechanism for */
     struct prov_supplied *supplied; /* what the engine added; configure.c */
     struct prov_watch *watch;       /* statistics and log; observe.c */
