@@ -27,6 +27,7 @@ struct job {
     pthread_mutex_t lock;
     pthread_cond_t cond;
     bool finished, abandoned;
+    void *waiter; /* the pauser's; NULL: the caller waits on `cond` */
     void (*run)(struct job *job);
     unsigned char bytes[]; /* arg, in, aux, out */
 };
@@ -37,6 +38,7 @@ struct worker {
     struct job *job;
 };
 
+static _Atomic(const struct ks_pauser *) pauser;
 static pthread_mutex_t pool_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct worker *idle; /* pool_lock */
 
@@ -44,6 +46,18 @@ void ks_workers_forked(void)
 {
     pthread_mutex_init(&pool_lock, NULL);
     idle = NULL; /* the parent's threads; their memory stays with us */
+}
+
+void ks_set_pauser(const struct ks_pauser *new_pauser)
+{
+    atomic_store(&pauser, new_pauser);
+}
+
+bool ks_worker_needed(void)
+{
+    const struct ks_pauser *p = atomic_load_explicit(&pauser, memory_order_relaxed);
+
+    return p != NULL && p->on();
 }
 
 /* --- jobs ------------------------------------------------------------------------------------ */
@@ -192,7 +206,9 @@ static void run_op(struct job *job)
     job->finished = true;
     abandoned = job->abandoned;
     /* The caller frees the job once it has the lock: nothing of it after this. */
-    if (!abandoned)
+    if (!abandoned && job->waiter != NULL)
+        atomic_load(&pauser)->wake(job->waiter);
+    else if (!abandoned)
         pthread_cond_signal(&job->cond);
     else
         atomic_store(&job->op.token->answered_ns, ks_now_ns());
@@ -225,6 +241,25 @@ static ks_status take_results(struct ks_op *op, struct job *job)
     return st;
 }
 
+/* With the job's lock, until the worker is done with it or it is too late. */
+static void wait_for_worker(struct job *job, uint64_t deadline_ns)
+{
+    struct timespec until = ks_timespec(deadline_ns);
+    const struct ks_pauser *p = atomic_load(&pauser);
+
+    while (!job->finished && (deadline_ns == 0 || ks_now_ns() < deadline_ns)) {
+        if (job->waiter != NULL) {
+            pthread_mutex_unlock(&job->lock);
+            p->pause(job->waiter);
+            pthread_mutex_lock(&job->lock);
+        } else if (deadline_ns == 0) {
+            pthread_cond_wait(&job->cond, &job->lock);
+        } else {
+            (void)pthread_cond_timedwait(&job->cond, &job->lock, &until);
+        }
+    }
+}
+
 static ks_status left_behind(struct ks_op *op, uint64_t started_ns)
 {
     return ks_fail_token(op->err, op->token, KS_TIMEOUT,
@@ -241,9 +276,11 @@ bool ks_token_hung(struct ks_token *token)
 
 ks_status ks_worker_run(struct ks_op *op, uint64_t deadline_ns)
 {
-    struct timespec until = ks_timespec(deadline_ns);
+    const struct ks_pauser *p = ks_worker_needed() ? atomic_load(&pauser) : NULL;
     uint64_t started = ks_now_ns();
+    void *waiter = NULL; /* the job is the worker's alone when it is left behind */
     struct job *job;
+    bool finished;
     ks_status st;
 
     if (ks_token_hung(op->token)) {
@@ -257,25 +294,32 @@ ks_status ks_worker_run(struct ks_op *op, uint64_t deadline_ns)
     if (job == NULL)
         return ks_no_memory(op->err);
     job->run = run_op;
+    if (p != NULL)
+        waiter = job->waiter = p->begin(deadline_ns);
     if (!submit(job)) {
+        if (waiter != NULL)
+            p->end(waiter);
         job_free(job, op->room);
         return ks_fail(op->err, KS_INTERNAL, "no thread can be started for the operation");
     }
     pthread_mutex_lock(&job->lock);
-    while (!job->finished && pthread_cond_timedwait(&job->cond, &job->lock, &until) != ETIMEDOUT)
-        ;
-    if (!job->finished) {
+    wait_for_worker(job, deadline_ns);
+    finished = job->finished;
+    if (!finished) {
         job->abandoned = true;
         atomic_fetch_add(&op->token->stuck, 1);
         atomic_store(&op->token->hung_ns, ks_now_ns());
-        pthread_mutex_unlock(&job->lock);
+    }
+    pthread_mutex_unlock(&job->lock);
+    if (waiter != NULL)
+        p->end(waiter);
+    if (!finished) {
         /* what `arg` owned is the worker's now */
         if (op->release != NULL && op->arg_size > 0)
             memset(op->arg, 0, op->arg_size);
         ks_log_event(KS_LOG_ERROR, "token-hung", op->token, NULL);
         return left_behind(op, started);
     }
-    pthread_mutex_unlock(&job->lock);
     st = take_results(op, job);
     job_free(job, op->room);
     return st;

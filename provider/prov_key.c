@@ -388,6 +388,7 @@ struct ks_key *prov_key_private(struct prov_key *key, const struct ks_how *how)
     }
     if (!prov_usable(key->ctx) || !CRYPTO_THREAD_write_lock(key->lock))
         return NULL;
+    prov_async_hold();
     priv = key->priv;
     if (priv == NULL) {
         priv = find_reference(key->ctx, key->ref, how);
@@ -397,6 +398,7 @@ struct ks_key *prov_key_private(struct prov_key *key, const struct ks_how *how)
         }
         __atomic_store_n(&key->priv, priv, __ATOMIC_RELEASE);
     }
+    prov_async_release();
     CRYPTO_THREAD_unlock(key->lock);
     return priv;
 }

@@ -335,6 +335,16 @@ bool prov_ecdsa_verify_raw(void *key, const uint8_t *digest, size_t digest_len,
 bool prov_eddsa_verify_raw(void *key, const uint8_t *message, size_t message_len,
                            const uint8_t *signature, size_t signature_len);
 
+/* --- ASYNC_JOBs (async.c) -------------------------------------------------------------------- */
+
+/* What the keystore is told of them. */
+extern const struct ks_pauser prov_async_pauser;
+
+/* Purpose: between the two, which may be nested, an operation of this thread does not pause the
+ * job that it is in: a lock is held that another job on this thread may want. */
+void prov_async_hold(void);
+void prov_async_release(void);
+
 /* --- curves and public halves (prov_public.c) ------------------------------------------------- */
 
 /* The curves that keys on a token may have. Other curves work with public keys only. */
