@@ -374,6 +374,7 @@ struct ks_op {
     unsigned logins;    /* how often ks_op has logged in again for this operation */
     /* set by ks_op_run: what the step's success was obtained with */
     uint64_t epoch;
+    const struct ks_token *ran_on; /* in a group: the member that was tried last; else NULL */
     struct ks_measure measure;
 };
 
