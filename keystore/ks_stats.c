@@ -135,7 +135,7 @@ static bool is_ordinary(ks_status st)
     return st.code == KS_DATA || st.code == KS_MECHANISM || st.code == KS_KEY_EXISTS;
 }
 
-/* Programs do not always show the error: Apache logs failed handshakes with `LogLevel info` only. */
+/* Programs do not always show it: Apache logs failed handshakes with `LogLevel info` only. */
 static void log_failure(const struct ks_op *op, ks_status st)
 {
     const enum ks_log_level level = is_ordinary(st) ? KS_LOG_DEBUG : KS_LOG_WARN;
