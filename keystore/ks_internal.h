@@ -19,6 +19,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <time.h>
 
 #include "keystore.h"
 #include "ks_stats.h"
@@ -136,7 +137,6 @@ struct ks_uri *ks_uri_ref(const struct ks_uri *uri);
 const CK_ATTRIBUTE *ks_uri_attribute(const struct ks_uri *uri, CK_ATTRIBUTE_TYPE type);
 bool ks_uri_matches_token(const struct ks_uri *uri, const CK_TOKEN_INFO *info);
 bool ks_uri_matches_facts(const struct ks_uri *uri, const struct ks_token_facts *facts);
-const char *ks_uri_pin_source(const struct ks_uri *uri);
 
 /* --- ks_pin.c -------------------------------------------------------------------------------- */
 
@@ -194,10 +194,10 @@ struct ks_token {
     size_t mechanism_count;
 
     pthread_mutex_t lock;
-    pthread_cond_t freed;
-    uint64_t epoch;      /* 0: down. Key handles of another epoch are dead. */
-    unsigned init_count; /* the module's, when this epoch began */
-    uint64_t age;        /* sessions of another age are dead */
+    struct ks_waiter *waiters; /* those who wait for a session, in turn; ks_session.c */
+    uint64_t epoch;            /* 0: down. Key handles of another epoch are dead. */
+    unsigned init_count;       /* the module's, when this epoch began */
+    uint64_t age;              /* sessions of another age are dead */
     unsigned generation;
     atomic_uint random_chunk; /* what the token took; 0: not tried yet */
     CK_SESSION_HANDLE *idle;  /* stack, room for KS_SESSIONS_MAX or the limit */
@@ -226,8 +226,42 @@ struct ks_token {
     struct ks_stats stats;
 };
 
+struct ks_token *ks_token_ref(struct ks_token *token);
+/* Purpose: the token's escaped label, "" before the first connect. */
+const char *ks_token_label(const struct ks_token *token);
+uint64_t ks_epoch_new(void);
+/* Purpose: make all locks anew in a forked child. */
+void ks_tokens_forked(void);
+
+/* --- ks_slot.c ------------------------------------------------------------------------------- */
+
+/* Purpose: initialise the module where that is still to be done, find the token's slot, and note
+ * what the module says of it. The caller holds up_lock. */
+ks_status ks_slot_connect(struct ks_token *token, struct ks_error *err);
+/* Purpose: ask the slot again: others may have used up tries of the PIN. Holds up_lock. */
+ks_status ks_slot_refresh(struct ks_token *token, struct ks_error *err);
+/* Purpose: KS_TOKEN_NOT_FOUND when `uri` (may be NULL) names another token than this one. */
+ks_status ks_token_matches(struct ks_token *token, const struct ks_how *how,
+                           const struct ks_uri *uri, struct ks_error *err);
+
+/* --- ks_login.c ------------------------------------------------------------------------------ */
+
+/* Purpose: log in on `session`, where the token wants it. Never sends a PIN that it refused. Holds
+ * up_lock; outside the gate, for a person may be asked. */
+ks_status ks_login(struct ks_token *token, const struct ks_how *how, CK_SESSION_HANDLE session,
+                   struct ks_error *err);
+/* Purpose: C_Login(CKU_CONTEXT_SPECIFIC) for an operation that was just initialised. The PIN is
+ * in memory since the token's login. The caller is inside the gate. */
+CK_RV ks_token_context_login(struct ks_token *token, CK_SESSION_HANDLE session);
+
+/* --- ks_up.c --------------------------------------------------------------------------------- */
+
+#define KS_RECOVER_MS_DEFAULT 1000U
 /* Purpose: find out whether the token is usable as it stands; brings it up if not. */
 ks_status ks_token_up(struct ks_token *token, const struct ks_how *how, struct ks_error *err);
+/* Purpose: whether the present epoch is good. The second: the caller holds token->lock. */
+bool ks_token_is_up(struct ks_token *token);
+bool ks_token_up_locked(const struct ks_token *token);
 /* Purpose: something is wrong with everything of `epoch`: take the token down, unless another
  * thread has replaced that epoch already. The next use brings it up again. */
 void ks_token_down(struct ks_token *token, uint64_t epoch);
@@ -236,21 +270,6 @@ void ks_token_down(struct ks_token *token, uint64_t epoch);
  * probably gone as well: the session begins a new age. */
 ks_status ks_token_relogin(struct ks_token *token, const struct ks_how *how,
                            struct ks_session *session, bool *did, struct ks_error *err);
-/* Purpose: C_Login(CKU_CONTEXT_SPECIFIC) for an operation that was just initialised. The PIN is
- * in memory since the token's login. The caller is inside the gate. */
-CK_RV ks_token_context_login(struct ks_token *token, CK_SESSION_HANDLE session);
-#define KS_RECOVER_MS_DEFAULT 1000U
-/* Purpose: whether the present epoch is good; the caller holds token->lock. */
-bool ks_token_up_locked(const struct ks_token *token);
-uint64_t ks_epoch_new(void);
-struct ks_token *ks_token_ref(struct ks_token *token);
-/* Purpose: KS_TOKEN_NOT_FOUND when `uri` (may be NULL) names another token than this one. */
-ks_status ks_token_matches(struct ks_token *token, const struct ks_how *how,
-                           const struct ks_uri *uri, struct ks_error *err);
-/* Purpose: the token's escaped label, "" before the first connect. */
-const char *ks_token_label(const struct ks_token *token);
-/* Purpose: make all locks anew in a forked child. */
-void ks_tokens_forked(void);
 
 /* --- ks_session.c ---------------------------------------------------------------------------- */
 
@@ -273,6 +292,13 @@ ks_status ks_session_take_rw(struct ks_token *token, const struct ks_how *how,
                              struct ks_session *out, struct ks_error *err);
 /* Purpose: close all idle sessions; the caller holds up_lock or is the last owner. */
 void ks_session_close_idle(struct ks_token *token);
+
+/* Purpose: there may be a session for the first one who waits; or things have changed for all. The
+ * caller holds token->lock. */
+void ks_session_call_next(struct ks_token *token);
+void ks_session_call_all(struct ks_token *token);
+/* Purpose: how many wait. The caller holds token->lock. */
+unsigned ks_session_waiting(const struct ks_token *token);
 
 /* --- ks_mech.c ------------------------------------------------------------------------------- */
 
@@ -448,6 +474,9 @@ void ks_key_forget(struct ks_key *key, uint64_t epoch);
 /* --- small things (ks_status.c) -------------------------------------------------------------- */
 
 uint64_t ks_now_ns(void);
+struct timespec ks_timespec(uint64_t ns);
+/* Purpose: for timed waits on CLOCK_MONOTONIC. */
+void ks_cond_init(pthread_cond_t *cond);
 char *ks_strdup_n(const void *data, size_t len); /* with a NUL behind */
 
 #endif

@@ -12,7 +12,7 @@
 static const unsigned budgets[KS_RV_CLASSES] = {
     [KS_PERMANENT] = 0,     [KS_RETRY] = 4,        [KS_AMBIGUOUS] = 1,
     [KS_SESSION_DIRTY] = 2, [KS_SESSION_LOST] = 4, [KS_SESSIONS_FULL] = 2,
-    [KS_LOGIN_LOST] = 4,    [KS_STALE_HANDLE] = 1, [KS_DEVICE_LOST] = 1,
+    [KS_LOGIN_LOST] = 4,    [KS_STALE_HANDLE] = 1, [KS_DEVICE_LOST] = 2,
 };
 
 #define BACKOFF_FIRST_NS 5000000U
@@ -34,8 +34,7 @@ static bool back_off(const struct ks_op *op, unsigned tries)
 
     if (op->how != NULL && op->how->deadline_ns != 0 && ks_now_ns() + pause >= op->how->deadline_ns)
         return false;
-    ts.tv_sec = (time_t)(pause / 1000000000U);
-    ts.tv_nsec = (long)(pause % 1000000000U);
+    ts = ks_timespec(pause);
     nanosleep(&ts, NULL);
     return true;
 }

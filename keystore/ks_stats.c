@@ -135,7 +135,7 @@ static bool is_ordinary(ks_status st)
     return st.code == KS_DATA || st.code == KS_MECHANISM || st.code == KS_KEY_EXISTS;
 }
 
-/* Programs do not always show it: Apache logs failed handshakes with `LogLevel info` only. */
+/* Programs do not always show the error: Apache logs failed handshakes with LogLevel info only. */
 static void log_failure(const struct ks_op *op, ks_status st)
 {
     const enum ks_log_level level = is_ordinary(st) ? KS_LOG_DEBUG : KS_LOG_WARN;
@@ -512,7 +512,7 @@ static void put_keys(const struct text *t)
 
 struct state {
     bool up;
-    unsigned open, busy, limit;
+    unsigned open, busy, limit, waiting;
 };
 
 static struct state state_of(struct ks_token *token)
@@ -525,6 +525,7 @@ static struct state state_of(struct ks_token *token)
         s.open = token->open_count;
         s.busy = token->open_count - token->idle_count;
         s.limit = token->limit;
+        s.waiting = ks_session_waiting(token);
     }
     pthread_mutex_unlock(&token->lock);
     s.up = s.up && !ks_token_hung(token);
@@ -539,9 +540,9 @@ static void put_session_rows(const struct text *t, const struct shown *shown)
     const struct {
         const char *name;
         unsigned n;
-    } rows[] = {{"open", s.open}, {"busy", s.busy}, {"limit", s.limit}};
+    } rows[] = {{"open", s.open}, {"busy", s.busy}, {"limit", s.limit}, {"waiting", s.waiting}};
 
-    for (size_t r = 0; r < 3; r++) {
+    for (size_t r = 0; r < sizeof(rows) / sizeof(rows[0]); r++) {
         put_name(t, "hsm_sessions", shown);
         fprintf(t->out, ",state=\"%s\"} %u\n", rows[r].name, rows[r].n);
     }
@@ -549,7 +550,8 @@ static void put_session_rows(const struct text *t, const struct shown *shown)
 
 static void put_sessions(const struct text *t)
 {
-    put_head(t, "hsm_sessions", "gauge", "Sessions that are open, and of these busy; the limit.");
+    put_head(t, "hsm_sessions", "gauge",
+             "Sessions that are open, and of these busy; the limit; operations that wait for one.");
     for (size_t i = 0; i < t->count; i++)
         if (t->shown[i].token->members == NULL) /* a group of tokens has none of its own */
             put_session_rows(t, &t->shown[i]);

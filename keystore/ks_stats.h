@@ -21,7 +21,7 @@ struct ks_key;
 
 /* --- counters (ks_stats.c) ------------------------------------------------------------------- */
 
-/* Bucket i is for times up to 2^(i + KS_STATS_SHIFT) microseconds: 8 us to 16.8 s; the last for
+/* Bucket i is for times up to 2^(i + KS_STATS_SHIFT) microseconds: 8 us to 33.6 s; the last for
  * whatever is longer. */
 #define KS_STATS_SHIFT   3U
 #define KS_STATS_BUCKETS 23U

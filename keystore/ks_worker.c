@@ -46,22 +46,6 @@ void ks_workers_forked(void)
     idle = NULL; /* the parent's threads; their memory stays with us */
 }
 
-static void cond_init_monotonic(pthread_cond_t *cond)
-{
-    pthread_condattr_t attr;
-
-    pthread_condattr_init(&attr);
-    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    pthread_cond_init(cond, &attr);
-    pthread_condattr_destroy(&attr);
-}
-
-static struct timespec to_timespec(uint64_t ns)
-{
-    return (struct timespec){.tv_sec = (time_t)(ns / 1000000000U),
-                             .tv_nsec = (long)(ns % 1000000000U)};
-}
-
 /* --- jobs ------------------------------------------------------------------------------------ */
 
 static void job_free(struct job *job, size_t out_room)
@@ -98,7 +82,7 @@ static struct job *job_new(const struct ks_op *op, uint64_t deadline_ns)
         return NULL;
     at = (unsigned char *)(((uintptr_t)job->bytes + 15) & ~(uintptr_t)15);
     pthread_mutex_init(&job->lock, NULL);
-    cond_init_monotonic(&job->cond);
+    ks_cond_init(&job->cond);
     job->op = *op;
     job->how.deadline_ns = deadline_ns; /* nobody is asked for a PIN on this thread */
     job->op.how = &job->how;
@@ -118,7 +102,7 @@ static struct job *job_new(const struct ks_op *op, uint64_t deadline_ns)
 /* Park until there is a job; NULL after a while without one. */
 static struct job *wait_for_job(struct worker *self)
 {
-    struct timespec until = to_timespec(ks_now_ns() + (uint64_t)IDLE_SECONDS * 1000000000U);
+    struct timespec until = ks_timespec(ks_now_ns() + (uint64_t)IDLE_SECONDS * 1000000000U);
     struct worker **at;
     struct job *job;
 
@@ -163,7 +147,7 @@ static bool worker_start(struct job *job)
 
     if (self == NULL)
         return false;
-    cond_init_monotonic(&self->wake);
+    ks_cond_init(&self->wake);
     self->job = job;
     pthread_attr_init(&attr);
     pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
@@ -257,7 +241,7 @@ bool ks_token_hung(struct ks_token *token)
 
 ks_status ks_worker_run(struct ks_op *op, uint64_t deadline_ns)
 {
-    struct timespec until = to_timespec(deadline_ns);
+    struct timespec until = ks_timespec(deadline_ns);
     uint64_t started = ks_now_ns();
     struct job *job;
     ks_status st;

@@ -40,7 +40,7 @@ done
 releases=${releases:-bookworm trixie sid}
 parts=${parts:-unit core}
 
-# What tests/run.sh calls it.
+# What tests/run.sh calls it, and the packages that it takes beside scripts/deps.sh's sets.
 inside=
 for part in $parts; do
     case $part in
@@ -48,6 +48,13 @@ for part in $parts; do
     core) for word in $core; do inside="$inside e2e:$word"; done ;;
     few) for word in $few; do inside="$inside e2e:$word"; done ;;
     *) inside="$inside $part" ;;
+    esac
+done
+packages=
+for part in $inside; do
+    case $part in
+    e2e) packages="$packages $(e2e_packages | tr '\n' ' ')" ;;
+    e2e:*) packages="$packages $(e2e_packages "${part#*:}" | tr '\n' ' ')" ;;
     esac
 done
 
@@ -61,7 +68,8 @@ failed=0
 release() {
     local log=$logs/$1.log status=0 start=$SECONDS count
     [ $fresh = no ] || rm -rf "${roots:?}/$1"
-    if ! (root_make "$1" e2e) >"$log" 2>&1; then
+    # shellcheck disable=SC2086
+    if ! (root_make "$1" e2e $packages) >"$log" 2>&1; then
         printf 'FAILED  %s: no root: %s\n' "$1" "$(tail -n 1 "$log")"
         failed=$((failed + 1))
         return

@@ -203,6 +203,9 @@ const char *cmd_key_type(const struct ks_object *object, char *out, size_t size)
 const char *cmd_pkey_type(const EVP_PKEY *pkey, char *out, size_t size);
 /* Purpose: lower-case hexadecimal. Returns `out`; too long ends in "...". */
 const char *cmd_hex(const unsigned char *in, size_t len, char *out, size_t size);
+/* Purpose: a copy of bytes, released with free(). `out`: the address of a pointer of any type, left
+ * alone (as is *out_len) when `in` is NULL. False: out of memory. */
+bool cmd_copy(void *out, size_t *out_len, const void *in, size_t len);
 /* Purpose: the URI of a token, or of an object with its token before it. False: `out` is "". */
 bool cmd_token_uri(const struct ks_token_facts *facts, char *out, size_t size);
 bool cmd_object_uri(const struct ks_object *object, const struct ks_token_facts *facts, char *out,

@@ -234,29 +234,27 @@ bool cmd_read(struct cmd_env *env)
 
 bool cmd_take_uri(struct cmd_env *env, const char *text, struct ks_uri **uri)
 {
+    const char *source;
     struct ks_error err;
-    size_t len = 0;
-    int found;
 
     if (!ks_ok(ks_uri_parse(text, KS_URI_CALLER, uri, &err))) {
         cmd_error_ks(env, NULL, &err);
         return false;
     }
-    found = prov_uri_attribute(text, "pin-source", (unsigned char *)env->uri_pin,
-                               sizeof(env->uri_pin) - 1, &len);
-    if (found == 0) {
+    source = ks_uri_pin_source(*uri);
+    if (source == NULL) {
         return true;
     }
-    env->uri_pin[found > 0 ? len : 0] = '\0';
-    if (found < 0 || strlen(env->uri_pin) != len ||
-        (env->pin != NULL && strcmp(env->pin, env->uri_pin) != 0)) {
+    if (strlen(source) >= sizeof(env->uri_pin) ||
+        (env->pin != NULL && strcmp(env->pin, source) != 0)) {
         cmd_error(env, "the URI's pin-source %s; leave it out, and give --pin file:/PATH",
-                  found < 0 || strlen(env->uri_pin) != len ? "cannot be used"
-                                                           : "is not what --pin says");
+                  strlen(source) >= sizeof(env->uri_pin) ? "is too long"
+                                                         : "is not what --pin says");
         ks_uri_free(*uri);
         *uri = NULL;
         return false;
     }
+    snprintf(env->uri_pin, sizeof(env->uri_pin), "%s", source);
     env->pin = env->uri_pin;
     return true;
 }

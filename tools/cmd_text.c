@@ -5,6 +5,7 @@
 #include <openssl/asn1.h>
 #include <openssl/ec.h>
 #include <openssl/objects.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "cmd.h"
@@ -25,6 +26,24 @@ const char *cmd_hex(const unsigned char *in, size_t len, char *out, size_t size)
         out[at] = '\0';
     }
     return out;
+}
+
+bool cmd_copy(void *out, size_t *out_len, const void *in, size_t len)
+{
+    void *copy;
+
+    if (in == NULL) {
+        return true;
+    }
+    copy = malloc(len + 1);
+    if (copy == NULL) {
+        return false;
+    }
+    memcpy(copy, in, len);
+    memcpy(out, &copy, sizeof(copy)); /* whatever type the pointer has */
+    *out_len = len;
+    /* cppcheck-suppress memleak */
+    return true;
 }
 
 static const char *curve_name(int nid)

@@ -1,5 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
+# packages: apache2
 # tokens: softhsm
 #
 # The same as with nginx, where Apache differs: it shows failed handshakes with `LogLevel info`

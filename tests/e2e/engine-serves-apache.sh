@@ -1,5 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
+# packages: apache2
 # tokens: softhsm softhsm-remote nss
 #
 # Apache with SSLCryptoDevice hsm, and the engine configured in openssl.cnf alone: keys by their

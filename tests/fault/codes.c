@@ -342,10 +342,12 @@ static void at_work(void *arg)
 void codes_run(const struct scenario *s, struct result *r, atomic_uint *profiles)
 {
     struct run run = {.s = s, .r = r, .profiles = profiles, .rv = all_codes[s->code].rv};
+    /* long enough to matter, short enough to be waited for two thousand times */
+    const struct ks_token_config config = {.recover_ms = 50};
 
     check_table(r);
     run.promise = promise(s->row, run.rv);
-    run.crew = (struct crew){.token = world_token(NULL),
+    run.crew = (struct crew){.token = world_token(&config),
                              .work = s->row->work,
                              .threads = s->threads,
                              .each = s->threads == 1 ? 6 : 2,
@@ -399,31 +401,7 @@ static void add(scenario_add *out, struct scenario *s)
     out(s);
 }
 
-/* Unless all are wanted: where there are eight threads, or a fork, the positions take turns, and
- * an outage is that of one code of each class. */
-static bool skip(bool full, const struct scenario *s, size_t row)
-{
-    enum ks_rv_class class, other;
-    enum ks_code code;
-
-    if (full || s->dry)
-        return false;
-    if (s->position != AT_OUTAGE)
-        return (s->threads > 1 || s->forked) && (row + s->code) % 3 != (size_t)s->position;
-    if (s->threads > 1 || s->forked)
-        return true;
-    ks_classify(rows[row].function, all_codes[s->code].rv, &code, &class);
-    for (unsigned i = 1; i < s->code; i++) {
-        enum ks_code same;
-
-        ks_classify(rows[row].function, all_codes[i].rv, &same, &other);
-        if (class == other && (class != KS_PERMANENT || code == same))
-            return true;
-    }
-    return false;
-}
-
-void codes_list(bool full, scenario_add *out)
+void codes_list(scenario_add *out)
 {
     static const unsigned threads[] = {1, 8};
     unsigned profile = 0;
@@ -442,7 +420,7 @@ void codes_list(bool full, scenario_add *out)
             s.dry = false;
             for (s.code = 0; s.code < COUNT_OF(all_codes); s.code++)
                 for (s.position = AT_FIRST; s.position < POSITIONS; s.position++)
-                    if (all_codes[s.code].rv != CKR_OK && !skip(full, &s, i))
+                    if (all_codes[s.code].rv != CKR_OK)
                         add(out, &s);
         }
     }

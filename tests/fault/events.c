@@ -12,6 +12,8 @@
 #include "fault.h"
 
 #define TIMEOUT_MS 200U
+/* recover-interval-ms where nobody sets it */
+#define KS_RECOVER_MS 1000U
 
 struct run;
 
@@ -78,6 +80,20 @@ static void lose_sessions_often(struct run *run)
 static void lose_connection(struct run *run)
 {
     (void)run;
+    fake_lose_connection();
+}
+
+static void lose_connection_again(void *arg)
+{
+    (void)arg;
+    fake_lose_connection();
+}
+
+/* The second time right after the recovery from the first: within the recovery interval. */
+static void lose_connection_twice(struct run *run)
+{
+    (void)run;
+    fake_at("C_Sign", 1, lose_connection_again, NULL);
     fake_lose_connection();
 }
 
@@ -297,8 +313,13 @@ static const struct event events[] = {
      .what = "`CKR_DEVICE_ERROR` until the module is initialised anew",
      .promise = NONE_LOST,
      .shake = lose_connection},
+    {.name = "connection-lost-twice",
+     .what = "the same, and again right after the recovery",
+     .promise = "none lost; served after the recovery interval",
+     .shake = lose_connection_twice,
+     .slowest_ms = KS_RECOVER_MS + 1500},
     {.name = "connection-lost-new-handles",
-     .what = "the same, and afterwards all handles are new",
+     .what = "`CKR_DEVICE_ERROR` until then, and afterwards all handles are new",
      .promise = NONE_LOST,
      .before = handles_fresh,
      .shake = lose_connection},

@@ -196,6 +196,7 @@ START_TEST(state_sessions_and_recoveries)
     ck_assert(value("hsm_sessions{token=\"test\",state=\"open\"}") == 1);
     ck_assert(value("hsm_sessions{token=\"test\",state=\"busy\"}") == 0);
     ck_assert(value("hsm_sessions{token=\"test\",state=\"limit\"}") == 5);
+    ck_assert(value("hsm_sessions{token=\"test\",state=\"waiting\"}") == 0);
     ck_assert(value("hsm_recoveries_total{token=\"test\"}") == 0);
     fake_lose_sessions(false);
     fx_sign_well(key, "k");

@@ -1,0 +1,283 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * ks_up.c - a token goes up and down: the first session, a login, an epoch; and back.
+ */
+#include <stdlib.h>
+#include <time.h>
+
+#include "ks_internal.h"
+
+/* How long an operation without a time limit waits before a module is initialised anew. */
+#define WAIT_MAX_NS 1000000000U
+
+bool ks_token_up_locked(const struct ks_token *token)
+{
+    return token->epoch != 0 && token->generation == ks_generation() &&
+           token->init_count ==
+               atomic_load_explicit(&token->module->init_count, memory_order_relaxed);
+}
+
+bool ks_token_is_up(struct ks_token *token)
+{
+    bool up;
+
+    pthread_mutex_lock(&token->lock);
+    up = ks_token_up_locked(token);
+    pthread_mutex_unlock(&token->lock);
+    return up;
+}
+
+static unsigned session_limit(const struct ks_token *token)
+{
+    unsigned limit = token->sessions != 0 ? token->sessions : KS_SESSIONS_DEFAULT;
+
+    if (token->facts.sessions_max != 0 && token->facts.sessions_max < limit)
+        limit = (unsigned)token->facts.sessions_max;
+    return limit;
+}
+
+/* The first session, login, and everything that a new epoch needs. Holds up_lock. */
+static ks_status bring_up(struct ks_token *token, const struct ks_how *how, struct ks_error *err)
+{
+    CK_SESSION_HANDLE session = CK_INVALID_HANDLE, *idle, *old_idle;
+    unsigned limit, init_count;
+    struct ks_gate gate;
+    ks_status st;
+    CK_RV rv;
+
+    if (token->generation != ks_generation() && token->pin != NULL)
+        ks_pin_forked(token->pin);
+    st = ks_slot_connect(token, err);
+    if (!ks_ok(st))
+        return st;
+    init_count = atomic_load(&token->module->init_count);
+    limit = session_limit(token);
+    idle = calloc(limit, sizeof(*idle));
+    if (idle == NULL)
+        return ks_no_memory(err);
+    st = ks_gate_enter(&gate, token->module, err);
+    if (!ks_ok(st))
+        goto fail;
+    rv = token->module->fn->C_OpenSession(token->slot, CKF_SERIAL_SESSION, NULL, NULL, &session);
+    ks_gate_leave(&gate);
+    if (rv != CKR_OK) {
+        st = ks_fail_rv(err, token, "C_OpenSession", rv, NULL);
+        goto fail;
+    }
+    st = ks_login(token, how, session, err);
+    if (!ks_ok(st)) {
+        if (ks_ok(ks_gate_enter(&gate, token->module, NULL))) {
+            (void)token->module->fn->C_CloseSession(session);
+            ks_gate_leave(&gate);
+        }
+        goto fail;
+    }
+    /* Now, so that no operation has to ask; whoever needs it asks again if this fails. */
+    if (token->mechanisms == NULL)
+        (void)ks_token_read_mechanisms(token, NULL);
+    pthread_mutex_lock(&token->lock);
+    old_idle = token->idle; /* freed later: a fork may come in between */
+    token->idle = idle;
+    token->idle[0] = session;
+    token->idle_count = 1;
+    token->open_count = 1;
+    token->limit = limit;
+    token->generation = ks_generation();
+    token->init_count = init_count;
+    token->age = ks_epoch_new();
+    token->epoch = token->age;
+    ks_session_call_next(token);
+    pthread_mutex_unlock(&token->lock);
+    free(old_idle);
+    ks_stats_token_up(token);
+    return KS_SUCCESS;
+fail:
+    free(idle);
+    return st;
+}
+
+/* Again where a new session was lost as quickly as the old ones, and after a pause for what
+ * passes. Holds up_lock. */
+static ks_status bring_up_patiently(struct ks_token *token, const struct ks_how *how,
+                                    struct ks_error *err)
+{
+    struct timespec pause = {.tv_nsec = 5000000};
+    enum ks_rv_class class;
+    ks_status st;
+
+    for (int tries = 0;; tries++) {
+        st = bring_up(token, how, err);
+        if (ks_ok(st) || tries == 2)
+            return st;
+        class = ks_class_of_error(err);
+        if (class == KS_RETRY) {
+            if (how != NULL && how->deadline_ns != 0 &&
+                ks_now_ns() + (uint64_t)pause.tv_nsec >= how->deadline_ns)
+                return st;
+            nanosleep(&pause, NULL);
+            pause.tv_nsec *= 2;
+        } else if (class != KS_SESSION_LOST) {
+            return st;
+        }
+    }
+}
+
+/* May it be different if the module looks again? A device that is gone; a token that was there
+ * before; or a module that has only just started: SoftHSM, for one, rewrites a token's file at
+ * every login, and a process that starts in between sees no token, for ever. */
+static bool may_come_back(const struct ks_token *token, ks_status st, bool fresh)
+{
+    return st.code == KS_DEVICE ||
+           (st.code == KS_TOKEN_NOT_FOUND && (fresh || ks_token_label(token)[0] != '\0'));
+}
+
+/* A module that was initialised anew, served, and lost its device again within the interval: wait
+ * for the rest of it, if there is time. One that has not served since is down; no use to wait. */
+static void wait_for_interval(struct ks_token *token, const struct ks_how *how)
+{
+    uint64_t now = ks_now_ns(), at = ks_module_reinit_at(token->module, token->recover_ns);
+    uint64_t until = how != NULL && how->deadline_ns != 0 ? how->deadline_ns : now + WAIT_MAX_NS;
+    struct timespec pause = ks_timespec(at - now);
+
+    if (at <= now || at >= until)
+        return;
+    nanosleep(&pause, NULL);
+}
+
+/* Holds up_lock. First without disturbing the module's other tokens; a module that has lost its
+ * device (p11-kit's remote client has, when its server was away) says so again, and has to be
+ * initialised anew. */
+static ks_status bring_back(struct ks_token *token, const struct ks_how *how, struct ks_error *err)
+{
+    const struct timespec pause = {.tv_nsec = 20000000};
+    unsigned seen = atomic_load(&token->module->init_count);
+    bool served = token->generation == ks_generation() && token->init_count == seen &&
+                  ks_token_started(token); /* not after a C_Initialize that failed */
+    bool fresh = false;
+    ks_status st;
+
+    ks_session_close_idle(token);
+    for (unsigned round = 0;; round++) {
+        st = bring_up_patiently(token, how, err);
+        if (round == 0)
+            fresh = seen != atomic_load(&token->module->init_count);
+        if (ks_ok(st) || !may_come_back(token, st, fresh) || round == (fresh ? 3 : 1))
+            return st;
+        if (fresh)
+            nanosleep(&pause, NULL);
+        else if (served)
+            wait_for_interval(token, how);
+        seen = atomic_load(&token->module->init_count);
+        if (!ks_ok(ks_module_reinit(token->module, seen, fresh ? 0 : token->recover_ns, NULL)))
+            return st;
+    }
+}
+
+/* Another thread may be inside the module with the lock, for as long as that takes. */
+static bool lock_up(struct ks_token *token, const struct ks_how *how)
+{
+    struct timespec until;
+
+    if (how == NULL || how->deadline_ns == 0)
+        return pthread_mutex_lock(&token->up_lock) == 0;
+    until = ks_timespec(how->deadline_ns);
+    return pthread_mutex_clocklock(&token->up_lock, CLOCK_MONOTONIC, &until) == 0;
+}
+
+ks_status ks_token_up(struct ks_token *token, const struct ks_how *how, struct ks_error *err)
+{
+    ks_status st = KS_SUCCESS;
+    struct ks_error why;
+
+    if (err == NULL)
+        err = &why;
+    if (!lock_up(token, how))
+        return ks_fail_token(err, token, KS_TIMEOUT,
+                             "another thread has not finished connecting to the token in time");
+    if (!ks_token_is_up(token)) {
+        st = bring_back(token, how, err);
+        atomic_store(&token->lost, !ks_ok(st));
+        /* what served here before did not lack anything */
+        if (!ks_ok(st) && token->generation != ks_generation() && !token->module->not_after_fork)
+            ks_note_child(err);
+        if (!ks_ok(st))
+            ks_log_event(KS_LOG_ERROR, "connect-failed", token, "text", err->text, NULL);
+    }
+    pthread_mutex_unlock(&token->up_lock);
+    return st;
+}
+
+void ks_token_down(struct ks_token *token, uint64_t epoch)
+{
+    pthread_mutex_lock(&token->lock);
+    if (token->epoch == epoch) {
+        token->epoch = 0;
+        token->age = 0;
+        token->open_count = token->idle_count;
+        ks_session_call_all(token);
+    }
+    pthread_mutex_unlock(&token->lock);
+}
+
+ks_status ks_token_relogin(struct ks_token *token, const struct ks_how *how,
+                           struct ks_session *session, bool *did, struct ks_error *err)
+{
+    ks_status st = KS_SUCCESS;
+    bool done;
+
+    pthread_mutex_lock(&token->up_lock);
+    pthread_mutex_lock(&token->lock);
+    done = token->epoch != session->epoch || token->generation != ks_generation();
+    pthread_mutex_unlock(&token->lock);
+    *did = !done;
+    if (!done) {
+        st = ks_slot_refresh(token, err); /* others may have used up the tries meanwhile */
+        if (ks_ok(st))
+            st = ks_login(token, how, session->handle, err);
+        if (ks_ok(st)) {
+            ks_session_close_idle(token);
+            pthread_mutex_lock(&token->lock);
+            token->epoch = token->age = session->age = ks_epoch_new();
+            token->open_count = 1 + token->idle_count;
+            ks_session_call_next(token);
+            pthread_mutex_unlock(&token->lock);
+        }
+    }
+    pthread_mutex_unlock(&token->up_lock);
+    return st;
+}
+
+static ks_status connect_step(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION_HANDLE session,
+                              CK_OBJECT_HANDLE key)
+{
+    (void)op;
+    (void)fn;
+    (void)session;
+    (void)key;
+    return KS_SUCCESS; /* the session was what was wanted */
+}
+
+ks_status ks_token_connect(struct ks_token *token, const struct ks_how *how, struct ks_error *err)
+{
+    if (token->members != NULL)
+        return ks_group_connect(token, how, err);
+    if (ks_token_is_up(token))
+        return KS_SUCCESS;
+    /* Within the token's time on a worker, unless there is somebody to ask for the PIN. */
+    if (token->timeout_ns != 0 && (how == NULL || how->prompt == NULL)) {
+        struct ks_op op = {.token = token, .step = connect_step, .how = how, .err = err};
+
+        return ks_op_run(&op);
+    }
+    return ks_token_up(token, how, err);
+}
+
+bool ks_token_started(const struct ks_token *token)
+{
+    for (size_t i = 0; i < token->member_count; i++)
+        if (ks_token_started(token->members[i]))
+            return true;
+    if (token->members != NULL)
+        return false;
+    return atomic_load(&token->module->initialized) != 0;
+}
