@@ -1,5 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
+# packages: nodejs
 # tokens: softhsm nss
 #
 # examples/: curl's configurations, the programs in Python and for Node.js, the CA with the openssl
