@@ -8,7 +8,10 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <time.h>
+#include <ucontext.h>
+#include <unistd.h>
 
 #include "ks_internal.h"
 
@@ -260,6 +263,49 @@ static void wait_for_worker(struct job *job, uint64_t deadline_ns)
     }
 }
 
+/* --- where there can be no thread ------------------------------------------------------------ */
+
+/* One operation on a stack of our own. */
+struct trip {
+    struct ks_op *op;
+    ks_status status;
+    ucontext_t there, back;
+};
+static _Thread_local struct trip *trip;
+
+static void trip_main(void)
+{
+    trip->status = ks_op_try(trip->op);
+}
+
+/* The caller's stack is too small for a module, and no thread can be had (HAProxy forbids itself
+ * new ones once it runs): the caller does it, on a larger stack, and is not paused. */
+static ks_status run_on_own_stack(struct ks_op *op)
+{
+    const size_t guard = (size_t)sysconf(_SC_PAGESIZE);
+    struct trip this = {.op = op, .status = {KS_INTERNAL}};
+    char *stack = mmap(NULL, guard + STACK_SIZE, PROT_READ | PROT_WRITE,
+                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
+
+    if (stack == MAP_FAILED)
+        return ks_no_memory(op->err);
+    if (mprotect(stack, guard, PROT_NONE) != 0 || getcontext(&this.there) != 0) {
+        (void)munmap(stack, guard + STACK_SIZE);
+        return ks_no_memory(op->err);
+    }
+    this.there.uc_stack.ss_sp = stack + guard;
+    this.there.uc_stack.ss_size = STACK_SIZE;
+    this.there.uc_link = &this.back;
+    makecontext(&this.there, trip_main, 0);
+    trip = &this;
+    if (swapcontext(&this.back, &this.there) != 0)
+        this.status = ks_no_memory(op->err);
+    (void)munmap(stack, guard + STACK_SIZE);
+    return this.status;
+}
+
+/* --- operations, continued ------------------------------------------------------------------- */
+
 static ks_status left_behind(struct ks_op *op, uint64_t started_ns)
 {
     return ks_fail_token(op->err, op->token, KS_TIMEOUT,
@@ -300,7 +346,12 @@ ks_status ks_worker_run(struct ks_op *op, uint64_t deadline_ns)
         if (waiter != NULL)
             p->end(waiter);
         job_free(job, op->room);
-        return ks_fail(op->err, KS_INTERNAL, "no thread can be started for the operation");
+        if (deadline_ns == 0)
+            return run_on_own_stack(op);
+        return ks_fail(op->err, KS_INTERNAL,
+                       "no thread can be started for the operation, and it has a time limit; the "
+                       "program forbids itself new ones (HAProxy: see insecure-fork-wanted), or "
+                       "there are too many");
     }
     pthread_mutex_lock(&job->lock);
     wait_for_worker(job, deadline_ns);

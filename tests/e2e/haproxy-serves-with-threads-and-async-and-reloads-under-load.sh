@@ -26,7 +26,7 @@ write_conf() {
         -e "s|^    user .*|${worker:+    user $worker}|" \
         -e "s|^    group .*|${worker:+    group $(id -gn "${worker:-root}")}|" \
         -e "s|^    server .*|    http-request return status 200 content-type text/plain file $W/page|" \
-        -e "s|^    ssl-mode-async|$async|" "$root/examples/haproxy/haproxy.cfg" >haproxy.cfg
+        -e "s|^    ssl-mode-async|$async|; s|^    insecure-fork-wanted|$new_threads|" "$root/examples/haproxy/haproxy.cfg" >haproxy.cfg
 }
 
 # HAProxy 2.6 takes its RSA certificate only for clients that know rsa_pkcs1, with TLS 1.3 as well.
@@ -56,10 +56,24 @@ at_once() {
     [ ! -e once.failed ] || failed "16 connections at once" "got: $(cat once.failed)"
 }
 
-for way in "1 certificate-first no" "4 key-first no" "4 certificate-first yes" "1 key-first yes"; do
+# most_threads: of HAProxy's workers.
+most_threads() {
+    local pid most=0 n
+    for pid in $(children "$server_pid"); do
+        n=$(find "/proc/$pid/task" -mindepth 1 -maxdepth 1 | wc -l)
+        [ "$n" -le $most ] || most=$n
+    done
+    echo $most
+}
+
+# alone: ssl-mode-async, but HAProxy forbids itself the threads of the provider. It works, and gains
+# nothing.
+for way in "1 certificate-first no" "4 key-first no" "1 certificate-first alone" "4 certificate-first yes" "1 key-first yes"; do
     read -r threads order with_async <<<"$way"
     async=
     [ "$with_async" = no ] || async='    ssl-mode-async'
+    new_threads=
+    [ "$with_async" != yes ] || new_threads='    insecure-fork-wanted'
     step "HAProxy, $threads thread(s), $order, async: $with_async"
     if [ "$order" = key-first ]; then
         cat rsa.pem rsa.crt >site.pem.rsa
@@ -71,6 +85,12 @@ for way in "1 certificate-first no" "4 key-first no" "4 certificate-first yes" "
     serve haproxy.log write_conf haproxy -W -db -f "$W/haproxy.cfg"
     signatures 4 "4 handshakes, $way" four_pages
     signatures 16 "16 handshakes at once, $way" at_once
+    if [ "$threads" = 1 ] && [ "$with_async" != alone ]; then
+        # In an ASYNC_JOB the token's work is on threads of ours, and HAProxy's one goes on.
+        some=no
+        [ "$(most_threads)" = 1 ] || some=yes
+        same "$way: threads beside HAProxy's own" $some "$with_async"
+    fi
     load_start 2
     for i in 1 2 3; do
         old=$(children "$server_pid")

@@ -3,12 +3,15 @@
  * async.c: operations inside ASYNC_JOBs. One thread has many of them in the HSM at a time, none of
  * them runs on the job's small stack, and each ends as it would elsewhere.
  */
+#include <fcntl.h>
 #include <openssl/async.h>
 #include <openssl/pem.h>
 #include <openssl/rand.h>
 #include <p11-kit/pkcs11.h>
 #include <poll.h>
 #include <pthread.h>
+#include <sys/resource.h>
+#include <unistd.h>
 
 #include "with_provider.h"
 
@@ -138,11 +141,19 @@ static void run(struct task *tasks, size_t count, int (*function)(void *arg))
 
 static void finish(struct task *task)
 {
+    struct pollfd polled[FDS];
     OSSL_ASYNC_FD fds[FDS];
+    size_t n;
 
     ck_assert_int_eq(task->state, ASYNC_FINISH);
-    ck_assert_uint_eq(descriptors(task, fds), 0);
+    n = descriptors(task, fds);
+    for (size_t i = 0; i < n; i++)
+        polled[i] = (struct pollfd){.fd = fds[i], .events = POLLIN};
+    /* Open and quiet for the next operation, closed with the wait context. */
+    ck_assert_int_eq(poll(polled, n, 0), 0);
     ASYNC_WAIT_CTX_free(task->wait);
+    for (size_t i = 0; i < n; i++)
+        ck_assert_int_eq(fcntl(fds[i], F_GETFD), -1);
 }
 
 static bool verifies(const struct task *task)
@@ -170,8 +181,18 @@ START_TEST(one_thread_has_many_operations_in_the_hsm)
     EVP_PKEY *key = up(_i == 0 ? FAKE_RSA : FAKE_P256);
     struct task tasks[JOBS] = {0}, first = {0};
 
-    start(&first, key, sign);
-    run(&first, 1, sign);
+    /* twice in the same wait context, as in one connection */
+    for (unsigned i = 0; i < 2; i++) {
+        OSSL_ASYNC_FD fds[FDS];
+
+        if (i == 0)
+            start(&first, key, sign);
+        else
+            go_on(&first, sign);
+        ck_assert_uint_eq(descriptors(&first, fds), first.pauses > 0 ? 1 : 0);
+        run(&first, 1, sign);
+        ck_assert(verifies(&first));
+    }
     finish_good(&first);
     for (unsigned i = 0; i < JOBS; i++)
         fake_hang("C_Sign", i + 1);
@@ -222,6 +243,49 @@ START_TEST(modules_do_not_run_on_a_jobs_stack)
     ck_assert_int_eq(sign(&(struct task *){&tasks[0]}), 1);
     ck_assert(pthread_equal(signed_on, pthread_self()));
     down(key);
+}
+END_TEST
+
+/* More than a job's stack has. */
+static void use_stack(void *arg)
+{
+    volatile char room[200 * 1024];
+
+    for (size_t i = 0; i < sizeof(room); i++)
+        room[i] = (char)i;
+    note_thread(arg);
+}
+
+/* HAProxy forbids itself new threads once it runs. */
+START_TEST(without_threads_modules_still_have_a_stack)
+{
+    const struct rlimit none = {0, 0};
+    EVP_PKEY *key = up(FAKE_RSA);
+    struct task task = {0};
+    OSSL_STORE_CTX *store;
+    char text[512];
+
+    ck_assert_int_eq(setrlimit(RLIMIT_NPROC, &none), 0);
+    if (geteuid() == 0) /* whom the limit does not hold for */
+        ck_assert_int_eq(setuid(65534), 0);
+    fake_at("C_Sign", 1, use_stack, NULL);
+    start(&task, key, sign);
+    ck_assert_uint_eq(task.pauses, 0);
+    finish_good(&task);
+    ck_assert(pthread_equal(signed_on, pthread_self()));
+    down(key);
+
+    /* With a time limit there has to be a thread. */
+    prov_config_override("timeout-ms", "10000");
+    provider_up(NULL);
+    store = OSSL_STORE_open_ex("pkcs11:object=k;type=private", libctx, NULL, NULL, NULL, NULL, NULL,
+                               NULL);
+    ck_assert_ptr_nonnull(store);
+    ck_assert_ptr_null(OSSL_STORE_load(store));
+    (void)our_reason_and_text(text, sizeof(text));
+    ck_assert_ptr_nonnull(strstr(text, "insecure-fork-wanted"));
+    OSSL_STORE_close(store);
+    provider_down();
 }
 END_TEST
 
@@ -342,6 +406,7 @@ int main(void)
     tcase_add_checked_fixture(tc, setup, NULL);
     tcase_add_loop_test(tc, one_thread_has_many_operations_in_the_hsm, 0, 2);
     tcase_add_test(tc, modules_do_not_run_on_a_jobs_stack);
+    tcase_add_test(tc, without_threads_modules_still_have_a_stack);
     tcase_add_test(tc, resumed_too_early_it_pauses_again);
     tcase_add_test(tc, errors_come_when_it_goes_on);
     tcase_add_test(tc, what_does_not_come_back_ends_in_time);
