@@ -75,8 +75,7 @@ static ks_status bring_up(struct ks_token *token, const struct ks_how *how, stru
         goto fail;
     }
     /* Now, so that no operation has to ask; whoever needs it asks again if this fails. */
-    if (token->mechanisms == NULL)
-        (void)ks_token_read_mechanisms(token, NULL);
+    (void)ks_token_read_mechanisms(token, NULL);
     pthread_mutex_lock(&token->lock);
     old_idle = token->idle; /* freed later: a fork may come in between */
     token->idle = idle;
@@ -219,7 +218,7 @@ static ks_status bring_back(struct ks_token *token, const struct ks_how *how, st
 }
 
 /* Another thread may be inside the module with the lock, for as long as that takes. */
-static bool lock_up(struct ks_token *token, const struct ks_how *how)
+bool ks_token_lock_up(struct ks_token *token, const struct ks_how *how)
 {
     struct timespec until;
 
@@ -238,7 +237,7 @@ ks_status ks_token_up(struct ks_token *token, const struct ks_how *how, struct k
 
     if (err == NULL)
         err = &why;
-    if (!lock_up(token, how))
+    if (!ks_token_lock_up(token, how))
         return ks_fail_token(err, token, KS_TIMEOUT,
                              "another thread has not finished connecting to the token in time");
     if (token->failed_began_ns >= came && !ks_token_is_up(token) &&
@@ -279,7 +278,7 @@ ks_status ks_token_relogin(struct ks_token *token, const struct ks_how *how,
     bool done, second;
 
     *did = false;
-    if (!lock_up(token, how))
+    if (!ks_token_lock_up(token, how))
         return ks_fail_token(err, token, KS_TIMEOUT,
                              "another thread has not finished logging in to the token in time");
     pthread_mutex_lock(&token->lock);
@@ -320,17 +319,22 @@ static ks_status connect_step(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION
 
 ks_status ks_token_connect(struct ks_token *token, const struct ks_how *how, struct ks_error *err)
 {
+    struct ks_op op = {.token = token, .step = connect_step, .how = how, .err = err};
+    struct ks_token_facts facts;
+    ks_status st;
+
     if (token->members != NULL)
         return ks_group_connect(token, how, err);
     if (ks_token_is_up(token))
         return KS_SUCCESS;
-    /* Within the token's time on a worker, unless there is somebody to ask for the PIN. */
-    if (token->timeout_ns != 0 && (how == NULL || how->prompt == NULL)) {
-        struct ks_op op = {.token = token, .step = connect_step, .how = how, .err = err};
-
+    if (token->timeout_ns == 0)
+        return ks_token_up(token, how, err);
+    /* Within the token's time on a worker. Where a person has to be asked for the PIN, which is done
+     * on this thread and takes as long as it takes, at least the question whether it answers. */
+    if (how == NULL || how->prompt == NULL || token->pin == NULL || !ks_pin_asks(token->pin))
         return ks_op_run(&op);
-    }
-    return ks_token_up(token, how, err);
+    st = ks_token_facts(token, how, &facts, err);
+    return ks_ok(st) ? ks_token_up(token, how, err) : st;
 }
 
 bool ks_token_started(const struct ks_token *token)
