@@ -11,6 +11,9 @@
 
 /* How long an operation without a time limit waits before a module is initialised anew. */
 #define WAIT_MAX_NS 1000000000U
+/* How often a module that has only just started looks again, and the first pause before that. */
+#define LOOKS_FRESH   4
+#define LOOK_AGAIN_NS 20000000U
 
 bool ks_token_up_locked(const struct ks_token *token)
 {
@@ -173,12 +176,17 @@ static void wait_for_interval(struct ks_token *token, const struct ks_how *how, 
     nanosleep(&pause, NULL);
 }
 
-/* Processes that got in each other's way should not do so again. */
-static void short_pause(void)
+/* Twice as long each time, and not as long as others: processes that got in each other's way should
+ * not do so again. False when there is no time. */
+static bool short_pause(const struct ks_how *how, unsigned round)
 {
-    struct timespec pause = {.tv_nsec = 20000000 + (long)(getpid() % 16) * 1000000};
+    uint64_t ns = ((uint64_t)LOOK_AGAIN_NS << round) * (16U + (unsigned)getpid() % 16U) / 16U;
+    struct timespec pause = ks_timespec(ns);
 
+    if (how != NULL && how->deadline_ns != 0 && ks_now_ns() + ns >= how->deadline_ns)
+        return false;
     nanosleep(&pause, NULL);
+    return true;
 }
 
 /* Holds up_lock. First without disturbing the module's other tokens; a module that has lost its
@@ -198,12 +206,13 @@ static ks_status bring_back(struct ks_token *token, const struct ks_how *how, st
         st = bring_up_patiently(token, how, err);
         if (round == 0)
             look.fresh = seen != atomic_load(&token->module->init_count);
-        if (ks_ok(st) || !may_come_back(token, st, err, &look) || round == (look.fresh ? 3 : 1))
+        if (ks_ok(st) || !may_come_back(token, st, err, &look) ||
+            round == (look.fresh ? LOOKS_FRESH : 1))
             break;
-        if (look.fresh || doubtful(err))
-            short_pause();
-        else
+        if (!look.fresh && !doubtful(err))
             wait_for_interval(token, how, look.served);
+        else if (!short_pause(how, round))
+            break;
         look.second = look.second || doubtful(err);
         seen = atomic_load(&token->module->init_count);
         reinit = ks_module_reinit(token->module, seen, look.fresh ? 0 : token->recover_ns,
@@ -288,7 +297,7 @@ ks_status ks_token_relogin(struct ks_token *token, const struct ks_how *how,
     if (!done) {
         second = token->doubtful;
         if (second)
-            short_pause();
+            (void)short_pause(how, 0);
         st = ks_slot_refresh(token, err); /* others may have used up the tries meanwhile */
         if (ks_ok(st))
             st = ks_login(token, how, session->handle, err);
