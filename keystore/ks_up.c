@@ -5,7 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
-#include <unistd.h>
 
 #include "ks_internal.h"
 
@@ -180,10 +179,12 @@ static void wait_for_interval(struct ks_token *token, const struct ks_how *how, 
  * not do so again. False when there is no time. */
 static bool short_pause(const struct ks_how *how, unsigned round)
 {
-    uint64_t ns = ((uint64_t)LOOK_AGAIN_NS << round) * (16U + (unsigned)getpid() % 16U) / 16U;
-    struct timespec pause = ks_timespec(ns);
+    uint64_t now = ks_now_ns(), ns = (uint64_t)LOOK_AGAIN_NS << round;
+    struct timespec pause;
 
-    if (how != NULL && how->deadline_ns != 0 && ks_now_ns() + ns >= how->deadline_ns)
+    ns += ns * (now / 1000U % 16U) / 16U;
+    pause = ks_timespec(ns);
+    if (how != NULL && how->deadline_ns != 0 && now + ns >= how->deadline_ns)
         return false;
     nanosleep(&pause, NULL);
     return true;
@@ -200,24 +201,27 @@ static ks_status bring_back(struct ks_token *token, const struct ks_how *how, st
                             token->generation == ks_generation() && token->init_count == seen};
     struct ks_error why;
     ks_status st, reinit;
+    bool doubt;
 
     ks_session_close_idle(token);
-    for (unsigned round = 0;; round++) {
+    for (unsigned round = 0, looks = 0;; round++) {
         st = bring_up_patiently(token, how, err);
         if (round == 0)
             look.fresh = seen != atomic_load(&token->module->init_count);
-        if (ks_ok(st) || !may_come_back(token, st, err, &look) ||
-            round == (look.fresh ? LOOKS_FRESH : 1))
+        if (ks_ok(st) || !may_come_back(token, st, err, &look))
             break;
-        if (!look.fresh && !doubtful(err))
+        doubt = doubtful(err);
+        if (!doubt && looks++ == (look.fresh ? LOOKS_FRESH : 1))
+            break;
+        if (!look.fresh && !doubt)
             wait_for_interval(token, how, look.served);
         else if (!short_pause(how, round))
             break;
-        look.second = look.second || doubtful(err);
+        look.second = look.second || doubt;
         seen = atomic_load(&token->module->init_count);
         reinit = ks_module_reinit(token->module, seen, look.fresh ? 0 : token->recover_ns,
                                   how != NULL ? how->deadline_ns : 0, &why);
-        if (!ks_ok(reinit) && !doubtful(err)) {
+        if (!ks_ok(reinit) && !doubt) { /* a new session may do for a login */
             ks_error_add(err, "%s", why.text);
             break;
         }

@@ -218,6 +218,20 @@ START_TEST(a_login_that_failed_without_the_pin_is_looked_at_once_more)
 }
 END_TEST
 
+/* Other processes log in at that moment, too: they all lost it. */
+START_TEST(nor_is_it_lost_after_a_recovery)
+{
+    struct ks_key *key = serving(LONG_MS);
+
+    fake_lose_connection();
+    fake_inject("C_Login", 1, 1, CKR_GENERAL_ERROR, false);
+    fx_sign_well(key, "k");
+    ck_assert_uint_eq(fake_calls("C_Initialize"), 1);
+    ck_assert_uint_eq(fake_calls("C_Login"), 2);
+    ks_key_free(key);
+}
+END_TEST
+
 START_TEST(a_login_that_goes_on_failing_is_tried_twice_and_no_more)
 {
     struct ks_key *key = serving(10);
@@ -320,6 +334,7 @@ int main(void)
         {a_call_that_does_not_return_costs_no_recovery, 0},
         {a_call_that_never_returns_is_waited_for_once, 0},
         {a_login_that_failed_without_the_pin_is_looked_at_once_more, COUNT_OF(doubtful)},
+        {nor_is_it_lost_after_a_recovery, 0},
         {a_login_that_goes_on_failing_is_tried_twice_and_no_more, 0},
         {a_refused_pin_is_never_looked_at_again, 5},
         {a_pin_that_the_token_counted_as_wrong_is_not_sent_once_more, 0},
