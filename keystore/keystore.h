@@ -84,11 +84,17 @@ void ks_shutdown(void);
 
 /* --- URIs (RFC 7512) ------------------------------------------------------------------------- */
 
+struct ks_bytes {
+    uint8_t *data; /* NULL: absent */
+    size_t len;
+};
+
 struct ks_uri;
 
 enum ks_uri_use {
     KS_URI_TOKEN,     /* names a token: no object attributes */
     KS_URI_REFERENCE, /* inside a key reference: token, serial, object, id, type only */
+    KS_URI_FOREIGN,   /* inside other software's files: also manufacturer and model */
     KS_URI_CALLER,    /* given by the caller: also pin-source=file:/absolute */
 };
 
@@ -107,6 +113,12 @@ enum ks_class ks_uri_class(const struct ks_uri *uri);
 /* Purpose: tell whether the URI has an `object` or `id` attribute, so names objects and not a
  * whole token. */
 bool ks_uri_names_object(const struct ks_uri *uri);
+
+/* Purpose: the decoded values of `object` and `id`, without a NUL behind them, and of `pin-source`;
+ * NULL data, NULL: not there. They live as long as the URI. */
+struct ks_bytes ks_uri_label(const struct ks_uri *uri);
+struct ks_bytes ks_uri_id(const struct ks_uri *uri);
+const char *ks_uri_pin_source(const struct ks_uri *uri);
 
 struct ks_object;
 
@@ -197,6 +209,11 @@ const char *ks_token_name(const struct ks_token *token);
  * process, and never one when the token says that it is the final try. */
 KS_MUST_USE ks_status ks_token_connect(struct ks_token *token, const struct ks_how *how,
                                        struct ks_error *err);
+
+/* Purpose: read the PIN now (of all members), if that needs nobody and was not done yet, without
+ * asking the token anything: this process, or those that it will fork, may later lack the rights
+ * to. Errors come back at the login. Does nothing with `forget_pin`. */
+void ks_token_keep_pin(struct ks_token *token);
 
 /* Purpose: tell whether the token's module has been initialised in this process, or before it was
  * forked: from then on settings cannot change. */
@@ -301,11 +318,6 @@ const char *ks_mech_name(enum ks_mech_kind kind);
 /* --- objects: what a token says about a key or certificate ----------------------------------- */
 
 enum ks_key_type { KS_KEY_OTHER, KS_KEY_RSA, KS_KEY_EC, KS_KEY_EDWARDS };
-
-struct ks_bytes {
-    uint8_t *data; /* NULL: absent */
-    size_t len;
-};
 
 /* A snapshot, plain data. Owned by whoever got it from the function that says so. */
 struct ks_object {

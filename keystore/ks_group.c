@@ -31,10 +31,11 @@ ks_status ks_token_select(struct ks_token *token, const struct ks_how *how,
         return st;
     }
     if (token->group == KS_GROUP_CLUSTER)
-        return ks_fail(err, KS_CONFIG,
-                       "%s is a cluster: make the key on one of its tokens, and bring it to the "
-                       "others with the HSM's own tools",
-                       token->name);
+        return ks_fail(
+            err, KS_CONFIG,
+            "%s is a cluster: make the key on one of its tokens (hsmkey generate --token "
+            "NAME), and bring it to the others with the HSM's own tools",
+            token->name);
     for (size_t i = 0; i < token->member_count; i++) {
         ks_status one = {KS_TOKEN_NOT_FOUND};
 
@@ -42,7 +43,8 @@ ks_status ks_token_select(struct ks_token *token, const struct ks_how *how,
             one = ks_token_matches(token->members[i], how, uri, err);
         if (ks_ok(one) && found != NULL)
             return ks_fail(err, KS_CONFIG,
-                           "several tokens are configured: name one, by a URI with token=");
+                           "several tokens are configured: name one, by a URI with token= (hsmkey "
+                           "generate --token NAME)");
         if (ks_ok(one))
             found = token->members[i];
         else if (found == NULL)
@@ -292,8 +294,7 @@ ks_status ks_group_find(struct ks_token *group, const struct ks_how *how, const 
 {
     /* Servers load keys as root and use them as somebody else: the PINs of the members that are not
      * asked, or not there, are read now too. */
-    for (size_t i = 0; i < group->member_count; i++)
-        ks_token_keep_pin(group->members[i]);
+    ks_token_keep_pin(group);
     return group->group == KS_GROUP_SET ? find_in_set(group, how, uri, out, err)
                                         : find_in_cluster(group, how, uri, out, err);
 }

@@ -121,6 +121,9 @@ ks_status ks_gate_enter(struct ks_gate *gate, struct ks_module *module, struct k
 void ks_gate_leave(struct ks_gate *gate);
 /* Purpose: counts forks: handles of another generation must not be used. */
 unsigned ks_generation(void);
+/* Purpose: in a child of the process that loaded the first module, add to an error what such a
+ * child may lack. */
+void ks_note_child(struct ks_error *err);
 /* Purpose: the registry lock, which also guards the list of tokens. */
 void ks_registry_lock(void);
 void ks_registry_unlock(void);
@@ -138,7 +141,6 @@ struct ks_uri *ks_uri_ref(const struct ks_uri *uri);
 const CK_ATTRIBUTE *ks_uri_attribute(const struct ks_uri *uri, CK_ATTRIBUTE_TYPE type);
 bool ks_uri_matches_token(const struct ks_uri *uri, const CK_TOKEN_INFO *info);
 bool ks_uri_matches_facts(const struct ks_uri *uri, const struct ks_token_facts *facts);
-const char *ks_uri_pin_source(const struct ks_uri *uri);
 
 /* --- ks_pin.c -------------------------------------------------------------------------------- */
 
@@ -262,10 +264,6 @@ ks_status ks_token_matches(struct ks_token *token, const struct ks_how *how,
  * up_lock; outside the gate, for a person may be asked. */
 ks_status ks_login(struct ks_token *token, const struct ks_how *how, CK_SESSION_HANDLE session,
                    struct ks_error *err);
-/* Purpose: read the PIN now, if that needs nobody and was not done yet, also when the token does
- * not answer: this process, or those that it will fork, may later lack the rights to. Errors come
- * back at the login. */
-void ks_token_keep_pin(struct ks_token *token);
 /* Purpose: C_Login(CKU_CONTEXT_SPECIFIC) for an operation that was just initialised. The PIN is
  * in memory since the token's login. The caller is inside the gate. */
 CK_RV ks_token_context_login(struct ks_token *token, CK_SESSION_HANDLE session);

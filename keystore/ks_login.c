@@ -107,8 +107,10 @@ void ks_token_keep_pin(struct ks_token *token)
     const char *pin = NULL;
     size_t len = 0;
 
+    for (size_t i = 0; i < token->member_count; i++)
+        ks_token_keep_pin(token->members[i]);
     /* Whoever has the lock is about to log in, and reads it. */
-    if (token->pin == NULL || pthread_mutex_trylock(&token->up_lock) != 0)
+    if (token->pin == NULL || token->forget_pin || pthread_mutex_trylock(&token->up_lock) != 0)
         return;
     (void)ks_pin_peek(token->pin, &pin, &len);
     if (len == 0)

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "ks_internal.h"
 
@@ -28,6 +29,7 @@ static _Atomic(const struct ks_hooks *) hooks;
 static atomic_bool shut_down;
 static atomic_bool forking;
 static _Thread_local unsigned inside;
+static uid_t loaded_by; /* once: the user of the process before any fork */
 
 /* Modules whose behaviour towards the process needs care; matched within the file name. */
 static const struct {
@@ -55,6 +57,21 @@ bool ks_inside_module(void)
 unsigned ks_generation(void)
 {
     return atomic_load_explicit(&generation, memory_order_relaxed);
+}
+
+/* Servers' workers have given up rights, and some servers empty their environment. */
+void ks_note_child(struct ks_error *err)
+{
+    size_t used;
+
+    if (err == NULL || ks_generation() == 0)
+        return;
+    used = strlen(err->text);
+    snprintf(err->text + used, sizeof(err->text) - used,
+             "; this process runs as user %lu and is a child of the one that loaded the provider "
+             "as user %lu: it needs access to the token's files as well, and the environment "
+             "variables that the module wants (nginx: env NAME;)",
+             (unsigned long)geteuid(), (unsigned long)loaded_by);
 }
 
 void ks_registry_lock(void)
@@ -114,6 +131,7 @@ static void atfork_child(void)
 
 static void init_once(void)
 {
+    loaded_by = geteuid();
     handlers_ready = pthread_atfork(atfork_prepare, atfork_parent, atfork_child) == 0;
 }
 
@@ -394,6 +412,7 @@ static ks_status module_load(struct ks_module *m, struct ks_error *err)
 static ks_status module_initialize(struct ks_module *m, struct ks_error *err)
 {
     CK_C_INITIALIZE_ARGS args = {.flags = CKF_OS_LOCKING_OK};
+    char hint[400];
     struct ks_gate gate;
     ks_status st;
     CK_RV rv;
@@ -422,8 +441,10 @@ static ks_status module_initialize(struct ks_module *m, struct ks_error *err)
         atomic_store_explicit(&m->initialized, ks_generation() + 1, memory_order_release);
         return KS_SUCCESS;
     }
-    st = ks_fail_rv(err, NULL, "C_Initialize", rv,
-                    "check pkcs11-module and pkcs11-init-args, and the module's own configuration");
+    snprintf(hint, sizeof(hint),
+             "check pkcs11-module (%s) and pkcs11-init-args, and the module's own configuration",
+             m->path);
+    st = ks_fail_rv(err, NULL, "C_Initialize", rv, hint);
     return (ks_status){st.code == KS_DEVICE ? KS_DEVICE : KS_MODULE};
 }
 

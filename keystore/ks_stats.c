@@ -129,6 +129,27 @@ static void count_failure(struct ks_stats *stats, enum ks_op_class class, CK_RV 
     add(&stats->failures_other, 1);
 }
 
+/* Whether anybody can make an operation fail so, or another way is taken then. */
+static bool is_ordinary(ks_status st)
+{
+    return st.code == KS_DATA || st.code == KS_MECHANISM || st.code == KS_KEY_EXISTS;
+}
+
+/* Programs do not always show the error: Apache logs failed handshakes with LogLevel info only. */
+static void log_failure(const struct ks_op *op, ks_status st)
+{
+    const enum ks_log_level level = is_ordinary(st) ? KS_LOG_DEBUG : KS_LOG_WARN;
+    char room[32];
+
+    if (!ks_log_on(level))
+        return;
+    ks_log_event(level, "operation-failed", op->token, "class", ks_op_class_names[op->class], "key",
+                 op->key != NULL && op->key->stats != NULL ? op->key->stats->uri : NULL, "function",
+                 op->function != NULL && op->function[0] != '\0' ? op->function : NULL, "code",
+                 ks_failure_name(op, st, room, sizeof(room)), "text",
+                 op->err != NULL && op->err->code == st.code ? op->err->text : NULL, NULL);
+}
+
 /* What is not accounted for yet: a call that was left behind was in the module for all we know;
  * everything else waited. */
 static void failed(struct ks_op *op, ks_status st)
@@ -143,14 +164,7 @@ static void failed(struct ks_op *op, ks_status st)
     count_failure(&op->token->stats, op->class, failure_rv(op), st);
     if (op->key != NULL && op->key->stats != NULL)
         add(&op->key->stats->failed, 1);
-    if (ks_log_on(KS_LOG_DEBUG)) {
-        char room[32];
-
-        ks_log_event(
-            KS_LOG_DEBUG, "operation-failed", op->token, "class", ks_op_class_names[op->class],
-            "key", op->key != NULL && op->key->stats != NULL ? op->key->stats->uri : NULL,
-            "function", op->function, "code", ks_failure_name(op, st, room, sizeof(room)), NULL);
-    }
+    log_failure(op, st);
 }
 
 void ks_stats_end(struct ks_op *op, ks_status st)

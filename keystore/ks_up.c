@@ -263,6 +263,11 @@ ks_status ks_token_up(struct ks_token *token, const struct ks_how *how, struct k
         seen = atomic_load(&token->module->init_count);
         st = bring_back(token, how, err);
         atomic_store(&token->lost, !ks_ok(st));
+        /* what served here before did not lack anything */
+        if (!ks_ok(st) && token->generation != ks_generation() && !token->module->not_after_fork)
+            ks_note_child(err);
+        if (!ks_ok(st))
+            ks_log_event(KS_LOG_ERROR, "connect-failed", token, "text", err->text, NULL);
         if (!ks_ok(st) && seen != atomic_load(&token->module->init_count)) {
             token->failed_began_ns = began;
             token->failed_err = *err;

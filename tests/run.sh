@@ -105,8 +105,7 @@ e2e() {
     local name=$1 build=$2 word=$3 test tokens token id pid status
     local -A running=() started=()
     local queue=()
-    for test in tests/e2e/*"$word"*.sh; do
-        [ -e "$test" ] && [ "$test" != tests/e2e/lib.sh ] || continue
+    for test in $(e2e_tests "$word"); do
         tokens=$(sed -n 's/^# tokens: *//p' "$test" | tr ',' ' ')
         for token in ${tokens:-softhsm softhsm-remote nss}; do
             queue+=("$test $token")
@@ -151,9 +150,12 @@ words() {
 sets="build"
 with lint && sets="$sets lint"
 with example && sets="$sets example"
-with e2e && sets="$sets e2e"
 case $parts in *" unit "* | *" valgrind "* | *" fault "* | *" asan"*) sets="$sets test" ;; esac
 with matrix && sets="$sets roots"
+while read -r word; do
+    [ "$word" != '*' ] || word=
+    sets="$sets e2e $(e2e_packages "$word" | tr '\n' ' ')"
+done < <(words e2e && words asan)
 # shellcheck disable=SC2086
 scripts/deps.sh $sets || { failed=1; finish; }
 
@@ -161,7 +163,7 @@ export LOG_DIR=$logs LOG_TAIL
 step "build with gcc" build.log env CC="${CC:-gcc}" scripts/build.sh build -Dwerror=true || finish
 
 if with lint; then
-    for check in format arrows limits policy-doc cppcheck tidy; do
+    for check in format arrows limits policy-doc man cppcheck tidy; do
         step "lint: $check" "lint-$check.log" scripts/lint.sh $check || true
     done
 fi

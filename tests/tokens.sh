@@ -102,9 +102,6 @@ references() {
 serves() {
     local i key version
     configure "$@"
-    if [ $# -gt 0 ] && [ "$(id -u)" = 0 ]; then
-        chown www-data pin
-    fi
     nginx_start rsa ec
     for i in 1 2 3; do
         for key in RSA EC; do

@@ -9,7 +9,7 @@
 token
 key rsa rsa:2048
 key ec ec:P-256
-provider_conf=$conf
+cp "$conf" provider.cnf
 conf=$W/engine.cnf
 
 signs() { # WHAT KEY [OPTION...]
@@ -133,21 +133,6 @@ conf=$W/engine.cnf
 
 # --- together with the provider's section ---------------------------------------------------------
 
-# both FIRST SECOND ENGINE-KEYS...: one file with both sections in that order
-both() {
-    local first=$1 second=$2
-    shift 2
-    engine_conf "$@"
-    sed -n '/^\[engine_sect\]/,$p' "$conf" >engine.part
-    sed -n '/^\[provider_sect\]/,/^\[req\]/p' "$provider_conf" | grep -v '^\[req\]' >provider.part
-    {
-        printf 'openssl_conf = openssl_init\n[openssl_init]\n'
-        for name in $first $second; do
-            printf '%ss = %s_sect\n' "$name" "$name"
-        done
-        cat provider.part engine.part
-    } >"$conf"
-}
 for order in "engine provider" "provider engine"; do
     # shellcheck disable=SC2086
     both $order MODULE_PATH= INIT_ARGS= TOKEN= PIN= PROVIDER_PATH=

@@ -1,5 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
+# packages: haproxy
 #
 # HAProxy: certificate and key reference in one file, in both orders; one thread and four, with and
 # without ssl-mode-async; one C_Sign per handshake; reloads under load. The configuration is the

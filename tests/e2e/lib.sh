@@ -15,7 +15,7 @@
 #   HSM_KEEP    not empty: leave $W behind
 #
 # A comment "# tokens: ..." on top of a test says for which kinds tests/run.sh runs it (default:
-# the first three).
+# the first three). A comment "# packages: ..." names Debian packages that only this test needs.
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)
@@ -200,6 +200,17 @@ END
     }
 }
 
+# make_nss: a database of NSS softokn's with the PIN in $W/pin; $nss_args
+make_nss() {
+    mkdir "$W/nss"
+    certutil -N -d "sql:$W/nss" -f "$W/pin" >"$W/token.log" 2>&1 || failed "certutil makes a token"
+    nss_args="configdir='sql:$W/nss' certPrefix='' keyPrefix='' secmod='secmod.db' flags="
+}
+
+find_nss() {
+    find_file "/usr/lib/*/libsoftokn3.so" "/usr/lib/*/nss/libsoftokn3.so" "/usr/lib64/libsoftokn3.so"
+}
+
 # start_tpm: a software TPM, and the daemon that shares it among processes, on a D-Bus of its own.
 start_tpm() {
     local port
@@ -286,11 +297,9 @@ token() {
             failed "p11-kit-client.so is installed"
         ;;
     nss)
-        mkdir "$W/nss"
-        certutil -N -d "sql:$W/nss" -f "$W/pin" >"$W/token.log" 2>&1 || failed "certutil makes a token"
-        module=$(find_file "/usr/lib/*/libsoftokn3.so" "/usr/lib/*/nss/libsoftokn3.so" "/usr/lib64/libsoftokn3.so") ||
-            failed "NSS softokn is installed"
-        init_args="configdir='sql:$W/nss' certPrefix='' keyPrefix='' secmod='secmod.db' flags="
+        make_nss
+        module=$(find_nss) || failed "NSS softokn is installed"
+        init_args=$nss_args
         token_label='NSS Certificate DB'
         token_uri=pkcs11:token=NSS%20Certificate%20DB
         ;;

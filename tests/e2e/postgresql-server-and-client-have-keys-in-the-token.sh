@@ -1,5 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
+# packages: postgresql
 #
 # PostgreSQL: the server's key by reference, with a reload, and libpq's client key by reference. The
 # settings are those of examples/postgresql/.

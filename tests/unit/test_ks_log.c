@@ -145,6 +145,54 @@ START_TEST(refused_operations)
 }
 END_TEST
 
+START_TEST(what_programs_may_not_show)
+{
+    struct ks_key *key;
+
+    log_to_file(KS_LOG_WARN, false);
+    named_token(0);
+    key = fx_new_key(FAKE_RSA, "k");
+    fake_inject("C_Sign", 1, FAKE_FOREVER, CKR_HOST_MEMORY, false);
+    fx_fails(fx_sign(key), KS_NO_MEMORY);
+    says("level=warn event=operation-failed token=east class=sign "
+         "key=\"pkcs11:id=%6B;object=k;type=private\" function=C_Sign code=CKR_HOST_MEMORY "
+         "text=\"token 'unit-");
+    /* another way is taken then */
+    fake_heal(NULL);
+    fake_inject("C_SignInit", 1, 1, CKR_MECHANISM_PARAM_INVALID, false);
+    fx_fails(fx_sign(key), KS_MECHANISM);
+    ck_assert_uint_eq(count("event=operation-failed"), 1);
+    ks_key_free(key);
+    log_done();
+}
+END_TEST
+
+/* A server's worker may lack what its parent has: so the message says who it is. */
+START_TEST(a_token_that_cannot_be_reached)
+{
+    pid_t pid;
+    int status;
+
+    log_to_file(KS_LOG_ERROR, false);
+    named_token(0);
+    fake_set_present(fx.slot, false);
+    fx_fails(ks_token_connect(fx.token, NULL, &fx.err), KS_DEVICE);
+    says("level=error event=connect-failed token=east text=\"");
+    says_not("is a child of");
+    pid = fork();
+    ck_assert_int_ge(pid, 0);
+    if (pid == 0) {
+        bool failed = !ks_ok(ks_token_connect(fx.token, NULL, &fx.err));
+
+        _exit(failed && strstr(fx.err.text, "is a child of the one that loaded") != NULL ? 0 : 1);
+    }
+    ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+    ck_assert(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    says("is a child of the one that loaded the provider as user ");
+    log_done();
+}
+END_TEST
+
 START_TEST(a_token_that_hangs)
 {
     struct ks_key *key;
@@ -391,6 +439,8 @@ int main(void)
         {down_and_up_again, 0},
         {refused_logins_without_the_pin, 0},
         {refused_operations, 0},
+        {what_programs_may_not_show, 0},
+        {a_token_that_cannot_be_reached, 0},
         {a_token_that_hangs, 0},
         {one_line_whatever_the_label, 0},
         {audit_of_every_private_operation, 0},

@@ -497,6 +497,35 @@ START_TEST(the_pin_stays_for_later_logins)
 }
 END_TEST
 
+/* By a process that may read it, before it becomes one that may not. */
+START_TEST(a_pin_is_kept_for_a_later_login)
+{
+    struct ks_token_config config = fx_config();
+
+    config.pin = fx.pin;
+    fx_ok(ks_token_new(&config, &fx.token, &fx.err));
+    ks_token_keep_pin(fx.token);
+    ck_assert_uint_eq(fake_calls(NULL), 0);
+    ck_assert_int_eq(unlink(fx.pin_path), 0);
+    fx_ok(ks_token_connect(fx.token, NULL, &fx.err));
+    ck_assert(fake_logged_in(fx.slot));
+}
+END_TEST
+
+START_TEST(but_not_where_it_is_not_to_be_kept)
+{
+    struct ks_token_config config = fx_config();
+
+    config.pin = fx.pin;
+    config.forget_pin = true;
+    fx_ok(ks_token_new(&config, &fx.token, &fx.err));
+    ks_token_keep_pin(fx.token);
+    ck_assert_int_eq(unlink(fx.pin_path), 0);
+    fx_fails(ks_token_connect(fx.token, NULL, &fx.err), KS_PIN_SOURCE);
+    fx_says("No such file");
+}
+END_TEST
+
 int main(void)
 {
     const struct fx_test tests[] = {
@@ -528,6 +557,8 @@ int main(void)
         {a_token_without_login_is_not_logged_in_to, 0},
         {a_token_without_a_user_pin_says_so, 0},
         {the_pin_stays_for_later_logins, 0},
+        {a_pin_is_kept_for_a_later_login, 0},
+        {but_not_where_it_is_not_to_be_kept, 0},
     };
 
     return fx_main("ks_pin", tests, COUNT_OF(tests));
