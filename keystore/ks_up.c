@@ -136,8 +136,19 @@ struct look {
  * sees no token, for ever, or one without a PIN. */
 static bool half_written(ks_status st, const struct ks_error *err)
 {
-    return st.code == KS_TOKEN_NOT_FOUND ||
-           (st.code == KS_LOGIN && (err->rv == 0 || err->rv == CKR_USER_PIN_NOT_INITIALIZED));
+    return st.code == KS_TOKEN_NOT_FOUND || (st.code == KS_DEVICE && err->rv == CKR_OK) ||
+           (st.code == KS_LOGIN && (err->rv == CKR_OK || err->rv == CKR_USER_PIN_NOT_INITIALIZED));
+}
+
+/* May the module be initialised once more? One that has only just started a few times, in quick
+ * succession; another one after the interval, and then once more if it seems to have looked at the
+ * wrong moment. `looks` is how often it was. */
+static bool may_look_again(const struct look *look, unsigned looks, ks_status st,
+                           const struct ks_error *err)
+{
+    if (look->fresh)
+        return looks < LOOKS_FRESH;
+    return looks == 0 || (looks == 1 && half_written(st, err));
 }
 
 /* Something other than the PIN may be what is wrong with the login. */
@@ -201,7 +212,7 @@ static ks_status bring_back(struct ks_token *token, const struct ks_how *how, st
                             token->generation == ks_generation() && token->init_count == seen};
     struct ks_error why;
     ks_status st, reinit;
-    bool doubt;
+    bool doubt, hurry;
 
     ks_session_close_idle(token);
     for (unsigned round = 0, looks = 0;; round++) {
@@ -211,15 +222,17 @@ static ks_status bring_back(struct ks_token *token, const struct ks_how *how, st
         if (ks_ok(st) || !may_come_back(token, st, err, &look))
             break;
         doubt = doubtful(err);
-        if (!doubt && looks++ == (look.fresh ? LOOKS_FRESH : 1))
+        if (!doubt && !may_look_again(&look, looks, st, err))
             break;
-        if (!look.fresh && !doubt)
+        hurry = look.fresh || (looks > 0 && !doubt);
+        if (!hurry && !doubt)
             wait_for_interval(token, how, look.served);
         else if (!short_pause(how, round))
             break;
         look.second = look.second || doubt;
+        looks += !doubt;
         seen = atomic_load(&token->module->init_count);
-        reinit = ks_module_reinit(token->module, seen, look.fresh ? 0 : token->recover_ns,
+        reinit = ks_module_reinit(token->module, seen, hurry ? 0 : token->recover_ns,
                                   how != NULL ? how->deadline_ns : 0, &why);
         if (!ks_ok(reinit) && !doubt) { /* a new session may do for a login */
             ks_error_add(err, "%s", why.text);
