@@ -257,13 +257,16 @@ struct ks_token_facts {
     unsigned long sessions_max; /* 0: unlimited or unknown */
 };
 
-/* Purpose: facts of the token behind `token` (connects to the slot, does not log in). */
+/* Purpose: facts of the token behind `token` (connects to the slot, does not log in), within the
+ * token's time. */
 KS_MUST_USE ks_status ks_token_facts(struct ks_token *token, const struct ks_how *how,
                                      struct ks_token_facts *out, struct ks_error *err);
 
 /* Purpose: call `visit` for every token of a module, without login; stops when it returns false.
- * No tokens is success. */
+ * No tokens is success. The module is asked within `timeout_ms` (0: no limit), before the first
+ * `visit`. */
 KS_MUST_USE ks_status ks_module_tokens(const char *module, const char *init_args,
+                                       unsigned timeout_ms,
                                        bool (*visit)(void *arg, const struct ks_token_facts *facts),
                                        void *arg, struct ks_error *err);
 

@@ -150,6 +150,8 @@ struct ks_pin; /* one locked page that stays out of core dumps */
 ks_status ks_pin_new(const char *source, struct ks_pin **out, struct ks_error *err);
 void ks_pin_free(struct ks_pin *pin);
 const char *ks_pin_source(const struct ks_pin *pin);
+/* Purpose: tell whether a person is asked for it. */
+bool ks_pin_asks(const struct ks_pin *pin);
 /* Purpose: make the PIN present: from memory, or from its source. `what` is what a person is
  * asked. The bytes belong to the holder. The caller holds token->up_lock. */
 ks_status ks_pin_get(struct ks_pin *pin, const struct ks_how *how, const char *what,
@@ -199,8 +201,6 @@ struct ks_token {
     bool doubt_low;             /* and then wrong PINs had been counted before it */
     uint64_t failed_began_ns;   /* the last try that initialised the module anew, in vain */
     struct ks_error failed_err; /* what came of it */
-    CK_MECHANISM_TYPE *mechanisms; /* NULL: not known yet */
-    size_t mechanism_count;
 
     pthread_mutex_t lock;
     struct ks_waiter *waiters; /* those who wait for a session, in turn; ks_session.c */
@@ -208,6 +208,8 @@ struct ks_token {
     unsigned init_count;       /* the module's, when this epoch began */
     uint64_t age;              /* sessions of another age are dead */
     unsigned generation;
+    CK_MECHANISM_TYPE *mechanisms; /* NULL: not known yet; once set it stays */
+    size_t mechanism_count;
     atomic_uint random_chunk; /* what the token took; 0: not tried yet */
     CK_SESSION_HANDLE *idle;  /* stack, room for KS_SESSIONS_MAX or the limit */
     unsigned idle_count, open_count, limit;
@@ -236,6 +238,9 @@ struct ks_token {
 };
 
 struct ks_token *ks_token_ref(struct ks_token *token);
+/* Purpose: a handle that nobody else shares, whatever its settings; otherwise as ks_token_new(). */
+ks_status ks_token_make(const struct ks_token_config *config, struct ks_token **out,
+                        struct ks_error *err);
 /* Purpose: the token's escaped label, "" before the first connect. */
 const char *ks_token_label(const struct ks_token *token);
 uint64_t ks_epoch_new(void);
@@ -268,6 +273,8 @@ CK_RV ks_token_context_login(struct ks_token *token, CK_SESSION_HANDLE session);
 #define KS_RECOVER_MS_DEFAULT 1000U
 /* Purpose: find out whether the token is usable as it stands; brings it up if not. */
 ks_status ks_token_up(struct ks_token *token, const struct ks_how *how, struct ks_error *err);
+/* Purpose: take up_lock; false when the deadline has passed. */
+bool ks_token_lock_up(struct ks_token *token, const struct ks_how *how);
 /* Purpose: whether the present epoch is good. The second: the caller holds token->lock. */
 bool ks_token_is_up(struct ks_token *token);
 bool ks_token_up_locked(const struct ks_token *token);
@@ -328,7 +335,7 @@ ks_status ks_mech_build(const struct ks_mech *mech, const uint8_t *label, size_t
 void ks_mech_blame(struct ks_error *err, ks_status st, enum ks_mech_kind kind);
 /* Purpose: the number; ~0 when PKCS#11 has none for this digest. */
 CK_MECHANISM_TYPE ks_mech_type(enum ks_mech_kind kind, enum ks_digest digest);
-/* Purpose: read the token's list of mechanisms. The caller holds up_lock. */
+/* Purpose: read the token's list of mechanisms, unless it is known. */
 ks_status ks_token_read_mechanisms(struct ks_token *token, struct ks_error *err);
 /* Purpose: a number that is the same for the same parameters: for ks_key_refused(). */
 uint32_t ks_mech_hash(const struct ks_mech *mech);
@@ -344,6 +351,8 @@ struct ks_op {
     struct ks_token *token;
     struct ks_key *key; /* NULL: the step needs no key handle */
     ks_step step;
+    /* Instead of all that: no session, no key, run once, for questions that need no login. */
+    ks_status (*direct)(struct ks_op *op);
     const struct ks_how *how; /* the deadline covers all tries */
     struct ks_error *err;
     /* Parameters and results of the step, plain bytes that may be moved; what they point to is
@@ -381,6 +390,8 @@ struct ks_op {
 ks_status ks_op_run(struct ks_op *op);
 /* Purpose: the operation on one token that is no group: inline or on a worker, and proved. */
 ks_status ks_op_run_on(struct ks_op *op);
+/* Purpose: run `direct`, within the token's time; nothing is counted. */
+ks_status ks_op_run_direct(struct ks_op *op);
 /* Purpose: the loop of tries of ks_op_run, on one token and on this thread. */
 ks_status ks_op_try(struct ks_op *op);
 /* Purpose: note the function and its code, for classification. Returns success for CKR_OK. */

@@ -154,6 +154,8 @@ ks_status ks_op_try(struct ks_op *op)
     enum ks_rv_class class;
     ks_status st;
 
+    if (op->direct != NULL)
+        return op->direct(op);
     for (;;) {
         st = attempt(op, &class);
         if (ks_ok(st) || op->once || used[class] >= budgets[class] ||
@@ -180,6 +182,11 @@ static ks_status run_on_token(struct ks_op *op)
             deadline = own;
     }
     return ks_worker_run(op, deadline);
+}
+
+ks_status ks_op_run_direct(struct ks_op *op)
+{
+    return run_on_token(op);
 }
 
 ks_status ks_op_run_on(struct ks_op *op)

@@ -185,27 +185,44 @@ ks_status ks_slot_refresh(struct ks_token *token, struct ks_error *err)
     return KS_SUCCESS;
 }
 
-ks_status ks_token_facts(struct ks_token *token, const struct ks_how *how,
-                         struct ks_token_facts *out, struct ks_error *err)
+static void copy_facts(struct ks_token *token, struct ks_token_facts *out)
+{
+    pthread_mutex_lock(&token->lock);
+    *out = token->facts;
+    pthread_mutex_unlock(&token->lock);
+}
+
+static ks_status facts_direct(struct ks_op *op)
 {
     ks_status st = KS_SUCCESS;
 
+    if (!ks_token_lock_up(op->token, op->how))
+        return ks_fail_token(op->err, op->token, KS_TIMEOUT,
+                             "another thread has not finished connecting to the token in time");
+    if (!ks_token_is_up(op->token))
+        st = ks_slot_connect(op->token, op->err);
+    if (ks_ok(st))
+        copy_facts(op->token, op->arg);
+    pthread_mutex_unlock(&op->token->up_lock);
+    return st;
+}
+
+ks_status ks_token_facts(struct ks_token *token, const struct ks_how *how,
+                         struct ks_token_facts *out, struct ks_error *err)
+{
+    struct ks_op op = {.token = token,
+                       .direct = facts_direct,
+                       .arg = out,
+                       .arg_size = sizeof(*out),
+                       .how = how,
+                       .err = err};
+
     if (token->members != NULL)
         return ks_group_facts(token, how, out, err);
-    (void)how; /* no login, nobody to ask */
-    if (ks_token_is_up(token)) {
-        pthread_mutex_lock(&token->lock);
-        *out = token->facts;
-        pthread_mutex_unlock(&token->lock);
-        return KS_SUCCESS;
-    }
-    pthread_mutex_lock(&token->up_lock);
     if (!ks_token_is_up(token))
-        st = ks_slot_connect(token, err);
-    if (ks_ok(st))
-        *out = token->facts;
-    pthread_mutex_unlock(&token->up_lock);
-    return st;
+        return ks_op_run_direct(&op);
+    copy_facts(token, out);
+    return KS_SUCCESS;
 }
 
 ks_status ks_token_matches(struct ks_token *token, const struct ks_how *how,
@@ -230,11 +247,49 @@ ks_status ks_token_matches(struct ks_token *token, const struct ks_how *how,
 
 /* --- listings -------------------------------------------------------------------------------- */
 
-ks_status ks_module_tokens(const char *path, const char *init_args,
-                           bool (*visit)(void *arg, const struct ks_token_facts *facts), void *arg,
-                           struct ks_error *err)
+/* The tokens of a module; `all` is what the list owns. */
+struct listing {
+    struct ks_token_facts *all;
+    size_t count;
+};
+
+static void listing_release(void *arg)
 {
-    struct ks_module *module = NULL;
+    struct listing *listing = arg;
+
+    free(listing->all);
+    listing->all = NULL;
+}
+
+static ks_status list_slot(struct ks_op *op, CK_SLOT_ID slot, const CK_INFO *library)
+{
+    CK_FUNCTION_LIST *fn = op->token->module->fn;
+    struct listing *listing = op->arg;
+    struct ks_token_facts *facts = &listing->all[listing->count];
+    CK_TOKEN_INFO info = {0};
+    struct ks_gate gate;
+    ks_status st = ks_gate_enter(&gate, op->token->module, op->err);
+    CK_RV rv;
+
+    if (!ks_ok(st))
+        return st;
+    rv = fn->C_GetTokenInfo(slot, &info);
+    ks_gate_leave(&gate);
+    if (token_gone(rv))
+        return KS_SUCCESS;
+    if (rv != CKR_OK)
+        return ks_fail_rv(op->err, NULL, "C_GetTokenInfo", rv, NULL);
+    facts_fill(facts, slot, &info);
+    copy_padded(facts->module_library, library->libraryDescription,
+                sizeof(library->libraryDescription));
+    listing->count++;
+    return KS_SUCCESS;
+}
+
+static ks_status list_direct(struct ks_op *op)
+{
+    struct ks_module *module = op->token->module;
+    struct listing *listing = op->arg;
     CK_SLOT_ID *slots = NULL;
     CK_ULONG count = 0;
     struct ks_gate gate;
@@ -242,45 +297,49 @@ ks_status ks_module_tokens(const char *path, const char *init_args,
     ks_status st;
     CK_RV rv;
 
-    st = ks_module_get(path, init_args, &module, err);
+    st = ks_module_ready(module, op->err);
+    if (ks_ok(st))
+        st = ks_gate_enter(&gate, module, op->err);
     if (!ks_ok(st))
         return st;
-    st = ks_module_ready(module, err);
-    if (!ks_ok(st))
-        goto out;
-    st = ks_gate_enter(&gate, module, err);
-    if (!ks_ok(st))
-        goto out;
     rv = slot_list(module->fn, &slots, &count);
     (void)module->fn->C_GetInfo(&library);
     ks_gate_leave(&gate);
-    if (rv != CKR_OK) {
-        st = ks_fail_rv(err, NULL, "C_GetSlotList", rv, NULL);
-        goto out;
-    }
-    for (CK_ULONG i = 0; i < count; i++) {
-        struct ks_token_facts facts;
-        CK_TOKEN_INFO info = {0};
-
-        st = ks_gate_enter(&gate, module, err);
-        if (!ks_ok(st))
-            goto out;
-        rv = module->fn->C_GetTokenInfo(slots[i], &info);
-        ks_gate_leave(&gate);
-        if (token_gone(rv))
-            continue;
-        if (rv != CKR_OK) {
-            st = ks_fail_rv(err, NULL, "C_GetTokenInfo", rv, NULL);
-            goto out;
-        }
-        facts_fill(&facts, slots[i], &info);
-        copy_padded(facts.module_library, library.libraryDescription,
-                    sizeof(library.libraryDescription));
-        if (!visit(arg, &facts))
-            break;
-    }
-out:
+    if (rv != CKR_OK)
+        return ks_fail_rv(op->err, NULL, "C_GetSlotList", rv, NULL);
+    listing->all = calloc(count + 1, sizeof(*listing->all));
+    if (listing->all == NULL)
+        st = ks_no_memory(op->err);
+    for (CK_ULONG i = 0; i < count && ks_ok(st); i++)
+        st = list_slot(op, slots[i], &library);
     free(slots);
-    ks_module_put(module);
+    return st;
+}
+
+ks_status ks_module_tokens(const char *path, const char *init_args, unsigned timeout_ms,
+                           bool (*visit)(void *arg, const struct ks_token_facts *facts), void *arg,
+                           struct ks_error *err)
+{
+    /* of no token in particular: for the time limit */
+    const struct ks_token_config config = {
+        .name = path, .module = path, .init_args = init_args, .timeout_ms = timeout_ms};
+    struct listing listing = {.all = NULL};
+    struct ks_token *token = NULL;
+    struct ks_op op = {.direct = list_direct,
+                       .arg = &listing,
+                       .arg_size = sizeof(listing),
+                       .release = listing_release,
+                       .err = err};
+    ks_status st = ks_token_make(&config, &token, err);
+
+    if (!ks_ok(st))
+        return st;
+    op.token = token;
+    st = ks_op_run_direct(&op);
+    for (size_t i = 0; ks_ok(st) && i < listing.count; i++)
+        if (!visit(arg, &listing.all[i]))
+            break;
+    free(listing.all);
+    ks_token_free(token);
     return st;
 }

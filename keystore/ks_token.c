@@ -72,8 +72,8 @@ static void token_destroy(struct ks_token *token)
     free(token);
 }
 
-static ks_status token_make(const struct ks_token_config *config, struct ks_token **out,
-                            struct ks_error *err)
+ks_status ks_token_make(const struct ks_token_config *config, struct ks_token **out,
+                        struct ks_error *err)
 {
     struct ks_token *token = calloc(1, sizeof(*token));
     ks_status st;
@@ -169,7 +169,7 @@ ks_status ks_token_new(const struct ks_token_config *config, struct ks_token **o
                        struct ks_error *err)
 {
     struct ks_token *fresh = NULL, *t;
-    ks_status st = token_make(config, &fresh, err);
+    ks_status st = ks_token_make(config, &fresh, err);
 
     if (!ks_ok(st) || fresh == NULL)
         return st;

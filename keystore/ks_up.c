@@ -5,12 +5,14 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
-#include <unistd.h>
 
 #include "ks_internal.h"
 
 /* How long an operation without a time limit waits before a module is initialised anew. */
 #define WAIT_MAX_NS 1000000000U
+/* How often a module that has only just started looks again, and the first pause before that. */
+#define LOOKS_FRESH   4
+#define LOOK_AGAIN_NS 20000000U
 
 bool ks_token_up_locked(const struct ks_token *token)
 {
@@ -75,8 +77,7 @@ static ks_status bring_up(struct ks_token *token, const struct ks_how *how, stru
         goto fail;
     }
     /* Now, so that no operation has to ask; whoever needs it asks again if this fails. */
-    if (token->mechanisms == NULL)
-        (void)ks_token_read_mechanisms(token, NULL);
+    (void)ks_token_read_mechanisms(token, NULL);
     pthread_mutex_lock(&token->lock);
     old_idle = token->idle; /* freed later: a fork may come in between */
     token->idle = idle;
@@ -135,8 +136,19 @@ struct look {
  * sees no token, for ever, or one without a PIN. */
 static bool half_written(ks_status st, const struct ks_error *err)
 {
-    return st.code == KS_TOKEN_NOT_FOUND ||
-           (st.code == KS_LOGIN && (err->rv == 0 || err->rv == CKR_USER_PIN_NOT_INITIALIZED));
+    return st.code == KS_TOKEN_NOT_FOUND || (st.code == KS_DEVICE && err->rv == CKR_OK) ||
+           (st.code == KS_LOGIN && (err->rv == CKR_OK || err->rv == CKR_USER_PIN_NOT_INITIALIZED));
+}
+
+/* May the module be initialised once more? One that has only just started a few times, in quick
+ * succession; another one after the interval, and then once more if it seems to have looked at the
+ * wrong moment. `looks` is how often it was. */
+static bool may_look_again(const struct look *look, unsigned looks, ks_status st,
+                           const struct ks_error *err)
+{
+    if (look->fresh)
+        return looks < LOOKS_FRESH;
+    return looks == 0 || (looks == 1 && half_written(st, err));
 }
 
 /* Something other than the PIN may be what is wrong with the login. */
@@ -174,12 +186,19 @@ static void wait_for_interval(struct ks_token *token, const struct ks_how *how, 
     nanosleep(&pause, NULL);
 }
 
-/* Processes that got in each other's way should not do so again. */
-static void short_pause(void)
+/* Twice as long each time, and not as long as others: processes that got in each other's way should
+ * not do so again. False when there is no time. */
+static bool short_pause(const struct ks_how *how, unsigned round)
 {
-    struct timespec pause = {.tv_nsec = 20000000 + (long)(getpid() % 16) * 1000000};
+    uint64_t now = ks_now_ns(), ns = (uint64_t)LOOK_AGAIN_NS << round;
+    struct timespec pause;
 
+    ns += ns * (now / 1000U % 16U) / 16U;
+    pause = ks_timespec(ns);
+    if (how != NULL && how->deadline_ns != 0 && now + ns >= how->deadline_ns)
+        return false;
     nanosleep(&pause, NULL);
+    return true;
 }
 
 /* Holds up_lock. First without disturbing the module's other tokens; a module that has lost its
@@ -193,23 +212,29 @@ static ks_status bring_back(struct ks_token *token, const struct ks_how *how, st
                             token->generation == ks_generation() && token->init_count == seen};
     struct ks_error why;
     ks_status st, reinit;
+    bool doubt, hurry;
 
     ks_session_close_idle(token);
-    for (unsigned round = 0;; round++) {
+    for (unsigned round = 0, looks = 0;; round++) {
         st = bring_up_patiently(token, how, err);
         if (round == 0)
             look.fresh = seen != atomic_load(&token->module->init_count);
-        if (ks_ok(st) || !may_come_back(token, st, err, &look) || round == (look.fresh ? 3 : 1))
+        if (ks_ok(st) || !may_come_back(token, st, err, &look))
             break;
-        if (look.fresh || doubtful(err))
-            short_pause();
-        else
+        doubt = doubtful(err);
+        if (!doubt && !may_look_again(&look, looks, st, err))
+            break;
+        hurry = look.fresh || (looks > 0 && !doubt);
+        if (!hurry && !doubt)
             wait_for_interval(token, how, look.served);
-        look.second = look.second || doubtful(err);
+        else if (!short_pause(how, round))
+            break;
+        look.second = look.second || doubt;
+        looks += !doubt;
         seen = atomic_load(&token->module->init_count);
-        reinit = ks_module_reinit(token->module, seen, look.fresh ? 0 : token->recover_ns,
+        reinit = ks_module_reinit(token->module, seen, hurry ? 0 : token->recover_ns,
                                   how != NULL ? how->deadline_ns : 0, &why);
-        if (!ks_ok(reinit) && !doubtful(err)) {
+        if (!ks_ok(reinit) && !doubt) { /* a new session may do for a login */
             ks_error_add(err, "%s", why.text);
             break;
         }
@@ -219,7 +244,7 @@ static ks_status bring_back(struct ks_token *token, const struct ks_how *how, st
 }
 
 /* Another thread may be inside the module with the lock, for as long as that takes. */
-static bool lock_up(struct ks_token *token, const struct ks_how *how)
+bool ks_token_lock_up(struct ks_token *token, const struct ks_how *how)
 {
     struct timespec until;
 
@@ -238,7 +263,7 @@ ks_status ks_token_up(struct ks_token *token, const struct ks_how *how, struct k
 
     if (err == NULL)
         err = &why;
-    if (!lock_up(token, how))
+    if (!ks_token_lock_up(token, how))
         return ks_fail_token(err, token, KS_TIMEOUT,
                              "another thread has not finished connecting to the token in time");
     if (token->failed_began_ns >= came && !ks_token_is_up(token) &&
@@ -284,7 +309,7 @@ ks_status ks_token_relogin(struct ks_token *token, const struct ks_how *how,
     bool done, second;
 
     *did = false;
-    if (!lock_up(token, how))
+    if (!ks_token_lock_up(token, how))
         return ks_fail_token(err, token, KS_TIMEOUT,
                              "another thread has not finished logging in to the token in time");
     pthread_mutex_lock(&token->lock);
@@ -294,7 +319,7 @@ ks_status ks_token_relogin(struct ks_token *token, const struct ks_how *how,
     if (!done) {
         second = token->doubtful;
         if (second)
-            short_pause();
+            (void)short_pause(how, 0);
         st = ks_slot_refresh(token, err); /* others may have used up the tries meanwhile */
         if (ks_ok(st))
             st = ks_login(token, how, session->handle, err);
@@ -325,17 +350,22 @@ static ks_status connect_step(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION
 
 ks_status ks_token_connect(struct ks_token *token, const struct ks_how *how, struct ks_error *err)
 {
+    struct ks_op op = {.token = token, .step = connect_step, .how = how, .err = err};
+    struct ks_token_facts facts;
+    ks_status st;
+
     if (token->members != NULL)
         return ks_group_connect(token, how, err);
     if (ks_token_is_up(token))
         return KS_SUCCESS;
-    /* Within the token's time on a worker, unless there is somebody to ask for the PIN. */
-    if (token->timeout_ns != 0 && (how == NULL || how->prompt == NULL)) {
-        struct ks_op op = {.token = token, .step = connect_step, .how = how, .err = err};
-
+    if (token->timeout_ns == 0)
+        return ks_token_up(token, how, err);
+    /* Within the token's time on a worker. Where a person has to be asked for the PIN, which is done
+     * on this thread and takes as long as it takes, at least the question whether it answers. */
+    if (how == NULL || how->prompt == NULL || token->pin == NULL || !ks_pin_asks(token->pin))
         return ks_op_run(&op);
-    }
-    return ks_token_up(token, how, err);
+    st = ks_token_facts(token, how, &facts, err);
+    return ks_ok(st) ? ks_token_up(token, how, err) : st;
 }
 
 bool ks_token_started(const struct ks_token *token)

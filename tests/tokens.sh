@@ -162,6 +162,5 @@ can threads client threads rsa.pem 4 50 || true
 software_ca
 certificate rsa
 certificate ec
-many_processes
 can nginx serves || true
 can nginx-late serves check-key-at-load=no || true

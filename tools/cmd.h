@@ -172,6 +172,9 @@ bool cmd_take_uri(struct cmd_env *env, const char *text, struct ks_uri **uri);
  * the PIN its timeout-ms does not hold, so it is only with one where that is wanted. */
 const struct ks_how *cmd_how(const struct cmd_env *env, const char *name);
 
+/* Purpose: the timeout-ms of the token `name` (NULL: the only one); 0: none. */
+unsigned cmd_timeout(const struct cmd_env *env, const char *name);
+
 /* Purpose: log in. Prints what is wrong. */
 bool cmd_connect(struct cmd_env *env);
 

@@ -371,6 +371,14 @@ const struct ks_how *cmd_how(const struct cmd_env *env, const char *name)
     return pin != NULL && strcmp(pin, "prompt") == 0 ? &env->how : &nobody;
 }
 
+unsigned cmd_timeout(const struct cmd_env *env, const char *name)
+{
+    const char *text = cmd_token_setting(env, name, "timeout-ms");
+
+    /* the configuration was read: it is a number, or the command does not come so far */
+    return text != NULL ? (unsigned)strtoul(text, NULL, 10) : 0;
+}
+
 const char *cmd_without_name(const char *name, const char *text)
 {
     size_t len = name != NULL ? strlen(name) : 0;

@@ -15,7 +15,6 @@ key rsa rsa:2048
 key ec ec:P-256
 certificate rsa
 certificate ec
-many_processes
 worker haproxy www-data
 echo "a page over TLS" >page
 

@@ -280,24 +280,6 @@ start_p11_kit_server() {
     export P11_KIT_SERVER_ADDRESS=unix:path=$W/socket/p11-kit.sock
 }
 
-# many_processes: the token is about to be used by several processes at once; no more keys are made.
-#
-# p11-kit server forks for every connection, so there is one SoftHSM per process that uses the
-# token. SoftHSM writes the token's file anew at every login (to say that the last PIN was right),
-# and unlocks it before the content is on disk: another one that starts at this very moment finds
-# an empty file, and no token. Where it cannot write that file it does not mind.
-many_processes() {
-    local unprivileged=()
-    [ "$HSM_TOKEN" = softhsm-remote ] || return 0
-    stop_server "$p11_kit_pid"
-    rm -f "$W/socket/p11-kit.sock"
-    chmod -R a+rX,a-w "$W/tokens"
-    if [ "$(id -u)" = 0 ]; then
-        unprivileged=(setpriv --reuid=nobody --regid=nogroup --clear-groups)
-    fi
-    start_p11_kit_server "${unprivileged[@]}"
-}
-
 # token: make one of the kind $HSM_TOKEN, and the configuration for it.
 token() {
     printf '%s' "$pin" >"$W/pin"

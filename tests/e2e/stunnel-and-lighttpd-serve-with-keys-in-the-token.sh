@@ -14,7 +14,6 @@ key rsa rsa:2048
 key ec ec:P-256
 certificate rsa
 certificate ec
-many_processes
 worker www-data
 mkdir html
 echo "a page over TLS" >html/index.html
