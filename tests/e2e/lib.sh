@@ -408,7 +408,7 @@ pkcs11_tool() {
 # software_ca: ca.pem and ca.key, nothing to do with the token.
 software_ca() {
     must "a CA in software" plain_openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -noenc \
-        -keyout ca.key -out ca.pem -days 2 -subj "/CN=test CA"
+        -keyout ca.key -out ca.pem -days 2 -subj "/CN=test CA" -addext keyUsage=critical,keyCertSign,cRLSign
 }
 
 # certificate NAME: a CSR with NAME.pem, signed by the software CA: NAME.crt
