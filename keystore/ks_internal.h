@@ -46,8 +46,8 @@ struct ks_token;
 /* Purpose: what `rv` from `function` means. */
 void ks_classify(const char *function, CK_RV rv, enum ks_code *code, enum ks_rv_class *class);
 /* Purpose: what may help when a token could not be brought up, or logged in to: KS_PERMANENT,
- * KS_RETRY, KS_SESSION_LOST or KS_DEVICE_LOST. A PIN is not sent twice in a row for an answer that
- * may mean that it was wrong. */
+ * KS_RETRY, KS_SESSION_LOST, KS_DEVICE_LOST, or KS_AMBIGUOUS for a login that failed for a reason
+ * that need not be the PIN: bring_back() looks once more, and nobody else does. */
 enum ks_rv_class ks_class_of_error(const struct ks_error *err);
 /* Purpose: "CKR_..." of a value, "CKR_VENDOR_DEFINED" or "unknown CKR_" for others. */
 const char *ks_rv_name(CK_RV rv);
@@ -62,6 +62,8 @@ ks_status ks_fail_rv(struct ks_error *err, const struct ks_token *token, const c
 ks_status ks_fail_token(struct ks_error *err, const struct ks_token *token, enum ks_code code,
                         const char *fmt, ...) __attribute__((format(printf, 4, 5)));
 ks_status ks_no_memory(struct ks_error *err);
+/* Purpose: append "; " and a sentence to the text of an error that there is. */
+void ks_error_add(struct ks_error *err, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 /* --- ks_module.c ----------------------------------------------------------------------------- */
 
@@ -76,9 +78,10 @@ struct ks_module {
     bool sends_sigpipe;
     bool not_after_fork; /* no use in a child of a process that used it */
     pthread_mutex_t init_lock;
-    atomic_uint initialized; /* fork generation + 1 in which we called C_Initialize; 0: never */
-    atomic_uint init_count;  /* handles from before the last C_Initialize are dead */
-    uint64_t reinit_ns;      /* init_lock: when it was last finalised and initialised again */
+    atomic_uint initialized;    /* fork generation + 1 in which we called C_Initialize; 0: never */
+    atomic_uint init_count;     /* handles from before the last C_Initialize are dead */
+    _Atomic uint64_t reinit_ns; /* when it was last finalised and initialised again; 0: never */
+    uint64_t drain_failed_ns;   /* init_lock: when calls last kept that from being done */
     atomic_uint in_flight;
     _Atomic int gate; /* enum ks_gate_state */
 };
@@ -107,9 +110,10 @@ ks_status ks_module_ready(struct ks_module *module, struct ks_error *err);
 uint64_t ks_module_reinit_at(struct ks_module *module, uint64_t interval_ns);
 /* Purpose: a module that has lost its device: finalise it and initialise it again, unless another
  * thread did so since `seen` (an init_count), and at most once in `interval_ns`. Waits a bounded
- * time for the calls in flight; fails with KS_DEVICE when it may not or cannot. */
+ * time for the calls in flight, until the deadline (0: none) at most; fails with KS_DEVICE when it
+ * may not or cannot. */
 ks_status ks_module_reinit(struct ks_module *module, unsigned seen, uint64_t interval_ns,
-                           struct ks_error *err);
+                           uint64_t deadline_ns, struct ks_error *err);
 /* Purpose: enter before C_ calls and leave after them. No lock is taken unless the module is
  * being initialised again, which is waited for. Fails with KS_SHUTDOWN at the end of the
  * process. Never nested. */
@@ -190,7 +194,12 @@ struct ks_token {
     /* written under up_lock and lock, read under either */
     struct ks_token_facts facts;
     CK_SLOT_ID slot;
-    CK_MECHANISM_TYPE *mechanisms; /* under up_lock; NULL: not known yet */
+    /* under up_lock */
+    bool doubtful;              /* the last login failed, and not because of the PIN, it seems; */
+    bool doubt_low;             /* and then wrong PINs had been counted before it */
+    uint64_t failed_began_ns;   /* the last try that initialised the module anew, in vain */
+    struct ks_error failed_err; /* what came of it */
+    CK_MECHANISM_TYPE *mechanisms; /* NULL: not known yet */
     size_t mechanism_count;
 
     pthread_mutex_t lock;
@@ -363,6 +372,7 @@ struct ks_op {
     unsigned logins;    /* how often ks_op has logged in again for this operation */
     /* set by ks_op_run: what the step's success was obtained with */
     uint64_t epoch;
+    const struct ks_token *ran_on; /* in a group: the member that was tried last; else NULL */
     struct ks_measure measure;
 };
 

@@ -9,6 +9,7 @@
 static ks_status login_possible(struct ks_token *token, struct ks_error *err)
 {
     const struct ks_token_facts *f = &token->facts;
+    bool counted = token->doubtful && f->user_pin_count_low && !token->doubt_low;
 
     if (f->user_pin_locked)
         return ks_fail_token(err, token, KS_PIN_REFUSED,
@@ -19,7 +20,12 @@ static ks_status login_possible(struct ks_token *token, struct ks_error *err)
         return ks_fail_token(err, token, KS_PIN_REFUSED,
                              "the token says that the next wrong PIN locks it, so no login was "
                              "tried; log in once by hand with the right PIN");
-    return KS_SUCCESS;
+    if (!counted)
+        return KS_SUCCESS;
+    token->doubtful = false; /* said once; the next operation tries once */
+    return ks_fail_token(err, token, KS_PIN_REFUSED,
+                         "the last login failed without saying that the PIN was wrong, but the "
+                         "token counts a wrong PIN since: it was not sent once more");
 }
 
 /* What a PIN is refused for: FNV-1a of module, serial number and label. */
@@ -76,6 +82,7 @@ ks_status ks_login(struct ks_token *token, const struct ks_how *how, CK_SESSION_
     rv = token->module->fn->C_Login(session, CKU_USER, (CK_UTF8CHAR *)pin, len);
     ks_gate_leave(&gate);
     if (rv == CKR_OK || rv == CKR_USER_ALREADY_LOGGED_IN) {
+        token->doubtful = false;
         ks_log_call(KS_LOG_INFO, "login", token, NULL, rv);
         if (token->forget_pin && token->pin != NULL)
             ks_pin_forget(token->pin);
@@ -87,6 +94,8 @@ ks_status ks_login(struct ks_token *token, const struct ks_how *how, CK_SESSION_
         hint = "the token's own PIN pad or service refused";
     else if (code == KS_PIN_REFUSED)
         hint = "this PIN is not sent again by this process; check pin in the provider's section";
+    token->doubtful = code != KS_PIN_REFUSED;
+    token->doubt_low = token->facts.user_pin_count_low;
     st = ks_fail_rv(err, token, "C_Login", rv, hint);
     if (st.code == KS_PIN_REFUSED && pin != NULL)
         ks_pin_refused(token->pin, token_hash(token));

@@ -13,8 +13,10 @@
 
 #include "ks_internal.h"
 
-/* How long finalising waits for calls in flight before it leaves the module alone. */
-#define DRAIN_WAIT_MS 1000
+/* How long finalising waits for calls in flight before it leaves the module alone; and when it did
+ * so a moment ago: those that were in flight then do not come back, but others may be passing. */
+#define DRAIN_WAIT_NS  1000000000U
+#define DRAIN_AGAIN_NS 50000000U
 /* How long a fork waits for them. */
 #define FORK_WAIT_NS 250000000U
 
@@ -305,14 +307,14 @@ static void module_enter_alone(struct ks_gate *gate, struct ks_module *m)
 
 /* Finalise after the calls in flight are through; after a bounded time leave the module alone:
  * a thread that is still inside it must not find it gone. Nobody can enter meanwhile. */
-static bool module_finalize(struct ks_module *m)
+static bool module_finalize(struct ks_module *m, uint64_t until_ns)
 {
     const struct timespec pause = {.tv_nsec = 1000000};
     struct ks_gate gate;
 
     if (!initialised_here(m))
         return true;
-    for (int i = 0; i < DRAIN_WAIT_MS && atomic_load(&m->in_flight) > 0; i++)
+    while (atomic_load(&m->in_flight) > 0 && ks_now_ns() < until_ns)
         nanosleep(&pause, NULL);
     if (atomic_load(&m->in_flight) > 0)
         return false;
@@ -331,7 +333,7 @@ void ks_shutdown(void)
     /* Without the registry lock: another thread may hold it for ever at this point. Entries are
      * never removed. */
     for (struct ks_module *m = modules; m != NULL; m = m->next)
-        (void)module_finalize(m);
+        (void)module_finalize(m, ks_now_ns() + DRAIN_WAIT_NS);
 }
 
 void ks_module_put(struct ks_module *m)
@@ -351,7 +353,7 @@ void ks_module_put(struct ks_module *m)
         ks_registry_unlock();
         if (last) {
             atomic_store(&m->gate, KS_GATE_PAUSED);
-            (void)module_finalize(m);
+            (void)module_finalize(m, ks_now_ns() + DRAIN_WAIT_NS);
             atomic_store(&m->gate, KS_GATE_OPEN);
         }
         pthread_mutex_unlock(&m->init_lock);
@@ -462,40 +464,58 @@ ks_status ks_module_ready(struct ks_module *m, struct ks_error *err)
 
 uint64_t ks_module_reinit_at(struct ks_module *m, uint64_t interval_ns)
 {
-    uint64_t at;
+    uint64_t last = atomic_load(&m->reinit_ns);
 
-    pthread_mutex_lock(&m->init_lock);
-    at = m->reinit_ns != 0 ? m->reinit_ns + interval_ns : 0;
-    pthread_mutex_unlock(&m->init_lock);
-    return at;
+    return last != 0 ? last + interval_ns : 0;
+}
+
+/* The gate is closed meanwhile, for all tokens of the module. Holds init_lock. */
+static ks_status finalize_and_initialize(struct ks_module *m, uint64_t deadline_ns,
+                                         uint64_t interval_ns, struct ks_error *err)
+{
+    uint64_t now = ks_now_ns(), until;
+    ks_status st;
+
+    until =
+        now + (m->drain_failed_ns != 0 && now - m->drain_failed_ns < interval_ns ? DRAIN_AGAIN_NS
+                                                                                 : DRAIN_WAIT_NS);
+    if (deadline_ns != 0 && deadline_ns < until)
+        until = deadline_ns;
+    atomic_store(&m->gate, KS_GATE_PAUSED);
+    if (module_finalize(m, until)) {
+        m->drain_failed_ns = 0;
+        atomic_store(&m->reinit_ns, ks_now_ns());
+        st = module_initialize(m, err);
+    } else {
+        /* Nothing was done, so the next one who asks may as soon as they are back. */
+        m->drain_failed_ns = ks_now_ns();
+        st = ks_fail(err, KS_DEVICE,
+                     "the module %s cannot be initialised anew while %u calls do not return from "
+                     "it",
+                     m->path, atomic_load(&m->in_flight));
+    }
+    atomic_store(&m->gate, KS_GATE_OPEN);
+    return st;
 }
 
 ks_status ks_module_reinit(struct ks_module *m, unsigned seen, uint64_t interval_ns,
-                           struct ks_error *err)
+                           uint64_t deadline_ns, struct ks_error *err)
 {
     ks_status st = KS_SUCCESS;
-    uint64_t now;
+    uint64_t now, last;
 
     pthread_mutex_lock(&m->init_lock);
     now = ks_now_ns();
+    last = atomic_load(&m->reinit_ns);
     if (atomic_load(&m->init_count) != seen)
         goto out; /* another thread did it */
-    if (m->reinit_ns != 0 && now - m->reinit_ns < interval_ns) {
+    if (last != 0 && now - last < interval_ns) {
         st = ks_fail(err, KS_DEVICE,
-                     "the token is lost, and the module %s was initialised anew only %lu ms ago",
-                     m->path, (unsigned long)((now - m->reinit_ns) / 1000000U));
+                     "the module %s was initialised anew only %lu ms ago (recover-interval-ms)",
+                     m->path, (unsigned long)((now - last) / 1000000U));
         goto out;
     }
-    m->reinit_ns = now;
-    atomic_store(&m->gate, KS_GATE_PAUSED);
-    if (module_finalize(m))
-        st = module_initialize(m, err);
-    else
-        st = ks_fail(err, KS_DEVICE,
-                     "the token is lost, and the module %s cannot be initialised anew while calls "
-                     "do not return from it",
-                     m->path);
-    atomic_store(&m->gate, KS_GATE_OPEN);
+    st = finalize_and_initialize(m, deadline_ns, interval_ns, err);
     ks_log_event(KS_LOG_WARN, "recovery", NULL, "module", m->path, "result",
                  ks_ok(st) ? "done" : "failed", NULL);
 out:

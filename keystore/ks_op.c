@@ -189,8 +189,6 @@ ks_status ks_op_run_on(struct ks_op *op)
     if (ks_ok(st))
         st = prove(op);
     ks_stats_end(op, st);
-    if (atomic_load_explicit(&ks_log_auditing, memory_order_relaxed))
-        ks_log_audit(op, st);
     return st;
 }
 
@@ -200,6 +198,8 @@ ks_status ks_op_run(struct ks_op *op)
 
     if (!ks_ok(st) && op->out != NULL)
         explicit_bzero(op->out, op->room);
+    if (atomic_load_explicit(&ks_log_auditing, memory_order_relaxed))
+        ks_log_audit(op, st);
     if (op->done != NULL)
         op->done(op, st);
     return st;

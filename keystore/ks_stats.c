@@ -187,17 +187,30 @@ void ks_stats_end(struct ks_op *op, ks_status st)
         ks_stats_file_touch();
 }
 
-void ks_stats_refused(const struct ks_token *token, enum ks_op_class class, const char *key,
-                      const char *why)
+static void count_refused(const struct ks_token *token, enum ks_op_class class, const char *key,
+                          const char *why)
 {
     struct ks_token *t = (struct ks_token *)token; /* counters are not what const is about */
 
     add(&t->stats.rare[class].refused, 1);
     ks_log_event(KS_LOG_WARN, "refused", token, "class", ks_op_class_names[class], "key", key,
                  "reason", why, NULL);
-    ks_log_audit_line(token, class, key, "refused", why);
     if (atomic_load_explicit(&ks_stats_file_wanted, memory_order_relaxed))
         ks_stats_file_touch();
+}
+
+void ks_stats_refused(const struct ks_token *token, enum ks_op_class class, const char *key,
+                      const char *why)
+{
+    count_refused(token, class, key, why);
+    ks_log_audit_line(token, class, key, "refused", why);
+}
+
+void ks_stats_no_member(const struct ks_op *op)
+{
+    count_refused(op->token, op->class,
+                  op->key != NULL && op->key->stats != NULL ? op->key->stats->uri : NULL,
+                  "no member answers");
 }
 
 void ks_stats_failed_over(struct ks_token *from, const struct ks_token *to, enum ks_op_class class)

@@ -112,7 +112,7 @@ enum ks_rv_class ks_class_of_error(const struct ks_error *err)
     if (class == KS_PERMANENT || class == KS_DEVICE_LOST || class == KS_SESSION_LOST)
         return class;
     if (strcmp(err->function, "C_Login") == 0 && class != KS_RETRY && class != KS_SESSIONS_FULL)
-        return KS_PERMANENT;
+        return KS_AMBIGUOUS;
     return KS_RETRY;
 }
 
@@ -226,6 +226,19 @@ ks_status ks_fail_rv(struct ks_error *err, const struct ks_token *token, const c
                  hint != NULL ? hint : "");
     }
     return (ks_status){code};
+}
+
+void ks_error_add(struct ks_error *err, const char *fmt, ...)
+{
+    size_t n = strlen(err->text);
+    va_list ap;
+
+    if (n + 3 > sizeof(err->text))
+        return;
+    memcpy(err->text + n, "; ", 3);
+    va_start(ap, fmt);
+    vsnprintf(err->text + n + 2, sizeof(err->text) - n - 2, fmt, ap);
+    va_end(ap);
 }
 
 ks_status ks_no_memory(struct ks_error *err)

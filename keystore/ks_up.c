@@ -3,7 +3,9 @@
  * ks_up.c - a token goes up and down: the first session, a login, an epoch; and back.
  */
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "ks_internal.h"
 
@@ -122,25 +124,61 @@ static ks_status bring_up_patiently(struct ks_token *token, const struct ks_how 
     }
 }
 
-/* May it be different if the module looks again? A device that is gone; a token that was there
- * before; or a module that has only just started: SoftHSM, for one, rewrites a token's file at
- * every login, and a process that starts in between sees no token, for ever. */
-static bool may_come_back(const struct ks_token *token, ks_status st, bool fresh)
+/* What bring_back() knows after a try that failed. */
+struct look {
+    bool fresh;  /* the module has only just started */
+    bool second; /* a doubtful login was looked at twice */
+    bool served; /* the token was up since the module was initialised last */
+};
+
+/* SoftHSM, for one, rewrites a token's file at every login, and a process that starts in between
+ * sees no token, for ever, or one without a PIN. */
+static bool half_written(ks_status st, const struct ks_error *err)
 {
-    return st.code == KS_DEVICE ||
-           (st.code == KS_TOKEN_NOT_FOUND && (fresh || ks_token_label(token)[0] != '\0'));
+    return st.code == KS_TOKEN_NOT_FOUND ||
+           (st.code == KS_LOGIN && (err->rv == 0 || err->rv == CKR_USER_PIN_NOT_INITIALIZED));
 }
 
-/* A module that was initialised anew, served, and lost its device again within the interval: wait
- * for the rest of it, if there is time. One that has not served since is down; no use to wait. */
-static void wait_for_interval(struct ks_token *token, const struct ks_how *how)
+/* Something other than the PIN may be what is wrong with the login. */
+static bool doubtful(const struct ks_error *err)
+{
+    return err->function != NULL && strcmp(err->function, "C_Login") == 0 &&
+           ks_class_of_error(err) == KS_AMBIGUOUS;
+}
+
+/* May it be different if the module looks again? A device that is gone; a token that was there
+ * before; or what a module that has only just started did not see. */
+static bool may_come_back(const struct ks_token *token, ks_status st, const struct ks_error *err,
+                          const struct look *look)
+{
+    if (doubtful(err))
+        return !look->second;
+    return st.code == KS_DEVICE ||
+           (st.code == KS_TOKEN_NOT_FOUND && ks_token_label(token)[0] != '\0') ||
+           (look->fresh && half_written(st, err));
+}
+
+/* A module is initialised anew once in an interval: wait for the rest of it, if there is time. An
+ * operation without a time waits only for a token that has served since the last time; another one
+ * is down, and it may be so for long. */
+static void wait_for_interval(struct ks_token *token, const struct ks_how *how, bool served)
 {
     uint64_t now = ks_now_ns(), at = ks_module_reinit_at(token->module, token->recover_ns);
-    uint64_t until = how != NULL && how->deadline_ns != 0 ? how->deadline_ns : now + WAIT_MAX_NS;
+    uint64_t until = how != NULL ? how->deadline_ns : 0;
     struct timespec pause = ks_timespec(at - now);
 
-    if (at <= now || at >= until)
+    if (until == 0 && served)
+        until = now + WAIT_MAX_NS;
+    if (at <= now || at >= until || !ks_token_started(token)) /* after a C_Initialize that failed */
         return;
+    nanosleep(&pause, NULL);
+}
+
+/* Processes that got in each other's way should not do so again. */
+static void short_pause(void)
+{
+    struct timespec pause = {.tv_nsec = 20000000 + (long)(getpid() % 16) * 1000000};
+
     nanosleep(&pause, NULL);
 }
 
@@ -149,28 +187,35 @@ static void wait_for_interval(struct ks_token *token, const struct ks_how *how)
  * initialised anew. */
 static ks_status bring_back(struct ks_token *token, const struct ks_how *how, struct ks_error *err)
 {
-    const struct timespec pause = {.tv_nsec = 20000000};
     unsigned seen = atomic_load(&token->module->init_count);
-    bool served = token->generation == ks_generation() && token->init_count == seen &&
-                  ks_token_started(token); /* not after a C_Initialize that failed */
-    bool fresh = false;
-    ks_status st;
+    struct look look = {.second = token->doubtful,
+                        .served =
+                            token->generation == ks_generation() && token->init_count == seen};
+    struct ks_error why;
+    ks_status st, reinit;
 
     ks_session_close_idle(token);
     for (unsigned round = 0;; round++) {
         st = bring_up_patiently(token, how, err);
         if (round == 0)
-            fresh = seen != atomic_load(&token->module->init_count);
-        if (ks_ok(st) || !may_come_back(token, st, fresh) || round == (fresh ? 3 : 1))
-            return st;
-        if (fresh)
-            nanosleep(&pause, NULL);
-        else if (served)
-            wait_for_interval(token, how);
+            look.fresh = seen != atomic_load(&token->module->init_count);
+        if (ks_ok(st) || !may_come_back(token, st, err, &look) || round == (look.fresh ? 3 : 1))
+            break;
+        if (look.fresh || doubtful(err))
+            short_pause();
+        else
+            wait_for_interval(token, how, look.served);
+        look.second = look.second || doubtful(err);
         seen = atomic_load(&token->module->init_count);
-        if (!ks_ok(ks_module_reinit(token->module, seen, fresh ? 0 : token->recover_ns, NULL)))
-            return st;
+        reinit = ks_module_reinit(token->module, seen, look.fresh ? 0 : token->recover_ns,
+                                  how != NULL ? how->deadline_ns : 0, &why);
+        if (!ks_ok(reinit) && !doubtful(err)) {
+            ks_error_add(err, "%s", why.text);
+            break;
+        }
     }
+    token->doubtful = false; /* the next operation looks twice again */
+    return st;
 }
 
 /* Another thread may be inside the module with the lock, for as long as that takes. */
@@ -186,15 +231,24 @@ static bool lock_up(struct ks_token *token, const struct ks_how *how)
 
 ks_status ks_token_up(struct ks_token *token, const struct ks_how *how, struct ks_error *err)
 {
+    uint64_t came = ks_now_ns(), began;
     ks_status st = KS_SUCCESS;
     struct ks_error why;
+    unsigned seen;
 
     if (err == NULL)
         err = &why;
     if (!lock_up(token, how))
         return ks_fail_token(err, token, KS_TIMEOUT,
                              "another thread has not finished connecting to the token in time");
-    if (!ks_token_is_up(token)) {
+    if (token->failed_began_ns >= came && !ks_token_is_up(token) &&
+        (how == NULL || how->prompt == NULL)) {
+        /* All of it happened while we waited: it would be the same for us, a second later. */
+        *err = token->failed_err;
+        st.code = err->code;
+    } else if (!ks_token_is_up(token)) {
+        began = ks_now_ns();
+        seen = atomic_load(&token->module->init_count);
         st = bring_back(token, how, err);
         atomic_store(&token->lost, !ks_ok(st));
         /* what served here before did not lack anything */
@@ -202,6 +256,10 @@ ks_status ks_token_up(struct ks_token *token, const struct ks_how *how, struct k
             ks_note_child(err);
         if (!ks_ok(st))
             ks_log_event(KS_LOG_ERROR, "connect-failed", token, "text", err->text, NULL);
+        if (!ks_ok(st) && seen != atomic_load(&token->module->init_count)) {
+            token->failed_began_ns = began;
+            token->failed_err = *err;
+        }
     }
     pthread_mutex_unlock(&token->up_lock);
     return st;
@@ -223,17 +281,25 @@ ks_status ks_token_relogin(struct ks_token *token, const struct ks_how *how,
                            struct ks_session *session, bool *did, struct ks_error *err)
 {
     ks_status st = KS_SUCCESS;
-    bool done;
+    bool done, second;
 
-    pthread_mutex_lock(&token->up_lock);
+    *did = false;
+    if (!lock_up(token, how))
+        return ks_fail_token(err, token, KS_TIMEOUT,
+                             "another thread has not finished logging in to the token in time");
     pthread_mutex_lock(&token->lock);
     done = token->epoch != session->epoch || token->generation != ks_generation();
     pthread_mutex_unlock(&token->lock);
     *did = !done;
     if (!done) {
+        second = token->doubtful;
+        if (second)
+            short_pause();
         st = ks_slot_refresh(token, err); /* others may have used up the tries meanwhile */
         if (ks_ok(st))
             st = ks_login(token, how, session->handle, err);
+        if (second)
+            token->doubtful = false;
         if (ks_ok(st)) {
             ks_session_close_idle(token);
             pthread_mutex_lock(&token->lock);

@@ -296,8 +296,12 @@ static void run_probe(struct job *job)
 {
     struct ks_token *token = job->op.token;
     uint64_t pause = PROBE_FIRST_NS;
+    uint64_t at = ks_module_reinit_at(token->module, token->recover_ns);
     unsigned failures;
 
+    /* not waiting for the recovery interval, with a lock that operations wait for */
+    if (at > ks_now_ns() && at < job->how.deadline_ns)
+        job->how.deadline_ns = at;
     if (ks_ok(ks_op_try(&job->op))) {
         if (ks_token_hung(token))
             ks_log_event(KS_LOG_WARN, "token-answers", token, NULL);

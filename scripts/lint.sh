@@ -70,7 +70,7 @@ shared_object() {
     out=$(readelf -d "$build/$1" | sed -n 's/.*(NEEDED).*\[\(.*\)\]/\1/p' |
         grep -vE "^($3|libc\.so\.6|libpthread\.so\.0|libdl\.so\.2|ld-linux.*|lib(a|t|ub)san\.so\..*)\$" || true)
     [ -z "$out" ] || fail "$1 links:" $out
-    readelf -d "$build/$1" | grep -q NODELETE || fail "$1 is linked without -z nodelete"
+    grep -q NODELETE <<<"$(readelf -d "$build/$1")" || fail "$1 is linked without -z nodelete"
 }
 
 # The arrows of docs/design.md: which folder may know what.
@@ -130,7 +130,7 @@ check_limits() {
                         printf "note: %s:%d: function of %d lines\n", file, start, NR - start - 1
                     start = 0 }
             END { if (NR > 700) printf "note: %s: %d lines\n", file, NR }' "$file"
-        head -n 3 "$file" | grep -q 'SPDX-License-Identifier: Apache-2.0' ||
+        grep -q 'SPDX-License-Identifier: Apache-2.0' <<<"$(head -n 3 "$file")" ||
             fail "$file: no SPDX line on top"
     done
 }

@@ -134,11 +134,9 @@ static enum promise promise(const struct row *row, CK_RV rv)
     /* tried again if the token was taken down meanwhile, by another thread */
     if (strcmp(row->function, "C_OpenSession") == 0 && class == KS_PERMANENT)
         return PROMISE_EITHER;
-    /* no PIN is sent twice for an answer that may mean that it was wrong */
-    if (login && row->work == WORK_SIGN &&
-        (class == KS_AMBIGUOUS || class == KS_SESSION_DIRTY || class == KS_LOGIN_LOST ||
-         class == KS_STALE_HANDLE))
-        return PROMISE_ANSWERED;
+    /* a module that has only just started may not have seen all of the token: looked at again */
+    if (login && row->work == WORK_SIGN && rv == CKR_USER_PIN_NOT_INITIALIZED)
+        return PROMISE_EITHER;
     if (class != KS_PERMANENT)
         return PROMISE_SERVED;
     if (login && code == KS_PIN_REFUSED)

@@ -320,6 +320,7 @@ START_TEST(a_child_starts_at_zero)
     if (pid == 0) {
         bool ok = !has("class=\"sign\"") && ks_ok(fx_sign(key)) && value(OPS("sign", "done")) == 1;
 
+        ks_key_free(key);
         _exit(ok ? 0 : 1);
     }
     ck_assert_int_eq(waitpid(pid, &status, 0), pid);
@@ -401,6 +402,7 @@ START_TEST(a_child_writes_a_file_of_its_own)
         ok = ok && ks_ok(fx_sign(key));
 
         ks_stats_file_drop(path);
+        ks_key_free(key);
         _exit(ok ? 0 : 1);
     }
     ck_assert_int_eq(waitpid(pid, &status, 0), pid);
