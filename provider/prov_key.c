@@ -354,7 +354,7 @@ struct prov_key *prov_key_from_ref(struct prov_ctx *ctx, const struct prov_ref *
         return NULL;
     if (ref->has_public && !ctx->config.check_key_at_load) {
         /* the token can wait, but who uses the key may not be allowed to read the PIN */
-        ks_token_keep_pin(ctx->token);
+        ks_token_keep_pin(ctx->token, how);
         return lazy_key(ctx, ref);
     }
     priv = find_reference(ctx, ref, how);

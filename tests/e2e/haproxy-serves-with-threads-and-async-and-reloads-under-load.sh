@@ -9,7 +9,17 @@
 . "$here/programs.inc"
 
 token
-count_calls
+if grep -q jemalloc <<<"$(ldd "$(command -v haproxy)")"; then
+    # pkcs11-spy of OpenSC 0.27 and later has its module use libc's free() for what jemalloc gave:
+    # the provider's own audit counts.
+    install -m 666 /dev/null audit.log
+    configure log="file:$W/audit.log" audit=yes
+    calls() {
+        grep -c 'event=operation token=hsm class=sign .*outcome=done$' audit.log || true
+    }
+else
+    count_calls
+fi
 software_ca
 key rsa rsa:2048
 key ec ec:P-256
@@ -37,8 +47,11 @@ four_pages() {
     must_fetch EC 1.3
 }
 
+# A new worker, and none of the old ones: since HAProxy 3.1 a worker loads its configuration after
+# it was forked, and one that is asked for its sockets before it serves does not give them.
 renewed() {
-    [ -n "$(comm -13 <(printf '%s\n' "$old") <(children "$server_pid"))" ]
+    [ -n "$(comm -13 <(printf '%s\n' "$old") <(children "$server_pid"))" ] &&
+        [ -z "$(comm -12 <(printf '%s\n' "$old") <(children "$server_pid"))" ]
 }
 
 # All connections at once, each with a signature of its own.
