@@ -80,6 +80,7 @@ struct ks_module {
     pthread_mutex_t init_lock;
     atomic_uint initialized;    /* fork generation + 1 in which we called C_Initialize; 0: never */
     atomic_uint init_count;     /* handles from before the last C_Initialize are dead */
+    bool exit_handled;          /* init_lock: the handler for the end of the process is there */
     _Atomic uint64_t reinit_ns; /* when it was last finalised and initialised again; 0: never */
     uint64_t drain_failed_ns;   /* init_lock: when calls last kept that from being done */
     atomic_uint in_flight;

@@ -127,7 +127,7 @@ static void teardown(void *provctx)
         return;
     prov_unconfigure(ctx);
     prov_supplied_free(ctx);
-    OSSL_LIB_CTX_free(ctx->libctx);
+    prov_child_free(ctx->libctx, ctx->link);
     OPENSSL_free(ctx);
 }
 
@@ -192,7 +192,7 @@ int OSSL_provider_init(const OSSL_CORE_HANDLE *handle, const OSSL_DISPATCH *in,
         return 0;
     ctx->core = handle;
     take_core_functions(ctx, in);
-    ctx->libctx = OSSL_LIB_CTX_new_child(handle, in);
+    ctx->libctx = prov_child_new(handle, in, &ctx->link);
     if (ctx->libctx == NULL || pthread_once(&once, once_per_process) != 0 || !prov_configure(ctx)) {
         teardown(ctx);
         return 0;

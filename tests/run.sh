@@ -8,7 +8,8 @@
 #   valgrind  unit tests under valgrind
 #   e2e       end-to-end tests with real tokens and servers; e2e:WORD only those with WORD in the name
 #   asan      unit and end-to-end tests built with AddressSanitizer and UBSan; asan:WORD likewise
-#   example   examples/nginx/run.sh --once
+#   tsan      what uses threads, built with ThreadSanitizer: unit tests, and threads-share-a-key
+#   example   examples/nginx/run.sh --once, and examples/cluster/run.sh --once
 #   fault     the fault campaign: every CKR_ at every call (about a minute)
 #   matrix    unit tests and a few of e2e in a root of Debian 13, with OpenSSL 3.5 (needs root's
 #             rights; tests/matrix.sh can do more)
@@ -23,10 +24,10 @@ cd "$(dirname "$0")/.."
 parts=" "
 for part in "$@"; do
     case $part in
-    all) parts="${parts}lint unit valgrind e2e asan example " ;;
-    lint | unit | unit:gcc | valgrind | e2e | asan | example | fault | matrix | e2e:* | asan:*) parts="$parts$part " ;;
-    -h | --help) sed -n '4,17s/^# \{0,1\}//p' "$0"; exit 0 ;;
-    *) die "no such part: $part (there are lint unit valgrind e2e asan example fault matrix all)" ;;
+    all) parts="${parts}lint unit valgrind e2e asan tsan example " ;;
+    lint | unit | unit:gcc | valgrind | e2e | asan | tsan | example | fault | matrix | e2e:* | asan:*) parts="$parts$part " ;;
+    -h | --help) sed -n '4,18s/^# \{0,1\}//p' "$0"; exit 0 ;;
+    *) die "no such part: $part (there are lint unit valgrind e2e asan tsan example fault matrix all)" ;;
     esac
 done
 
@@ -150,7 +151,8 @@ words() {
 sets="build"
 with lint && sets="$sets lint"
 with example && sets="$sets example"
-case $parts in *" unit "* | *" valgrind "* | *" fault "* | *" asan"*) sets="$sets test" ;; esac
+with tsan && sets="$sets e2e"
+case $parts in *" unit "* | *" valgrind "* | *" fault "* | *" asan"* | *" tsan "*) sets="$sets test" ;; esac
 with matrix && sets="$sets roots"
 while read -r word; do
     [ "$word" != '*' ] || word=
@@ -203,8 +205,23 @@ if with asan; then
         unset HSM_PRELOAD
     fi
 fi
+if with tsan; then
+    # Not test_ks_module: it forks amid its threads, which ThreadSanitizer cannot follow.
+    if step "build with ThreadSanitizer" build-tsan.log env CC=gcc scripts/build.sh build-tsan -Dwerror=true \
+        -Db_sanitize=thread; then
+        TSAN_OPTIONS=die_after_fork=0:suppressions=$root/tests/tsan.supp CK_TIMEOUT_MULTIPLIER=4 \
+            unit_tests threads build-tsan --timeout-multiplier 4 test_calls test_ks_group test_ks_log test_ks_op \
+            test_ks_pin test_ks_session test_ks_stats test_rand
+        HSM_PRELOAD=$(gcc -print-file-name=libtsan.so)
+        export HSM_PRELOAD
+        e2e tsan "$root/build-tsan" threads-share-a-key
+        unset HSM_PRELOAD
+    fi
+fi
 if with example; then
-    step "examples/nginx/run.sh --once" example.log examples/nginx/run.sh --once || true
+    for name in nginx cluster; do
+        step "examples/$name/run.sh --once" "example-$name.log" "examples/$name/run.sh" --once || true
+    done
 fi
 if with fault; then
     unit_tests fault build --suite fault

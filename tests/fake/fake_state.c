@@ -88,6 +88,7 @@ static void zero_counts(void)
  * it, nothing has happened. */
 static void after_fork(void)
 {
+    pthread_mutex_unlock(&mutex); /* or ThreadSanitizer takes it for locked for ever */
     pthread_mutex_init(&mutex, NULL);
     pthread_cond_init(&released, NULL);
     pthread_cond_init(&hanging, NULL);
