@@ -139,8 +139,10 @@ struct look {
  * sees no token, for ever, or one without a PIN. */
 static bool half_written(ks_status st, const struct ks_error *err)
 {
+    bool login = err->rv == CKR_USER_PIN_NOT_INITIALIZED && strcmp(err->function, "C_Login") == 0;
+
     return st.code == KS_TOKEN_NOT_FOUND || (st.code == KS_DEVICE && err->rv == CKR_OK) ||
-           (st.code == KS_LOGIN && (err->rv == CKR_OK || err->rv == CKR_USER_PIN_NOT_INITIALIZED));
+           (st.code == KS_LOGIN && (err->rv == CKR_OK || login));
 }
 
 /* May the module be initialised once more? One that has only just started a few times, in quick
@@ -298,7 +300,7 @@ ks_status ks_token_up(struct ks_token *token, const struct ks_how *how, struct k
             ks_note_child(err);
         if (!ks_ok(st))
             ks_log_event(KS_LOG_ERROR, "connect-failed", token, "text", err->text, NULL);
-        if (!ks_ok(st) && seen != atomic_load(&token->module->init_count)) {
+        if (st.code == KS_DEVICE && seen != atomic_load(&token->module->init_count)) {
             token->failed_began_ns = began;
             token->failed_err = *err;
         }

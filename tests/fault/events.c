@@ -24,6 +24,7 @@ struct event {
     void (*shake)(struct run *run);
     /* the failures that are answers, up to `refused_max`; 0: any number */
     enum ks_code refusal;
+    enum ks_code or_refusal; /* what may be seen in the middle of the event; KS_OK: nothing else */
     unsigned refused_max;
     bool down; /* while it lasts the HSM cannot serve */
     void (*after)(void);
@@ -413,6 +414,7 @@ static const struct event events[] = {
      .promise = "refused; served when it is back",
      .shake = other_key,
      .refusal = KS_KEY_MISMATCH,
+     .or_refusal = KS_KEY_NOT_FOUND,
      .after = right_key},
     {.name = "key-removed",
      .what = "the key is gone; later it is back",
@@ -451,7 +453,7 @@ static bool is_refusal(void *arg, ks_status st, const struct ks_error *err)
     const struct run *run = arg;
 
     (void)err;
-    return run->event->refusal != KS_OK && st.code == run->event->refusal;
+    return !ks_ok(st) && (st.code == run->event->refusal || st.code == run->event->or_refusal);
 }
 
 static bool is_down(void *arg, ks_status st, const struct ks_error *err)
