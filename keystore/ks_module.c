@@ -408,9 +408,9 @@ void ks_shutdown(void)
 }
 
 /* exit() may find that it cannot go on: the module's own destructors wait for a call that never
- * returns; or a signal handler that calls exit() has interrupted a call, and they wait for its locks,
- * or free what it was freeing. Then the process ends all the same, with the status that it was to
- * have. */
+ * returns; or a signal handler that calls exit() has interrupted a call, and they wait for its
+ * locks, or free what it was freeing. Then the process ends all the same, with the status that it
+ * was to have. */
 static const int crashes[] = {SIGSEGV, SIGBUS, SIGABRT};
 
 struct bound {

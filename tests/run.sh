@@ -5,7 +5,7 @@
 #
 #   lint      layout, clang-tidy, cppcheck, who may use what
 #   unit      unit tests, built with gcc and with clang; unit:gcc without clang
-#   valgrind  unit tests under valgrind
+#   valgrind  unit tests under valgrind (a quarter of an hour and more)
 #   e2e       end-to-end tests with real tokens and servers; e2e:WORD only those with WORD in the name
 #   asan      unit and end-to-end tests built with AddressSanitizer and UBSan; asan:WORD likewise
 #   tsan      what uses threads, built with ThreadSanitizer: unit tests, and threads-share-a-key
@@ -13,7 +13,7 @@
 #   fault     the fault campaign: every CKR_ at every call (about a minute)
 #   matrix    unit tests and a few of e2e in a root of Debian 13, with OpenSSL 3.5 (needs root's
 #             rights; tests/matrix.sh can do more)
-#   all       all of these but fault and matrix; so does no part at all
+#   all       all of these but valgrind and matrix; so does no part at all
 #
 # Logs are in build/log/. The last line counts what passed and failed; the status is 0 if nothing did.
 set -euo pipefail
@@ -24,7 +24,7 @@ cd "$(dirname "$0")/.."
 parts=" "
 for part in "$@"; do
     case $part in
-    all) parts="${parts}lint unit valgrind e2e asan tsan example " ;;
+    all) parts="${parts}lint unit e2e fault asan tsan example " ;;
     lint | unit | unit:gcc | valgrind | e2e | asan | tsan | example | fault | matrix | e2e:* | asan:*) parts="$parts$part " ;;
     -h | --help) sed -n '4,18s/^# \{0,1\}//p' "$0"; exit 0 ;;
     *) die "no such part: $part (there are lint unit valgrind e2e asan tsan example fault matrix all)" ;;
