@@ -11,7 +11,6 @@ token
 software_ca
 key rsa rsa:2048
 certificate rsa
-many_processes
 mkdir html tmp
 echo "a page over TLS" >html/index.html
 worker www-data
