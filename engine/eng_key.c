@@ -256,24 +256,6 @@ static EVP_PKEY *private_by_uri(const char *uri, const struct eng_ui *ui)
     return key;
 }
 
-EVP_PKEY *eng_load_private(const char *text, const struct eng_ui *ui)
-{
-    struct name name;
-    const char *uri;
-    EVP_PKEY *key = NULL;
-
-    parse_name(text, &name);
-    uri = resolve(text, &name);
-    if (uri != NULL) {
-        key = name.kind == NAME_FILE ? eng_load_reference(file_path(text), ui)
-                                     : private_by_uri(uri, ui);
-    }
-    if (key != NULL)
-        loaded("private key", text);
-    OPENSSL_cleanse(&name, sizeof(name));
-    return key;
-}
-
 /* Many tokens keep no public object of a key, but its private object has the public half, too. */
 static EVP_PKEY *public_by_uri(const char *uri, const struct eng_ui *ui)
 {
@@ -302,7 +284,8 @@ static EVP_PKEY *public_by_uri(const char *uri, const struct eng_ui *ui)
     return key;
 }
 
-EVP_PKEY *eng_load_public(const char *text, const struct eng_ui *ui)
+static EVP_PKEY *load(const char *text, const struct eng_ui *ui, const char *what,
+                      EVP_PKEY *(*by_uri)(const char *uri, const struct eng_ui *ui))
 {
     struct name name;
     const char *uri;
@@ -311,13 +294,22 @@ EVP_PKEY *eng_load_public(const char *text, const struct eng_ui *ui)
     parse_name(text, &name);
     uri = resolve(text, &name);
     if (uri != NULL) {
-        key = name.kind == NAME_FILE ? eng_load_reference(file_path(text), ui)
-                                     : public_by_uri(uri, ui);
+        key = name.kind == NAME_FILE ? eng_load_reference(file_path(text), ui) : by_uri(uri, ui);
     }
     if (key != NULL)
-        loaded("public key", text);
+        loaded(what, text);
     OPENSSL_cleanse(&name, sizeof(name));
     return key;
+}
+
+EVP_PKEY *eng_load_private(const char *text, const struct eng_ui *ui)
+{
+    return load(text, ui, "private key", private_by_uri);
+}
+
+EVP_PKEY *eng_load_public(const char *text, const struct eng_ui *ui)
+{
+    return load(text, ui, "public key", public_by_uri);
 }
 
 /* The certificate as libcrypto alone would have it: the one from the store carries our property

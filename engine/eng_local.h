@@ -77,6 +77,12 @@ void eng_provider_at_bind(void);
  * loaded for ever, as keys outlive engines. */
 OSSL_PROVIDER *eng_provider(void);
 
+/* --- random numbers (eng_rand.c) ------------------------------------------------------------- */
+
+/* Purpose: give the engine a RAND_METHOD if the provider is there and its `offload` lists rand;
+ * else nothing, to be asked again. Asks nothing of the token. Raises nothing. */
+void eng_offer_random(ENGINE *e);
+
 /* --- keys (eng_key.c, eng_file.c) ------------------------------------------------------------ */
 
 /* Who can be asked for a PIN; both may be NULL. */

@@ -57,10 +57,10 @@ static const ENGINE_CMD_DEFN commands[] = {
      ENGINE_CMD_FLAG_INTERNAL},
     {CMD_SO_PATH, "SO_PATH", "Refused: it is a command of the engine `dynamic`",
      ENGINE_CMD_FLAG_STRING},
-    {CMD_DEBUG_LEVEL, "DEBUG_LEVEL", "Refused: there is no log", ENGINE_CMD_FLAG_NUMERIC},
+    {CMD_DEBUG_LEVEL, "DEBUG_LEVEL", "Refused: the log is the provider's", ENGINE_CMD_FLAG_NUMERIC},
     {CMD_RE_ENUMERATE, "RE_ENUMERATE", "Nothing: tokens are looked for whenever a key is loaded",
      ENGINE_CMD_FLAG_NO_INPUT},
-    {CMD_VLOG_A, "VLOG_A", "Refused: there is no log", ENGINE_CMD_FLAG_INTERNAL},
+    {CMD_VLOG_A, "VLOG_A", "Refused: the log is the provider's", ENGINE_CMD_FLAG_INTERNAL},
     {0, NULL, NULL, 0},
 };
 
@@ -119,13 +119,11 @@ static int set_string(int cmd, const char *value)
 }
 
 static const char no_log[] =
-    "there is no log; errors are in OpenSSL's queue, and VERBOSE says what is loaded";
+    "the log is the provider's: log and log-level in its section of openssl.cnf; errors are in "
+    "OpenSSL's queue, and VERBOSE says what is loaded";
 
-static int ctrl(ENGINE *e, int cmd, long i, void *p, void (*f)(void))
+static int command(int cmd, void *p)
 {
-    (void)e;
-    (void)i;
-    (void)f;
     switch (cmd) {
     case CMD_PROVIDER_PATH:
     case CMD_MODULE_PATH:
@@ -173,12 +171,25 @@ static struct eng_ui asked_with(UI_METHOD *method, void *data)
     return method != NULL ? ui : user;
 }
 
+/* Whether the provider has random numbers may show only after a command, or after the engine was
+ * bound: where openssl.cnf has the providers behind the engine. */
+static int ctrl(ENGINE *e, int cmd, long i, void *p, void (*f)(void))
+{
+    int ok = command(cmd, p);
+
+    (void)i;
+    (void)f;
+    eng_offer_random(e);
+    return ok;
+}
+
 static EVP_PKEY *load_private(ENGINE *e, const char *name, UI_METHOD *method, void *data)
 {
     struct eng_ui ui = asked_with(method, data);
+    EVP_PKEY *key = eng_load_private(name, &ui);
 
-    (void)e;
-    return eng_load_private(name, &ui);
+    eng_offer_random(e);
+    return key;
 }
 
 static EVP_PKEY *load_public(ENGINE *e, const char *name, UI_METHOD *method, void *data)
@@ -189,9 +200,6 @@ static EVP_PKEY *load_public(ENGINE *e, const char *name, UI_METHOD *method, voi
     return eng_load_public(name, &ui);
 }
 
-/* RAND: where the provider's `offload` lists rand, this is the place to set a RAND_METHOD that
- * draws from the provider. The provider has no such class yet, so there is none: one that fell
- * back to software would pass for the HSM's. */
 static int set_up(ENGINE *e, const char *id)
 {
     char shown[ENG_SHOWN];
@@ -205,11 +213,14 @@ static int set_up(ENGINE *e, const char *id)
     if (!ENGINE_set_id(e, ENG_ID) || !ENGINE_set_name(e, ENG_NAME) ||
         !ENGINE_set_ctrl_function(e, ctrl) || !ENGINE_set_cmd_defns(e, commands) ||
         !ENGINE_set_load_privkey_function(e, load_private) ||
-        !ENGINE_set_load_pubkey_function(e, load_public))
+        !ENGINE_set_load_pubkey_function(e, load_public) ||
+        /* ENGINE_register_all_complete() is no wish for random numbers of the HSM's */
+        !ENGINE_set_flags(e, ENGINE_FLAGS_NO_REGISTER_ALL))
         return 0;
     /* Not at init: some programs never initialise an engine without methods, and yet expect that
      * key references can be read once it is there. */
     eng_provider_at_bind();
+    eng_offer_random(e);
     /* nginx loads keys without ever calling ENGINE_init(), which libcrypto refuses; with other
      * engines that needs init = 1 in openssl.cnf. There is nothing to initialise, so the engine
      * takes its functional reference itself, and keeps it. */

@@ -74,6 +74,25 @@ struct ks_hooks {
  * valid for ever. Later calls with the same pointer do nothing. */
 void ks_set_hooks(const struct ks_hooks *hooks);
 
+/* For callers on a small stack that could do something else while the HSM works (an ASYNC_JOB): the
+ * operation runs on a worker thread, and the caller is paused meanwhile. */
+struct ks_pauser {
+    /* Whether the calling thread is on such a stack now. */
+    bool (*on)(void);
+    /* A handle for one wait, until a moment (CLOCK_MONOTONIC, 0: none); NULL: the thread has to
+     * wait. */
+    void *(*begin)(uint64_t deadline_ns);
+    /* Comes back once wake() was called or the moment has passed, and sometimes before. */
+    void (*pause)(void *waiter);
+    /* On the worker thread, with locks held: must not wait. */
+    void (*wake)(void *waiter);
+    /* Ends the wait. wake() is not called any more. */
+    void (*end)(void *waiter);
+};
+
+/* Purpose: set it, once per process before the first token is used; must stay valid for ever. */
+void ks_set_pauser(const struct ks_pauser *pauser);
+
 /* Purpose: tell whether this thread is inside a call into a PKCS#11 module right now. */
 bool ks_inside_module(void);
 
@@ -84,11 +103,17 @@ void ks_shutdown(void);
 
 /* --- URIs (RFC 7512) ------------------------------------------------------------------------- */
 
+struct ks_bytes {
+    uint8_t *data; /* NULL: absent */
+    size_t len;
+};
+
 struct ks_uri;
 
 enum ks_uri_use {
     KS_URI_TOKEN,     /* names a token: no object attributes */
     KS_URI_REFERENCE, /* inside a key reference: token, serial, object, id, type only */
+    KS_URI_FOREIGN,   /* inside other software's files: also manufacturer and model */
     KS_URI_CALLER,    /* given by the caller: also pin-source=file:/absolute */
 };
 
@@ -107,6 +132,12 @@ enum ks_class ks_uri_class(const struct ks_uri *uri);
 /* Purpose: tell whether the URI has an `object` or `id` attribute, so names objects and not a
  * whole token. */
 bool ks_uri_names_object(const struct ks_uri *uri);
+
+/* Purpose: the decoded values of `object` and `id`, without a NUL behind them, and of `pin-source`;
+ * NULL data, NULL: not there. They live as long as the URI. */
+struct ks_bytes ks_uri_label(const struct ks_uri *uri);
+struct ks_bytes ks_uri_id(const struct ks_uri *uri);
+const char *ks_uri_pin_source(const struct ks_uri *uri);
 
 struct ks_object;
 
@@ -198,6 +229,12 @@ const char *ks_token_name(const struct ks_token *token);
 KS_MUST_USE ks_status ks_token_connect(struct ks_token *token, const struct ks_how *how,
                                        struct ks_error *err);
 
+/* Purpose: read the PIN now (of all members) if that was not done yet, without asking the token
+ * anything: this process, or those that it will fork, may later lack the rights to. `how` (NULL:
+ * nobody) is who can be asked for it. Errors come back at the login. Does nothing with
+ * `forget_pin`. */
+void ks_token_keep_pin(struct ks_token *token, const struct ks_how *how);
+
 /* Purpose: tell whether the token's module has been initialised in this process, or before it was
  * forked: from then on settings cannot change. */
 bool ks_token_started(const struct ks_token *token);
@@ -221,13 +258,16 @@ struct ks_token_facts {
     unsigned long sessions_max; /* 0: unlimited or unknown */
 };
 
-/* Purpose: facts of the token behind `token` (connects to the slot, does not log in). */
+/* Purpose: facts of the token behind `token` (connects to the slot, does not log in), within the
+ * token's time. */
 KS_MUST_USE ks_status ks_token_facts(struct ks_token *token, const struct ks_how *how,
                                      struct ks_token_facts *out, struct ks_error *err);
 
 /* Purpose: call `visit` for every token of a module, without login; stops when it returns false.
- * No tokens is success. */
+ * No tokens is success. The module is asked within `timeout_ms` (0: no limit), before the first
+ * `visit`. */
 KS_MUST_USE ks_status ks_module_tokens(const char *module, const char *init_args,
+                                       unsigned timeout_ms,
                                        bool (*visit)(void *arg, const struct ks_token_facts *facts),
                                        void *arg, struct ks_error *err);
 
@@ -298,11 +338,6 @@ const char *ks_mech_name(enum ks_mech_kind kind);
 /* --- objects: what a token says about a key or certificate ----------------------------------- */
 
 enum ks_key_type { KS_KEY_OTHER, KS_KEY_RSA, KS_KEY_EC, KS_KEY_EDWARDS };
-
-struct ks_bytes {
-    uint8_t *data; /* NULL: absent */
-    size_t len;
-};
 
 /* A snapshot, plain data. Owned by whoever got it from the function that says so. */
 struct ks_object {

@@ -286,10 +286,11 @@ ks_status ks_generate(struct ks_token *token, const struct ks_how *how,
     ks_status st;
 
     if (token->members != NULL)
-        return ks_fail(err, KS_CONFIG,
-                       "%s stands for several tokens: generate the key on one of them (hsmkey "
-                       "--token), and bring it to a cluster's others with the HSM's own tools",
-                       token->name);
+        return ks_fail(
+            err, KS_CONFIG,
+            "%s stands for several tokens: generate the key on one of them (hsmkey "
+            "generate --token NAME), and bring it to a cluster's others with the HSM's own tools",
+            token->name);
     if (spec->label == NULL || spec->label[0] == '\0')
         return ks_fail(err, KS_CONFIG, "a new key needs a label");
     if (spec->type == KS_KEY_OTHER)

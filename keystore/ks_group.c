@@ -3,6 +3,7 @@
  * ks_group.c - several tokens behind one handle. In a cluster they hold the same keys, and an
  * operation runs on the one that suits best; in a set they are independent, and the URI decides.
  */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -30,10 +31,11 @@ ks_status ks_token_select(struct ks_token *token, const struct ks_how *how,
         return st;
     }
     if (token->group == KS_GROUP_CLUSTER)
-        return ks_fail(err, KS_CONFIG,
-                       "%s is a cluster: make the key on one of its tokens, and bring it to the "
-                       "others with the HSM's own tools",
-                       token->name);
+        return ks_fail(
+            err, KS_CONFIG,
+            "%s is a cluster: make the key on one of its tokens (hsmkey generate --token "
+            "NAME), and bring it to the others with the HSM's own tools",
+            token->name);
     for (size_t i = 0; i < token->member_count; i++) {
         ks_status one = {KS_TOKEN_NOT_FOUND};
 
@@ -41,7 +43,8 @@ ks_status ks_token_select(struct ks_token *token, const struct ks_how *how,
             one = ks_token_matches(token->members[i], how, uri, err);
         if (ks_ok(one) && found != NULL)
             return ks_fail(err, KS_CONFIG,
-                           "several tokens are configured: name one, by a URI with token=");
+                           "several tokens are configured: name one, by a URI with token= (hsmkey "
+                           "generate --token NAME)");
         if (ks_ok(one))
             found = token->members[i];
         else if (found == NULL)
@@ -64,6 +67,52 @@ size_t ks_token_members(const struct ks_token *token, struct ks_token *const **m
 const char *ks_token_name(const struct ks_token *token)
 {
     return token->name;
+}
+
+/* --- what each of them said ------------------------------------------------------------------ */
+
+/* Why members did not do it. Only what fails costs something. */
+struct answers {
+    bool any;
+    char of[KS_GROUP_MAX][112]; /* "": not asked */
+};
+
+static void note_answer(const struct ks_token *group, struct answers *a, size_t index,
+                        const struct ks_error *err)
+{
+    const char *text = err->text, *name = group->members[index]->name, *behind;
+
+    if (!a->any)
+        for (size_t i = 0; i < group->member_count; i++)
+            a->of[i][0] = '\0';
+    a->any = true;
+    if (err->rv != CKR_OK) {
+        snprintf(a->of[index], sizeof(a->of[index]), "%s: %s", err->function, err->rv_name);
+        return;
+    }
+    /* it begins with the token's label, or with the name that comes here anyway */
+    behind = err->token[0] != '\0' ? strstr(text, "': ") : NULL;
+    if (behind != NULL)
+        text = behind + 3;
+    else if (strncmp(text, name, strlen(name)) == 0 && text[strlen(name)] == ':')
+        text += strlen(name) + 2;
+    snprintf(a->of[index], sizeof(a->of[index]), "%.*s", (int)sizeof(a->of[index]) - 1, text);
+}
+
+/* One line for all, in the place of what the last one said; its code stays. */
+static void tell_answers(const struct ks_token *group, const struct answers *a,
+                         const char *(*not_asked)(void *arg, size_t index), void *arg,
+                         struct ks_error *err)
+{
+    size_t room = sizeof(err->text), n;
+
+    snprintf(err->text, room, "%s: no member could do it", group->name);
+    for (size_t i = 0; i < group->member_count; i++) {
+        const char *said = a->any && a->of[i][0] != '\0' ? a->of[i] : not_asked(arg, i);
+
+        n = strlen(err->text);
+        snprintf(err->text + n, room - n, "; %s: %s", group->members[i]->name, said);
+    }
 }
 
 /* --- the whole group ------------------------------------------------------------------------- */
@@ -190,22 +239,37 @@ static ks_status find_in_set(struct ks_token *set, const struct ks_how *how,
 
 /* --- keys of a cluster ----------------------------------------------------------------------- */
 
+static const char *nobody_left_out(void *arg, size_t index)
+{
+    (void)arg;
+    (void)index;
+    return "not asked";
+}
+
 static ks_status find_in_cluster(struct ks_token *cluster, const struct ks_how *how,
                                  const struct ks_uri *uri, struct ks_key **out,
                                  struct ks_error *err)
 {
     ks_status st = {KS_KEY_NOT_FOUND};
     struct ks_key *first = NULL, *key = NULL;
+    struct answers answers = {.any = false};
     struct ks_object *copy;
+    struct ks_error why;
     size_t i;
 
     for (i = 0; i < cluster->member_count; i++) {
-        st = ks_key_find(cluster->members[i], how, uri, &first, err);
+        st = ks_key_find(cluster->members[i], how, uri, &first, &why);
         if (ks_ok(st))
             break;
+        note_answer(cluster, &answers, i, &why);
     }
-    if (!ks_ok(st) || first == NULL)
+    if (!ks_ok(st) || first == NULL) {
+        if (cluster->member_count > 1)
+            tell_answers(cluster, &answers, nobody_left_out, NULL, &why);
+        if (err != NULL)
+            *err = why;
         return st;
+    }
     copy = ks_object_copy(first->object);
     st = copy != NULL ? ks_key_make(cluster, copy, CK_INVALID_HANDLE, 0, &key, err)
                       : ks_no_memory(err);
@@ -230,8 +294,7 @@ ks_status ks_group_find(struct ks_token *group, const struct ks_how *how, const 
 {
     /* Servers load keys as root and use them as somebody else: the PINs of the members that are not
      * asked, or not there, are read now too. */
-    for (size_t i = 0; i < group->member_count; i++)
-        ks_token_keep_pin(group->members[i]);
+    ks_token_keep_pin(group, NULL);
     return group->group == KS_GROUP_SET ? find_in_set(group, how, uri, out, err)
                                         : find_in_cluster(group, how, uri, out, err);
 }
@@ -391,6 +454,9 @@ static ks_status run_on_member(struct ks_op *op, size_t index, const struct ks_h
     struct ks_op sub = *op;
     ks_status st = KS_SUCCESS;
 
+    op->ran_on = member;
+    op->function = "";
+    op->rv = CKR_OK;
     atomic_fetch_add(&member->in_flight, 1);
     if (op->key != NULL)
         st = member_key(op->key, index, how, &key, op->err);
@@ -427,21 +493,41 @@ static uint64_t whole_deadline(const struct ks_op *op)
     return deadline;
 }
 
-ks_status ks_group_run(struct ks_op *op)
+/* Why a member was not tried. */
+static const char *not_tried(void *arg, size_t index)
 {
-    struct candidate list[KS_GROUP_MAX];
-    uint64_t deadline = whole_deadline(op), now;
-    size_t n = candidates(op, list);
-    struct ks_how how = {.prompt = op->how != NULL ? op->how->prompt : NULL};
-    ks_status st;
+    const struct ks_op *op = arg;
 
-    if (n == 0)
-        ks_stats_refused(op->token, op->class, NULL, "no member answers");
-    if (n == 0)
-        return ks_fail(op->err, KS_DEVICE,
-                       "%s: no member answers, or none that answers has the key; they are tried "
-                       "in the background",
-                       op->token->name);
+    if (ks_token_hung(op->token->members[index]))
+        return "does not answer";
+    if (op->key != NULL && atomic_load(&op->key->members[index].again_ns) > ks_now_ns())
+        return "does not have the key, or another one of that name";
+    return "no time was left for it";
+}
+
+static ks_status nobody(struct ks_op *op)
+{
+    const struct answers none = {.any = false};
+    struct ks_error why;
+    ks_status st = ks_fail(&why, KS_DEVICE, "%s", "");
+
+    tell_answers(op->token, &none, not_tried, op, &why);
+    ks_error_add(&why, "they are tried in the background");
+    if (op->err != NULL)
+        *op->err = why;
+    ks_stats_no_member(op);
+    return st;
+}
+
+/* Tries the candidates one after the other. op->err is not NULL. */
+static ks_status run_on_candidates(struct ks_op *op, const struct candidate *list, size_t n)
+{
+    uint64_t deadline = whole_deadline(op), now;
+    struct ks_how how = {.prompt = op->how != NULL ? op->how->prompt : NULL};
+    struct answers answers;
+    ks_status st = {KS_DEVICE};
+
+    answers.any = false;
     for (size_t i = 0; i < n; i++) {
         how.deadline_ns = deadline;
         if (deadline != 0 && i + 1 < n) {
@@ -451,12 +537,31 @@ ks_status ks_group_run(struct ks_op *op)
         /* a lost one is brought back in the foreground only if there is nobody else */
         st = run_on_member(op, list[i].index, &how, i + 1 < n && list[0].state == STATE_UP);
         if (ks_ok(st) || op->once || !worth_another(st))
-            break;
+            return st; /* what is wrong with the data is said by the one who looked at it */
+        note_answer(op->token, &answers, list[i].index, op->err);
         if (deadline != 0 && ks_now_ns() >= deadline)
             break;
         if (i + 1 < n)
             ks_stats_failed_over(op->token->members[list[i].index],
                                  op->token->members[list[i + 1].index], op->class);
     }
+    if (op->token->member_count > 1)
+        tell_answers(op->token, &answers, not_tried, op, op->err);
+    return st;
+}
+
+ks_status ks_group_run(struct ks_op *op)
+{
+    struct candidate list[KS_GROUP_MAX];
+    size_t n = candidates(op, list);
+    struct ks_error *err = op->err, why;
+    ks_status st;
+
+    if (n == 0)
+        return nobody(op);
+    if (err == NULL)
+        op->err = &why;
+    st = run_on_candidates(op, list, n);
+    op->err = err;
     return st;
 }

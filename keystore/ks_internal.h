@@ -19,6 +19,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <time.h>
 
 #include "keystore.h"
 #include "ks_stats.h"
@@ -45,8 +46,8 @@ struct ks_token;
 /* Purpose: what `rv` from `function` means. */
 void ks_classify(const char *function, CK_RV rv, enum ks_code *code, enum ks_rv_class *class);
 /* Purpose: what may help when a token could not be brought up, or logged in to: KS_PERMANENT,
- * KS_RETRY, KS_SESSION_LOST or KS_DEVICE_LOST. A PIN is not sent twice in a row for an answer that
- * may mean that it was wrong. */
+ * KS_RETRY, KS_SESSION_LOST, KS_DEVICE_LOST, or KS_AMBIGUOUS for a login that failed for a reason
+ * that need not be the PIN: bring_back() looks once more, and nobody else does. */
 enum ks_rv_class ks_class_of_error(const struct ks_error *err);
 /* Purpose: "CKR_..." of a value, "CKR_VENDOR_DEFINED" or "unknown CKR_" for others. */
 const char *ks_rv_name(CK_RV rv);
@@ -61,6 +62,8 @@ ks_status ks_fail_rv(struct ks_error *err, const struct ks_token *token, const c
 ks_status ks_fail_token(struct ks_error *err, const struct ks_token *token, enum ks_code code,
                         const char *fmt, ...) __attribute__((format(printf, 4, 5)));
 ks_status ks_no_memory(struct ks_error *err);
+/* Purpose: append "; " and a sentence to the text of an error that there is. */
+void ks_error_add(struct ks_error *err, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 /* --- ks_module.c ----------------------------------------------------------------------------- */
 
@@ -75,10 +78,11 @@ struct ks_module {
     bool sends_sigpipe;
     bool not_after_fork; /* no use in a child of a process that used it */
     pthread_mutex_t init_lock;
-    atomic_uint initialized; /* fork generation + 1 in which we called C_Initialize; 0: never */
-    atomic_uint init_count;  /* handles from before the last C_Initialize are dead */
-    bool exit_handled;       /* init_lock: the handler for the end of the process is registered */
-    uint64_t reinit_ns;      /* init_lock: when it was last finalised and initialised again */
+    atomic_uint initialized;    /* fork generation + 1 in which we called C_Initialize; 0: never */
+    atomic_uint init_count;     /* handles from before the last C_Initialize are dead */
+    bool exit_handled;          /* init_lock: the handler for the end of the process is there */
+    _Atomic uint64_t reinit_ns; /* when it was last finalised and initialised again; 0: never */
+    uint64_t drain_failed_ns;   /* init_lock: when calls last kept that from being done */
     atomic_uint in_flight;
     _Atomic int gate; /* enum ks_gate_state */
 };
@@ -107,9 +111,10 @@ ks_status ks_module_ready(struct ks_module *module, struct ks_error *err);
 uint64_t ks_module_reinit_at(struct ks_module *module, uint64_t interval_ns);
 /* Purpose: a module that has lost its device: finalise it and initialise it again, unless another
  * thread did so since `seen` (an init_count), and at most once in `interval_ns`. Waits a bounded
- * time for the calls in flight; fails with KS_DEVICE when it may not or cannot. */
+ * time for the calls in flight, until the deadline (0: none) at most; fails with KS_DEVICE when it
+ * may not or cannot. */
 ks_status ks_module_reinit(struct ks_module *module, unsigned seen, uint64_t interval_ns,
-                           struct ks_error *err);
+                           uint64_t deadline_ns, struct ks_error *err);
 /* Purpose: enter before C_ calls and leave after them. No lock is taken unless the module is
  * being initialised again, which is waited for. Fails with KS_SHUTDOWN at the end of the
  * process. Never nested. */
@@ -117,6 +122,9 @@ ks_status ks_gate_enter(struct ks_gate *gate, struct ks_module *module, struct k
 void ks_gate_leave(struct ks_gate *gate);
 /* Purpose: counts forks: handles of another generation must not be used. */
 unsigned ks_generation(void);
+/* Purpose: in a child of the process that loaded the first module, add to an error what such a
+ * child may lack. */
+void ks_note_child(struct ks_error *err);
 /* Purpose: the registry lock, which also guards the list of tokens. */
 void ks_registry_lock(void);
 void ks_registry_unlock(void);
@@ -134,7 +142,6 @@ struct ks_uri *ks_uri_ref(const struct ks_uri *uri);
 const CK_ATTRIBUTE *ks_uri_attribute(const struct ks_uri *uri, CK_ATTRIBUTE_TYPE type);
 bool ks_uri_matches_token(const struct ks_uri *uri, const CK_TOKEN_INFO *info);
 bool ks_uri_matches_facts(const struct ks_uri *uri, const struct ks_token_facts *facts);
-const char *ks_uri_pin_source(const struct ks_uri *uri);
 
 /* --- ks_pin.c -------------------------------------------------------------------------------- */
 
@@ -144,6 +151,8 @@ struct ks_pin; /* one locked page that stays out of core dumps */
 ks_status ks_pin_new(const char *source, struct ks_pin **out, struct ks_error *err);
 void ks_pin_free(struct ks_pin *pin);
 const char *ks_pin_source(const struct ks_pin *pin);
+/* Purpose: tell whether a person is asked for it. */
+bool ks_pin_asks(const struct ks_pin *pin);
 /* Purpose: make the PIN present: from memory, or from its source. `what` is what a person is
  * asked. The bytes belong to the holder. The caller holds token->up_lock. */
 ks_status ks_pin_get(struct ks_pin *pin, const struct ks_how *how, const char *what,
@@ -188,15 +197,20 @@ struct ks_token {
     /* written under up_lock and lock, read under either */
     struct ks_token_facts facts;
     CK_SLOT_ID slot;
-    CK_MECHANISM_TYPE *mechanisms; /* under up_lock; NULL: not known yet */
-    size_t mechanism_count;
+    /* under up_lock */
+    bool doubtful;              /* the last login failed, and not because of the PIN, it seems; */
+    bool doubt_low;             /* and then wrong PINs had been counted before it */
+    uint64_t failed_began_ns;   /* the last try that initialised the module anew, in vain */
+    struct ks_error failed_err; /* what came of it */
 
     pthread_mutex_t lock;
-    pthread_cond_t freed;
-    uint64_t epoch;      /* 0: down. Key handles of another epoch are dead. */
-    unsigned init_count; /* the module's, when this epoch began */
-    uint64_t age;        /* sessions of another age are dead */
+    struct ks_waiter *waiters; /* those who wait for a session, in turn; ks_session.c */
+    uint64_t epoch;            /* 0: down. Key handles of another epoch are dead. */
+    unsigned init_count;       /* the module's, when this epoch began */
+    uint64_t age;              /* sessions of another age are dead */
     unsigned generation;
+    CK_MECHANISM_TYPE *mechanisms; /* NULL: not known yet; once set it stays */
+    size_t mechanism_count;
     atomic_uint random_chunk; /* what the token took; 0: not tried yet */
     CK_SESSION_HANDLE *idle;  /* stack, room for KS_SESSIONS_MAX or the limit */
     unsigned idle_count, open_count, limit;
@@ -224,8 +238,47 @@ struct ks_token {
     struct ks_stats stats;
 };
 
+struct ks_token *ks_token_ref(struct ks_token *token);
+/* Purpose: a handle that nobody else shares, whatever its settings; otherwise as ks_token_new(). */
+ks_status ks_token_make(const struct ks_token_config *config, struct ks_token **out,
+                        struct ks_error *err);
+/* Purpose: the token's escaped label, "" before the first connect. */
+const char *ks_token_label(const struct ks_token *token);
+uint64_t ks_epoch_new(void);
+/* Purpose: make all locks anew in a forked child. */
+void ks_tokens_forked(void);
+
+/* --- ks_slot.c ------------------------------------------------------------------------------- */
+
+/* Purpose: initialise the module where that is still to be done, find the token's slot, and note
+ * what the module says of it. The caller holds up_lock. */
+ks_status ks_slot_connect(struct ks_token *token, struct ks_error *err);
+/* Purpose: ask the slot again: others may have used up tries of the PIN. Holds up_lock. */
+ks_status ks_slot_refresh(struct ks_token *token, struct ks_error *err);
+/* Purpose: KS_TOKEN_NOT_FOUND when `uri` (may be NULL) names another token than this one. */
+ks_status ks_token_matches(struct ks_token *token, const struct ks_how *how,
+                           const struct ks_uri *uri, struct ks_error *err);
+
+/* --- ks_login.c ------------------------------------------------------------------------------ */
+
+/* Purpose: log in on `session`, where the token wants it. Never sends a PIN that it refused. Holds
+ * up_lock; outside the gate, for a person may be asked. */
+ks_status ks_login(struct ks_token *token, const struct ks_how *how, CK_SESSION_HANDLE session,
+                   struct ks_error *err);
+/* Purpose: C_Login(CKU_CONTEXT_SPECIFIC) for an operation that was just initialised. The PIN is
+ * in memory since the token's login. The caller is inside the gate. */
+CK_RV ks_token_context_login(struct ks_token *token, CK_SESSION_HANDLE session);
+
+/* --- ks_up.c --------------------------------------------------------------------------------- */
+
+#define KS_RECOVER_MS_DEFAULT 1000U
 /* Purpose: find out whether the token is usable as it stands; brings it up if not. */
 ks_status ks_token_up(struct ks_token *token, const struct ks_how *how, struct ks_error *err);
+/* Purpose: take up_lock; false when the deadline has passed. */
+bool ks_token_lock_up(struct ks_token *token, const struct ks_how *how);
+/* Purpose: whether the present epoch is good. The second: the caller holds token->lock. */
+bool ks_token_is_up(struct ks_token *token);
+bool ks_token_up_locked(const struct ks_token *token);
 /* Purpose: something is wrong with everything of `epoch`: take the token down, unless another
  * thread has replaced that epoch already. The next use brings it up again. */
 void ks_token_down(struct ks_token *token, uint64_t epoch);
@@ -234,25 +287,6 @@ void ks_token_down(struct ks_token *token, uint64_t epoch);
  * probably gone as well: the session begins a new age. */
 ks_status ks_token_relogin(struct ks_token *token, const struct ks_how *how,
                            struct ks_session *session, bool *did, struct ks_error *err);
-/* Purpose: read the PIN now, if that needs nobody and was not done yet, also when the token does
- * not answer: this process, or those that it will fork, may later lack the rights to. Errors come
- * back at the login. */
-void ks_token_keep_pin(struct ks_token *token);
-/* Purpose: C_Login(CKU_CONTEXT_SPECIFIC) for an operation that was just initialised. The PIN is
- * in memory since the token's login. The caller is inside the gate. */
-CK_RV ks_token_context_login(struct ks_token *token, CK_SESSION_HANDLE session);
-#define KS_RECOVER_MS_DEFAULT 1000U
-/* Purpose: whether the present epoch is good; the caller holds token->lock. */
-bool ks_token_up_locked(const struct ks_token *token);
-uint64_t ks_epoch_new(void);
-struct ks_token *ks_token_ref(struct ks_token *token);
-/* Purpose: KS_TOKEN_NOT_FOUND when `uri` (may be NULL) names another token than this one. */
-ks_status ks_token_matches(struct ks_token *token, const struct ks_how *how,
-                           const struct ks_uri *uri, struct ks_error *err);
-/* Purpose: the token's escaped label, "" before the first connect. */
-const char *ks_token_label(const struct ks_token *token);
-/* Purpose: make all locks anew in a forked child. */
-void ks_tokens_forked(void);
 
 /* --- ks_session.c ---------------------------------------------------------------------------- */
 
@@ -276,6 +310,13 @@ ks_status ks_session_take_rw(struct ks_token *token, const struct ks_how *how,
 /* Purpose: close all idle sessions; the caller holds up_lock or is the last owner. */
 void ks_session_close_idle(struct ks_token *token);
 
+/* Purpose: there may be a session for the first one who waits; or things have changed for all. The
+ * caller holds token->lock. */
+void ks_session_call_next(struct ks_token *token);
+void ks_session_call_all(struct ks_token *token);
+/* Purpose: how many wait. The caller holds token->lock. */
+unsigned ks_session_waiting(const struct ks_token *token);
+
 /* --- ks_mech.c ------------------------------------------------------------------------------- */
 
 struct ks_mech_storage {
@@ -295,7 +336,7 @@ ks_status ks_mech_build(const struct ks_mech *mech, const uint8_t *label, size_t
 void ks_mech_blame(struct ks_error *err, ks_status st, enum ks_mech_kind kind);
 /* Purpose: the number; ~0 when PKCS#11 has none for this digest. */
 CK_MECHANISM_TYPE ks_mech_type(enum ks_mech_kind kind, enum ks_digest digest);
-/* Purpose: read the token's list of mechanisms. The caller holds up_lock. */
+/* Purpose: read the token's list of mechanisms, unless it is known. */
 ks_status ks_token_read_mechanisms(struct ks_token *token, struct ks_error *err);
 /* Purpose: a number that is the same for the same parameters: for ks_key_refused(). */
 uint32_t ks_mech_hash(const struct ks_mech *mech);
@@ -311,6 +352,8 @@ struct ks_op {
     struct ks_token *token;
     struct ks_key *key; /* NULL: the step needs no key handle */
     ks_step step;
+    /* Instead of all that: no session, no key, run once, for questions that need no login. */
+    ks_status (*direct)(struct ks_op *op);
     const struct ks_how *how; /* the deadline covers all tries */
     struct ks_error *err;
     /* Parameters and results of the step, plain bytes that may be moved; what they point to is
@@ -339,6 +382,7 @@ struct ks_op {
     unsigned logins;    /* how often ks_op has logged in again for this operation */
     /* set by ks_op_run: what the step's success was obtained with */
     uint64_t epoch;
+    const struct ks_token *ran_on; /* in a group: the member that was tried last; else NULL */
     struct ks_measure measure;
 };
 
@@ -347,6 +391,8 @@ struct ks_op {
 ks_status ks_op_run(struct ks_op *op);
 /* Purpose: the operation on one token that is no group: inline or on a worker, and proved. */
 ks_status ks_op_run_on(struct ks_op *op);
+/* Purpose: run `direct`, within the token's time; nothing is counted. */
+ks_status ks_op_run_direct(struct ks_op *op);
 /* Purpose: the loop of tries of ks_op_run, on one token and on this thread. */
 ks_status ks_op_try(struct ks_op *op);
 /* Purpose: note the function and its code, for classification. Returns success for CKR_OK. */
@@ -374,9 +420,11 @@ void ks_group_key_free(struct ks_key *key);
 
 /* --- ks_worker.c ----------------------------------------------------------------------------- */
 
-/* Purpose: run ks_op_try(op) on a worker thread, and wait for it until `deadline_ns`. What the
- * worker uses is its own copy: when it is not back in time it is left behind, the token is marked
- * as hung, and the call ends with KS_TIMEOUT. */
+/* Purpose: whether the calling thread's stack is too small for a module: see struct ks_pauser. */
+bool ks_worker_needed(void);
+/* Purpose: run ks_op_try(op) on a worker thread, and wait for it until `deadline_ns` (0: as long as
+ * it takes). What the worker uses is its own copy: when it is not back in time it is left behind,
+ * the token is marked as hung, and the call ends with KS_TIMEOUT. */
 ks_status ks_worker_run(struct ks_op *op, uint64_t deadline_ns);
 /* Purpose: whether calls have not come back from the token, and none has since. */
 bool ks_token_hung(struct ks_token *token);
@@ -450,6 +498,9 @@ void ks_key_forget(struct ks_key *key, uint64_t epoch);
 /* --- small things (ks_status.c) -------------------------------------------------------------- */
 
 uint64_t ks_now_ns(void);
+struct timespec ks_timespec(uint64_t ns);
+/* Purpose: for timed waits on CLOCK_MONOTONIC. */
+void ks_cond_init(pthread_cond_t *cond);
 char *ks_strdup_n(const void *data, size_t len); /* with a NUL behind */
 
 #endif

@@ -300,8 +300,8 @@ void ks_log_audit(const struct ks_op *op, ks_status st)
 
     if (op->key == NULL)
         return; /* no private key in it; ks_generate() speaks for itself */
-    ks_log_audit_line(op->token, op->class, op->key->stats != NULL ? op->key->stats->uri : "",
-                      done ? "done" : "failed",
+    ks_log_audit_line(op->ran_on != NULL ? op->ran_on : op->token, op->class,
+                      op->key->stats != NULL ? op->key->stats->uri : "", done ? "done" : "failed",
                       done ? NULL : ks_failure_name(op, st, room, sizeof(room)));
 }
 

@@ -166,9 +166,15 @@ ks_status ks_token_read_mechanisms(struct ks_token *token, struct ks_error *err)
     CK_MECHANISM_TYPE *list = NULL;
     struct ks_gate gate;
     CK_ULONG count = 0;
+    bool known;
     ks_status st;
     CK_RV rv;
 
+    pthread_mutex_lock(&token->lock);
+    known = token->mechanisms != NULL;
+    pthread_mutex_unlock(&token->lock);
+    if (known)
+        return KS_SUCCESS;
     st = ks_gate_enter(&gate, token->module, err);
     if (!ks_ok(st))
         return st;
@@ -182,39 +188,55 @@ ks_status ks_token_read_mechanisms(struct ks_token *token, struct ks_error *err)
         free(list);
         return ks_fail_rv(err, token, "C_GetMechanismList", rv, NULL);
     }
-    /* asked for once only, so there is no older list to free */
-    token->mechanism_count = count;
-    token->mechanisms = list;
+    pthread_mutex_lock(&token->lock);
+    if (token->mechanisms == NULL) {
+        token->mechanism_count = count;
+        token->mechanisms = list;
+        list = NULL;
+    }
+    pthread_mutex_unlock(&token->lock);
+    free(list); /* another thread was quicker */
     return KS_SUCCESS;
 }
 
-static bool listed(const struct ks_token *token, CK_MECHANISM_TYPE type)
+/* False: the list is not known. */
+static bool listed(struct ks_token *token, CK_MECHANISM_TYPE type, bool *is)
 {
-    for (size_t i = 0; token->mechanisms != NULL && i < token->mechanism_count; i++)
-        if (token->mechanisms[i] == type)
-            return true;
-    return false;
+    bool known;
+
+    pthread_mutex_lock(&token->lock);
+    known = token->mechanisms != NULL;
+    pthread_mutex_unlock(&token->lock);
+    *is = false;
+    for (size_t i = 0; known && i < token->mechanism_count; i++)
+        *is = *is || token->mechanisms[i] == type;
+    return known;
+}
+
+static ks_status read_direct(struct ks_op *op)
+{
+    return ks_token_read_mechanisms(op->token, op->err);
 }
 
 ks_status ks_token_can_hash(struct ks_token *token, const struct ks_how *how,
                             enum ks_mech_kind kind, enum ks_digest digest, bool *can,
                             struct ks_error *err)
 {
+    struct ks_op op = {.token = token, .direct = read_direct, .how = how, .err = err};
     CK_MECHANISM_TYPE type = ks_mech_type(kind, digest);
     ks_status st;
+    bool is;
 
     if (token->members != NULL)
         return ks_group_can(token, how, kind, digest, can, err);
     st = ks_token_connect(token, how, err);
-
-    if (!ks_ok(st))
-        return st;
-    pthread_mutex_lock(&token->up_lock);
-    if (token->mechanisms == NULL)
-        st = ks_token_read_mechanisms(token, err);
+    if (ks_ok(st) && !listed(token, type, &is)) {
+        st = ks_op_run_direct(&op);
+        if (ks_ok(st))
+            (void)listed(token, type, &is);
+    }
     if (ks_ok(st))
-        *can = type != NONE && listed(token, type);
-    pthread_mutex_unlock(&token->up_lock);
+        *can = type != NONE && is;
     return st;
 }
 

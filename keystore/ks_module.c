@@ -14,8 +14,10 @@
 
 #include "ks_internal.h"
 
-/* How long finalising waits for calls in flight before it leaves the module alone. */
-#define DRAIN_WAIT_MS 1000
+/* How long finalising waits for calls in flight before it leaves the module alone; and when it did
+ * so a moment ago: those that were in flight then do not come back, but others may be passing. */
+#define DRAIN_WAIT_NS  1000000000U
+#define DRAIN_AGAIN_NS 50000000U
 /* How long the end of the process waits for all modules to be finalised, and how long it may take
  * after that if there are modules that could not be. */
 #define END_WAIT_SECONDS  2
@@ -32,6 +34,7 @@ static _Atomic(const struct ks_hooks *) hooks;
 static atomic_bool shut_down;
 static atomic_bool forking;
 static _Thread_local unsigned inside;
+static uid_t loaded_by; /* once: the user of the process before any fork */
 
 /* Modules whose behaviour towards the process needs care; matched within the file name. */
 static const struct {
@@ -59,6 +62,21 @@ bool ks_inside_module(void)
 unsigned ks_generation(void)
 {
     return atomic_load_explicit(&generation, memory_order_relaxed);
+}
+
+/* Servers' workers have given up rights, and some servers empty their environment. */
+void ks_note_child(struct ks_error *err)
+{
+    size_t used;
+
+    if (err == NULL || ks_generation() == 0)
+        return;
+    used = strlen(err->text);
+    snprintf(err->text + used, sizeof(err->text) - used,
+             "; this process runs as user %lu and is a child of the one that loaded the provider "
+             "as user %lu: it needs access to the token's files as well, and the environment "
+             "variables that the module wants (nginx: env NAME;)",
+             (unsigned long)geteuid(), (unsigned long)loaded_by);
 }
 
 void ks_registry_lock(void)
@@ -118,6 +136,7 @@ static void atfork_child(void)
 
 static void init_once(void)
 {
+    loaded_by = geteuid();
     handlers_ready = pthread_atfork(atfork_prepare, atfork_parent, atfork_child) == 0;
 }
 
@@ -293,14 +312,14 @@ static void module_enter_alone(struct ks_gate *gate, struct ks_module *m)
 
 /* Finalise after the calls in flight are through; after a bounded time leave the module alone:
  * a thread that is still inside it must not find it gone. Nobody can enter meanwhile. */
-static bool module_finalize(struct ks_module *m)
+static bool module_finalize(struct ks_module *m, uint64_t until_ns)
 {
     const struct timespec pause = {.tv_nsec = 1000000};
     struct ks_gate gate;
 
     if (!initialised_here(m))
         return true;
-    for (int i = 0; i < DRAIN_WAIT_MS && atomic_load(&m->in_flight) > 0; i++)
+    while (atomic_load(&m->in_flight) > 0 && ks_now_ns() < until_ns)
         nanosleep(&pause, NULL);
     if (atomic_load(&m->in_flight) > 0)
         return false;
@@ -322,7 +341,7 @@ static void *finalize_all(void *arg)
 {
     (void)arg;
     for (struct ks_module *m = modules; m != NULL && atomic_load(&end_waits); m = m->next)
-        (void)module_finalize(m);
+        (void)module_finalize(m, ks_now_ns() + DRAIN_WAIT_NS);
     return NULL;
 }
 
@@ -364,9 +383,10 @@ static bool any_initialised(void)
 static void wait_for_others(void)
 {
     const struct timespec pause = {.tv_nsec = 1000000};
+    const uint64_t until = ks_now_ns() + DRAIN_WAIT_NS;
     unsigned others = 1;
 
-    for (int i = 0; i < DRAIN_WAIT_MS && others > 0; i++) {
+    while (others > 0 && ks_now_ns() < until) {
         others = 0;
         for (struct ks_module *m = modules; m != NULL; m = m->next)
             others += atomic_load(&m->in_flight);
@@ -388,9 +408,9 @@ void ks_shutdown(void)
 }
 
 /* exit() may find that it cannot go on: the module's own destructors wait for a call that never
- * returns; or a signal handler that calls exit() has interrupted a call, and they wait for its locks,
- * or free what it was freeing. Then the process ends all the same, with the status that it was to
- * have. */
+ * returns; or a signal handler that calls exit() has interrupted a call, and they wait for its
+ * locks, or free what it was freeing. Then the process ends all the same, with the status that it
+ * was to have. */
 static const int crashes[] = {SIGSEGV, SIGBUS, SIGABRT};
 
 struct bound {
@@ -457,7 +477,7 @@ void ks_module_put(struct ks_module *m)
         ks_registry_unlock();
         if (last) {
             atomic_store(&m->gate, KS_GATE_PAUSED);
-            (void)module_finalize(m);
+            (void)module_finalize(m, ks_now_ns() + DRAIN_WAIT_NS);
             atomic_store(&m->gate, KS_GATE_OPEN);
         }
         pthread_mutex_unlock(&m->init_lock);
@@ -516,6 +536,7 @@ static ks_status module_load(struct ks_module *m, struct ks_error *err)
 static ks_status module_initialize(struct ks_module *m, struct ks_error *err)
 {
     CK_C_INITIALIZE_ARGS args = {.flags = CKF_OS_LOCKING_OK};
+    char hint[400];
     struct ks_gate gate;
     ks_status st;
     CK_RV rv;
@@ -543,8 +564,10 @@ static ks_status module_initialize(struct ks_module *m, struct ks_error *err)
         atomic_store_explicit(&m->initialized, ks_generation() + 1, memory_order_release);
         return KS_SUCCESS;
     }
-    st = ks_fail_rv(err, NULL, "C_Initialize", rv,
-                    "check pkcs11-module and pkcs11-init-args, and the module's own configuration");
+    snprintf(hint, sizeof(hint),
+             "check pkcs11-module (%s) and pkcs11-init-args, and the module's own configuration",
+             m->path);
+    st = ks_fail_rv(err, NULL, "C_Initialize", rv, hint);
     return (ks_status){st.code == KS_DEVICE ? KS_DEVICE : KS_MODULE};
 }
 
@@ -564,40 +587,58 @@ ks_status ks_module_ready(struct ks_module *m, struct ks_error *err)
 
 uint64_t ks_module_reinit_at(struct ks_module *m, uint64_t interval_ns)
 {
-    uint64_t at;
+    uint64_t last = atomic_load(&m->reinit_ns);
 
-    pthread_mutex_lock(&m->init_lock);
-    at = m->reinit_ns != 0 ? m->reinit_ns + interval_ns : 0;
-    pthread_mutex_unlock(&m->init_lock);
-    return at;
+    return last != 0 ? last + interval_ns : 0;
+}
+
+/* The gate is closed meanwhile, for all tokens of the module. Holds init_lock. */
+static ks_status finalize_and_initialize(struct ks_module *m, uint64_t deadline_ns,
+                                         uint64_t interval_ns, struct ks_error *err)
+{
+    uint64_t now = ks_now_ns(), until;
+    ks_status st;
+
+    until =
+        now + (m->drain_failed_ns != 0 && now - m->drain_failed_ns < interval_ns ? DRAIN_AGAIN_NS
+                                                                                 : DRAIN_WAIT_NS);
+    if (deadline_ns != 0 && deadline_ns < until)
+        until = deadline_ns;
+    atomic_store(&m->gate, KS_GATE_PAUSED);
+    if (module_finalize(m, until)) {
+        m->drain_failed_ns = 0;
+        atomic_store(&m->reinit_ns, ks_now_ns());
+        st = module_initialize(m, err);
+    } else {
+        /* Nothing was done, so the next one who asks may as soon as they are back. */
+        m->drain_failed_ns = ks_now_ns();
+        st = ks_fail(err, KS_DEVICE,
+                     "the module %s cannot be initialised anew while %u calls do not return from "
+                     "it",
+                     m->path, atomic_load(&m->in_flight));
+    }
+    atomic_store(&m->gate, KS_GATE_OPEN);
+    return st;
 }
 
 ks_status ks_module_reinit(struct ks_module *m, unsigned seen, uint64_t interval_ns,
-                           struct ks_error *err)
+                           uint64_t deadline_ns, struct ks_error *err)
 {
     ks_status st = KS_SUCCESS;
-    uint64_t now;
+    uint64_t now, last;
 
     pthread_mutex_lock(&m->init_lock);
     now = ks_now_ns();
+    last = atomic_load(&m->reinit_ns);
     if (atomic_load(&m->init_count) != seen)
         goto out; /* another thread did it */
-    if (m->reinit_ns != 0 && now - m->reinit_ns < interval_ns) {
+    if (last != 0 && now - last < interval_ns) {
         st = ks_fail(err, KS_DEVICE,
-                     "the token is lost, and the module %s was initialised anew only %lu ms ago",
-                     m->path, (unsigned long)((now - m->reinit_ns) / 1000000U));
+                     "the module %s was initialised anew only %lu ms ago (recover-interval-ms)",
+                     m->path, (unsigned long)((now - last) / 1000000U));
         goto out;
     }
-    m->reinit_ns = now;
-    atomic_store(&m->gate, KS_GATE_PAUSED);
-    if (module_finalize(m))
-        st = module_initialize(m, err);
-    else
-        st = ks_fail(err, KS_DEVICE,
-                     "the token is lost, and the module %s cannot be initialised anew while calls "
-                     "do not return from it",
-                     m->path);
-    atomic_store(&m->gate, KS_GATE_OPEN);
+    st = finalize_and_initialize(m, deadline_ns, interval_ns, err);
     ks_log_event(KS_LOG_WARN, "recovery", NULL, "module", m->path, "result",
                  ks_ok(st) ? "done" : "failed", NULL);
 out:

@@ -12,7 +12,7 @@
 static const unsigned budgets[KS_RV_CLASSES] = {
     [KS_PERMANENT] = 0,     [KS_RETRY] = 4,        [KS_AMBIGUOUS] = 1,
     [KS_SESSION_DIRTY] = 2, [KS_SESSION_LOST] = 4, [KS_SESSIONS_FULL] = 2,
-    [KS_LOGIN_LOST] = 4,    [KS_STALE_HANDLE] = 1, [KS_DEVICE_LOST] = 1,
+    [KS_LOGIN_LOST] = 4,    [KS_STALE_HANDLE] = 1, [KS_DEVICE_LOST] = 2,
 };
 
 #define BACKOFF_FIRST_NS 5000000U
@@ -34,8 +34,7 @@ static bool back_off(const struct ks_op *op, unsigned tries)
 
     if (op->how != NULL && op->how->deadline_ns != 0 && ks_now_ns() + pause >= op->how->deadline_ns)
         return false;
-    ts.tv_sec = (time_t)(pause / 1000000000U);
-    ts.tv_nsec = (long)(pause % 1000000000U);
+    ts = ks_timespec(pause);
     nanosleep(&ts, NULL);
     return true;
 }
@@ -155,6 +154,8 @@ ks_status ks_op_try(struct ks_op *op)
     enum ks_rv_class class;
     ks_status st;
 
+    if (op->direct != NULL)
+        return op->direct(op);
     for (;;) {
         st = attempt(op, &class);
         if (ks_ok(st) || op->once || used[class] >= budgets[class] ||
@@ -168,17 +169,24 @@ ks_status ks_op_try(struct ks_op *op)
     return st;
 }
 
-/* On one token: inline, or within a time on a worker. */
+/* On one token: inline; or, within a time or from a stack that is too small, on a worker. */
 static ks_status run_on_token(struct ks_op *op)
 {
-    uint64_t deadline = op->how != NULL ? op->how->deadline_ns : 0;
+    uint64_t deadline = op->how != NULL ? op->how->deadline_ns : 0, own;
 
-    if (op->token->timeout_ns != 0 && !op->inline_only) {
-        uint64_t own = ks_now_ns() + op->token->timeout_ns;
-
-        return ks_worker_run(op, deadline == 0 || own < deadline ? own : deadline);
+    if (op->inline_only || (op->token->timeout_ns == 0 && !ks_worker_needed()))
+        return ks_op_try(op);
+    if (op->token->timeout_ns != 0) {
+        own = ks_now_ns() + op->token->timeout_ns;
+        if (deadline == 0 || own < deadline)
+            deadline = own;
     }
-    return ks_op_try(op);
+    return ks_worker_run(op, deadline);
+}
+
+ks_status ks_op_run_direct(struct ks_op *op)
+{
+    return run_on_token(op);
 }
 
 ks_status ks_op_run_on(struct ks_op *op)
@@ -190,8 +198,6 @@ ks_status ks_op_run_on(struct ks_op *op)
     if (ks_ok(st))
         st = prove(op);
     ks_stats_end(op, st);
-    if (atomic_load_explicit(&ks_log_auditing, memory_order_relaxed))
-        ks_log_audit(op, st);
     return st;
 }
 
@@ -201,6 +207,8 @@ ks_status ks_op_run(struct ks_op *op)
 
     if (!ks_ok(st) && op->out != NULL)
         explicit_bzero(op->out, op->room);
+    if (atomic_load_explicit(&ks_log_auditing, memory_order_relaxed))
+        ks_log_audit(op, st);
     if (op->done != NULL)
         op->done(op, st);
     return st;

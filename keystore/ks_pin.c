@@ -140,6 +140,11 @@ const char *ks_pin_source(const struct ks_pin *pin)
     return pin->source;
 }
 
+bool ks_pin_asks(const struct ks_pin *pin)
+{
+    return pin->kind == SOURCE_PROMPT;
+}
+
 bool ks_pin_peek(const struct ks_pin *pin, const char **bytes, size_t *len)
 {
     *bytes = pin->page->pin;

@@ -44,19 +44,71 @@ void ks_session_close_idle(struct ks_token *token)
     }
 }
 
-/* Wait for a session to be given back; false when the deadline has passed. Holds token->lock. */
-static bool wait_freed(struct ks_token *token, const struct ks_how *how)
-{
-    struct timespec ts;
+/* --- waiting in turn ------------------------------------------------------------------------- */
 
-    if (how == NULL || how->deadline_ns == 0) {
-        pthread_cond_wait(&token->freed, &token->lock);
-        return true;
-    }
-    ts.tv_sec = (time_t)(how->deadline_ns / 1000000000U);
-    ts.tv_nsec = (long)(how->deadline_ns % 1000000000U);
-    return pthread_cond_timedwait(&token->freed, &token->lock, &ts) != ETIMEDOUT;
+/* One who waits for a session, on its own stack. Only the first in the queue may take one, and
+ * whoever comes while there is a queue joins it. */
+struct ks_waiter {
+    struct ks_waiter *next;
+    pthread_cond_t called;
+};
+
+/* Holds token->lock. */
+static bool room(const struct ks_token *token)
+{
+    return token->idle_count > 0 || token->open_count < token->limit;
 }
+
+void ks_session_call_next(struct ks_token *token)
+{
+    if (token->waiters != NULL && (room(token) || !ks_token_up_locked(token)))
+        pthread_cond_signal(&token->waiters->called);
+}
+
+void ks_session_call_all(struct ks_token *token)
+{
+    for (struct ks_waiter *w = token->waiters; w != NULL; w = w->next)
+        pthread_cond_signal(&w->called);
+}
+
+unsigned ks_session_waiting(const struct ks_token *token)
+{
+    unsigned n = 0;
+
+    for (const struct ks_waiter *w = token->waiters; w != NULL; w = w->next)
+        n++;
+    return n;
+}
+
+/* Wait in the queue until there may be a session for us, or the token is down; false when the
+ * deadline has passed. Holds token->lock. */
+static bool wait_in_turn(struct ks_token *token, const struct ks_how *how)
+{
+    struct ks_waiter self = {.next = NULL}, **at = &token->waiters;
+    bool in_time = true;
+    struct timespec ts = {.tv_sec = 0};
+
+    ks_cond_init(&self.called);
+    while (*at != NULL)
+        at = &(*at)->next;
+    *at = &self;
+    if (how != NULL && how->deadline_ns != 0)
+        ts = ks_timespec(how->deadline_ns);
+    while (in_time && ks_token_up_locked(token) && !(token->waiters == &self && room(token))) {
+        if (how == NULL || how->deadline_ns == 0)
+            pthread_cond_wait(&self.called, &token->lock);
+        else
+            in_time = pthread_cond_timedwait(&self.called, &token->lock, &ts) != ETIMEDOUT;
+    }
+    in_time = in_time || (token->waiters == &self && room(token)); /* at the last moment */
+    for (at = &token->waiters; *at != &self; at = &(*at)->next)
+        ;
+    *at = self.next;
+    pthread_cond_destroy(&self.called);
+    return in_time;
+}
+
+/* --- sessions -------------------------------------------------------------------------------- */
 
 /* A session is about to be closed: are all others that are open being closed as well? Closing the
  * last one logs out. Holds token->lock. */
@@ -90,29 +142,27 @@ static enum place reserve(struct ks_token *token, const struct ks_how *how,
                           const struct ks_key *key, bool other_kind, struct ks_session *out,
                           CK_OBJECT_HANDLE *handle)
 {
+    bool up, in_time = true;
     enum place place;
 
     pthread_mutex_lock(&token->lock);
-    for (;;) {
-        if (!ks_token_up_locked(token)) {
-            place = PLACE_DOWN;
-            break;
-        }
-        if (token->idle_count > 0 && !(other_kind && token->open_count < token->limit)) {
-            out->handle = token->idle[--token->idle_count];
-            place = PLACE_IDLE;
-            break;
-        }
-        if (token->open_count < token->limit) {
-            token->open_count++;
-            place = PLACE_NEW;
-            break;
-        }
-        if (!wait_freed(token, how)) {
-            place = PLACE_LATE;
-            break;
-        }
+    up = ks_token_up_locked(token);
+    if (up && (token->waiters != NULL || !room(token))) {
+        in_time = wait_in_turn(token, how);
+        up = ks_token_up_locked(token);
     }
+    if (!up) {
+        place = PLACE_DOWN;
+    } else if (!in_time) {
+        place = PLACE_LATE;
+    } else if (token->idle_count > 0 && !(other_kind && token->open_count < token->limit)) {
+        out->handle = token->idle[--token->idle_count];
+        place = PLACE_IDLE;
+    } else {
+        token->open_count++;
+        place = PLACE_NEW;
+    }
+    ks_session_call_next(token); /* there may be more than one */
     out->age = token->age;
     out->epoch = token->epoch;
     out->init_count = token->init_count;
@@ -145,7 +195,7 @@ static bool open_failed(struct ks_token *token, const struct ks_session *session
     } else {
         again = tries == 0;
     }
-    pthread_cond_signal(&token->freed);
+    ks_session_call_next(token);
     pthread_mutex_unlock(&token->lock);
     if (class == KS_DEVICE_LOST || class == KS_SESSION_LOST || class == KS_LOGIN_LOST) {
         ks_token_down(token, session->epoch);
@@ -236,7 +286,7 @@ void ks_session_give(struct ks_token *token, struct ks_session *session, enum ks
     old = session->age != token->age;
     if (!old && fate == KS_SESSION_KEEP) {
         token->idle[token->idle_count++] = session->handle;
-        pthread_cond_signal(&token->freed);
+        ks_session_call_next(token);
         pthread_mutex_unlock(&token->lock);
         return;
     }
@@ -256,6 +306,6 @@ void ks_session_give(struct ks_token *token, struct ks_session *session, enum ks
         token->open_count--;
         closed(token);
     }
-    pthread_cond_signal(&token->freed);
+    ks_session_call_next(token);
     pthread_mutex_unlock(&token->lock);
 }

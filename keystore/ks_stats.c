@@ -129,6 +129,27 @@ static void count_failure(struct ks_stats *stats, enum ks_op_class class, CK_RV 
     add(&stats->failures_other, 1);
 }
 
+/* Whether anybody can make an operation fail so, or another way is taken then. */
+static bool is_ordinary(ks_status st)
+{
+    return st.code == KS_DATA || st.code == KS_MECHANISM || st.code == KS_KEY_EXISTS;
+}
+
+/* Programs do not always show the error: Apache logs failed handshakes with LogLevel info only. */
+static void log_failure(const struct ks_op *op, ks_status st)
+{
+    const enum ks_log_level level = is_ordinary(st) ? KS_LOG_DEBUG : KS_LOG_WARN;
+    char room[32];
+
+    if (!ks_log_on(level))
+        return;
+    ks_log_event(level, "operation-failed", op->token, "class", ks_op_class_names[op->class], "key",
+                 op->key != NULL && op->key->stats != NULL ? op->key->stats->uri : NULL, "function",
+                 op->function != NULL && op->function[0] != '\0' ? op->function : NULL, "code",
+                 ks_failure_name(op, st, room, sizeof(room)), "text",
+                 op->err != NULL && op->err->code == st.code ? op->err->text : NULL, NULL);
+}
+
 /* What is not accounted for yet: a call that was left behind was in the module for all we know;
  * everything else waited. */
 static void failed(struct ks_op *op, ks_status st)
@@ -143,14 +164,7 @@ static void failed(struct ks_op *op, ks_status st)
     count_failure(&op->token->stats, op->class, failure_rv(op), st);
     if (op->key != NULL && op->key->stats != NULL)
         add(&op->key->stats->failed, 1);
-    if (ks_log_on(KS_LOG_DEBUG)) {
-        char room[32];
-
-        ks_log_event(
-            KS_LOG_DEBUG, "operation-failed", op->token, "class", ks_op_class_names[op->class],
-            "key", op->key != NULL && op->key->stats != NULL ? op->key->stats->uri : NULL,
-            "function", op->function, "code", ks_failure_name(op, st, room, sizeof(room)), NULL);
-    }
+    log_failure(op, st);
 }
 
 void ks_stats_end(struct ks_op *op, ks_status st)
@@ -173,17 +187,30 @@ void ks_stats_end(struct ks_op *op, ks_status st)
         ks_stats_file_touch();
 }
 
-void ks_stats_refused(const struct ks_token *token, enum ks_op_class class, const char *key,
-                      const char *why)
+static void count_refused(const struct ks_token *token, enum ks_op_class class, const char *key,
+                          const char *why)
 {
     struct ks_token *t = (struct ks_token *)token; /* counters are not what const is about */
 
     add(&t->stats.rare[class].refused, 1);
     ks_log_event(KS_LOG_WARN, "refused", token, "class", ks_op_class_names[class], "key", key,
                  "reason", why, NULL);
-    ks_log_audit_line(token, class, key, "refused", why);
     if (atomic_load_explicit(&ks_stats_file_wanted, memory_order_relaxed))
         ks_stats_file_touch();
+}
+
+void ks_stats_refused(const struct ks_token *token, enum ks_op_class class, const char *key,
+                      const char *why)
+{
+    count_refused(token, class, key, why);
+    ks_log_audit_line(token, class, key, "refused", why);
+}
+
+void ks_stats_no_member(const struct ks_op *op)
+{
+    count_refused(op->token, op->class,
+                  op->key != NULL && op->key->stats != NULL ? op->key->stats->uri : NULL,
+                  "no member answers");
 }
 
 void ks_stats_failed_over(struct ks_token *from, const struct ks_token *to, enum ks_op_class class)
@@ -498,7 +525,7 @@ static void put_keys(const struct text *t)
 
 struct state {
     bool up;
-    unsigned open, busy, limit;
+    unsigned open, busy, limit, waiting;
 };
 
 static struct state state_of(struct ks_token *token)
@@ -511,6 +538,7 @@ static struct state state_of(struct ks_token *token)
         s.open = token->open_count;
         s.busy = token->open_count - token->idle_count;
         s.limit = token->limit;
+        s.waiting = ks_session_waiting(token);
     }
     pthread_mutex_unlock(&token->lock);
     s.up = s.up && !ks_token_hung(token);
@@ -525,9 +553,9 @@ static void put_session_rows(const struct text *t, const struct shown *shown)
     const struct {
         const char *name;
         unsigned n;
-    } rows[] = {{"open", s.open}, {"busy", s.busy}, {"limit", s.limit}};
+    } rows[] = {{"open", s.open}, {"busy", s.busy}, {"limit", s.limit}, {"waiting", s.waiting}};
 
-    for (size_t r = 0; r < 3; r++) {
+    for (size_t r = 0; r < sizeof(rows) / sizeof(rows[0]); r++) {
         put_name(t, "hsm_sessions", shown);
         fprintf(t->out, ",state=\"%s\"} %u\n", rows[r].name, rows[r].n);
     }
@@ -535,7 +563,8 @@ static void put_session_rows(const struct text *t, const struct shown *shown)
 
 static void put_sessions(const struct text *t)
 {
-    put_head(t, "hsm_sessions", "gauge", "Sessions that are open, and of these busy; the limit.");
+    put_head(t, "hsm_sessions", "gauge",
+             "Sessions that are open, and of these busy; the limit; operations that wait for one.");
     for (size_t i = 0; i < t->count; i++)
         if (t->shown[i].token->members == NULL) /* a group of tokens has none of its own */
             put_session_rows(t, &t->shown[i]);

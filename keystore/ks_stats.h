@@ -21,7 +21,7 @@ struct ks_key;
 
 /* --- counters (ks_stats.c) ------------------------------------------------------------------- */
 
-/* Bucket i is for times up to 2^(i + KS_STATS_SHIFT) microseconds: 8 us to 16.8 s; the last for
+/* Bucket i is for times up to 2^(i + KS_STATS_SHIFT) microseconds: 8 us to 33.6 s; the last for
  * whatever is longer. */
 #define KS_STATS_SHIFT   3U
 #define KS_STATS_BUCKETS 23U
@@ -91,6 +91,8 @@ void ks_stats_end(struct ks_op *op, ks_status st);
 /* Purpose: around the step, on whatever thread. */
 void ks_stats_call_begin(struct ks_op *op);
 void ks_stats_call_end(struct ks_op *op);
+/* Purpose: no member of a group could be asked: counted as refused. */
+void ks_stats_no_member(const struct ks_op *op);
 /* Purpose: the operation goes on on `to` because `from` failed it: counted for `from`, logged. */
 void ks_stats_failed_over(struct ks_token *from, const struct ks_token *to, enum ks_op_class class);
 
@@ -154,7 +156,8 @@ void ks_log_event(enum ks_log_level level, const char *event, const struct ks_to
  * CKR_OK. */
 void ks_log_call(enum ks_log_level level, const char *event, const struct ks_token *token,
                  const char *function, unsigned long rv);
-/* Purpose: audit: one line for each operation with a private key, never left out. */
+/* Purpose: audit: one line for each operation with a private key, never left out, by the member
+ * that did it, or was tried last. */
 void ks_log_audit(const struct ks_op *op, ks_status st);
 void ks_log_audit_line(const struct ks_token *token, enum ks_op_class class, const char *key,
                        const char *outcome, const char *code);

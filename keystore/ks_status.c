@@ -112,7 +112,7 @@ enum ks_rv_class ks_class_of_error(const struct ks_error *err)
     if (class == KS_PERMANENT || class == KS_DEVICE_LOST || class == KS_SESSION_LOST)
         return class;
     if (strcmp(err->function, "C_Login") == 0 && class != KS_RETRY && class != KS_SESSIONS_FULL)
-        return KS_PERMANENT;
+        return KS_AMBIGUOUS;
     return KS_RETRY;
 }
 
@@ -228,6 +228,19 @@ ks_status ks_fail_rv(struct ks_error *err, const struct ks_token *token, const c
     return (ks_status){code};
 }
 
+void ks_error_add(struct ks_error *err, const char *fmt, ...)
+{
+    size_t n = strlen(err->text);
+    va_list ap;
+
+    if (n + 3 > sizeof(err->text))
+        return;
+    memcpy(err->text + n, "; ", 3);
+    va_start(ap, fmt);
+    vsnprintf(err->text + n + 2, sizeof(err->text) - n - 2, fmt, ap);
+    va_end(ap);
+}
+
 ks_status ks_no_memory(struct ks_error *err)
 {
     return ks_fail(err, KS_NO_MEMORY, "out of memory");
@@ -239,6 +252,22 @@ uint64_t ks_now_ns(void)
 
     clock_gettime(CLOCK_MONOTONIC, &ts);
     return (uint64_t)ts.tv_sec * 1000000000U + (uint64_t)ts.tv_nsec;
+}
+
+struct timespec ks_timespec(uint64_t ns)
+{
+    return (struct timespec){.tv_sec = (time_t)(ns / 1000000000U),
+                             .tv_nsec = (long)(ns % 1000000000U)};
+}
+
+void ks_cond_init(pthread_cond_t *cond)
+{
+    pthread_condattr_t attr;
+
+    pthread_condattr_init(&attr);
+    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    pthread_cond_init(cond, &attr);
+    pthread_condattr_destroy(&attr);
 }
 
 char *ks_strdup_n(const void *data, size_t len)

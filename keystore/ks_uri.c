@@ -12,7 +12,13 @@
 
 #define TOKEN_USE     (1U << KS_URI_TOKEN)
 #define REFERENCE_USE (1U << KS_URI_REFERENCE)
+#define FOREIGN_USE   (1U << KS_URI_FOREIGN)
 #define CALLER_USE    (1U << KS_URI_CALLER)
+#define OBJECT_USE    (REFERENCE_USE | FOREIGN_USE | CALLER_USE)
+
+#define NO_MODULE                                                                                  \
+    "it names a PKCS#11 module: take it out of the URI, and set \"pkcs11-module\" in the "         \
+    "provider's section of openssl.cnf"
 
 /* Everything that RFC 7512 defines and that may occur, and where. What is not listed for a use is
  * refused: a URI must not be able to load code, choose a slot by number or carry a PIN. */
@@ -22,22 +28,24 @@ static const struct attribute_row {
     bool query;
     const char *why_not;
 } attribute_rows[] = {
-    {"token", TOKEN_USE | REFERENCE_USE | CALLER_USE, false, NULL},
-    {"serial", TOKEN_USE | REFERENCE_USE | CALLER_USE, false, NULL},
-    {"manufacturer", TOKEN_USE | CALLER_USE, false, NULL},
-    {"model", TOKEN_USE | CALLER_USE, false, NULL},
-    {"object", REFERENCE_USE | CALLER_USE, false, NULL},
-    {"id", REFERENCE_USE | CALLER_USE, false, NULL},
-    {"type", REFERENCE_USE | CALLER_USE, false, NULL},
+    {"token", TOKEN_USE | OBJECT_USE, false, NULL},
+    {"serial", TOKEN_USE | OBJECT_USE, false, NULL},
+    {"manufacturer", TOKEN_USE | FOREIGN_USE | CALLER_USE, false, NULL},
+    {"model", TOKEN_USE | FOREIGN_USE | CALLER_USE, false, NULL},
+    {"object", OBJECT_USE, false, NULL},
+    {"id", OBJECT_USE, false, NULL},
+    {"type", OBJECT_USE, false, NULL},
     {"pin-source", CALLER_USE, true,
-     "the PIN's source belongs into the provider's configuration (pin = file:/path)"},
+     "it says where a PIN is: take it out of the URI, and set \"pin\" (file:PATH, env:NAME or "
+     "prompt) in the provider's section of openssl.cnf"},
     {"pin-value", 0, true,
-     "a PIN must not be part of a URI: set pin = file:/path in the provider's configuration"},
-    {"module-path", 0, true, "the module comes from the configuration (pkcs11-module)"},
-    {"module-name", 0, true, "the module comes from the configuration (pkcs11-module)"},
-    {"library-description", 0, false, "the module comes from the configuration (pkcs11-module)"},
-    {"library-manufacturer", 0, false, "the module comes from the configuration (pkcs11-module)"},
-    {"library-version", 0, false, "the module comes from the configuration (pkcs11-module)"},
+     "it holds a PIN: take it out of the URI, change that PIN if others could read it, and set "
+     "\"pin\" (file:PATH, env:NAME or prompt) in the provider's section of openssl.cnf"},
+    {"module-path", 0, true, NO_MODULE},
+    {"module-name", 0, true, NO_MODULE},
+    {"library-description", 0, false, NO_MODULE},
+    {"library-manufacturer", 0, false, NO_MODULE},
+    {"library-version", 0, false, NO_MODULE},
     {"slot-id", 0, false, "slot numbers change: name the token by token= or serial="},
     {"slot-description", 0, false, "slots change: name the token by token= or serial="},
     {"slot-manufacturer", 0, false, "slots change: name the token by token= or serial="},
@@ -130,6 +138,7 @@ static ks_status check_values(const struct ks_uri *uri, enum ks_uri_use use, str
 {
     const CK_ATTRIBUTE *a = ks_uri_attribute(uri, CKA_CLASS);
     const char *source = ks_uri_pin_source(uri);
+    const bool file = use == KS_URI_REFERENCE || use == KS_URI_FOREIGN;
     enum ks_class klass = KS_CLASS_ANY;
     CK_OBJECT_CLASS ck;
 
@@ -140,9 +149,9 @@ static ks_status check_values(const struct ks_uri *uri, enum ks_uri_use use, str
         if (!class_of(ck, &klass))
             return ks_fail(err, KS_URI, "PKCS#11 URI: type must be private, public or cert");
     }
-    if (use == KS_URI_REFERENCE && klass != KS_CLASS_ANY && klass != KS_CLASS_PRIVATE)
+    if (file && klass != KS_CLASS_ANY && klass != KS_CLASS_PRIVATE)
         return ks_fail(err, KS_URI, "PKCS#11 URI: a key reference has type=private");
-    if (use == KS_URI_REFERENCE && !ks_uri_names_object(uri))
+    if (file && !ks_uri_names_object(uri))
         return ks_fail(err, KS_URI, "PKCS#11 URI: a key reference needs object= or id=");
     if (source != NULL && strncmp(source, "file:/", 6) != 0)
         return ks_fail(err, KS_URI,
@@ -236,6 +245,22 @@ enum ks_class ks_uri_class(const struct ks_uri *uri)
 bool ks_uri_names_object(const struct ks_uri *uri)
 {
     return ks_uri_attribute(uri, CKA_LABEL) != NULL || ks_uri_attribute(uri, CKA_ID) != NULL;
+}
+
+static struct ks_bytes bytes_of(const CK_ATTRIBUTE *a)
+{
+    return (struct ks_bytes){.data = a != NULL ? a->pValue : NULL,
+                             .len = a != NULL ? a->ulValueLen : 0};
+}
+
+struct ks_bytes ks_uri_label(const struct ks_uri *uri)
+{
+    return bytes_of(ks_uri_attribute(uri, CKA_LABEL));
+}
+
+struct ks_bytes ks_uri_id(const struct ks_uri *uri)
+{
+    return bytes_of(ks_uri_attribute(uri, CKA_ID));
 }
 
 static bool set_padded(unsigned char *out, size_t size, const char *in)

@@ -563,17 +563,19 @@ static int oaep_by_token(const struct rsa_cipher *rsa, struct block *b, unsigned
     return 0;
 }
 
-/* The token's OAEP, and where it has not got it ours. With a label it is the other way round:
- * SoftHSM takes a label and decodes as if there were none, so it both fails on good ciphertexts
- * and accepts those that were made for no label. */
+/* The token's OAEP, and where it has not got it ours. With a label or two digests it is the other
+ * way round: SoftHSM takes a label and decodes as if there were none, so it both fails on good
+ * ciphertexts and accepts those that were made for no label; and a TPM knows one digest, whatever
+ * its module takes for MGF1. */
 static int decrypt_oaep(const struct rsa_cipher *rsa, struct block *b, unsigned char *out,
                         size_t *out_len)
 {
     const bool labelled = rsa->label_len > 0;
+    const bool ours_first = labelled || (rsa->mgf1 != NULL && rsa->mgf1 != oaep_digest(rsa));
     bool no_raw = ks_key_refused(rsa->priv, &raw_mech), refused = false;
     int ok = 0;
 
-    if (labelled && !no_raw) {
+    if (ours_first && !no_raw) {
         ok = oaep_decoded(rsa, b, out, out_len, &no_raw);
         if (!no_raw)
             return ok;

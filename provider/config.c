@@ -261,32 +261,45 @@ _Static_assert(sizeof(prov_config_keys) / sizeof(prov_config_keys[0]) == KEYS + 
                "a setter for every key");
 
 /* In use are a few; the lines of named tokens (NAME.KEY) among them. */
+#define OVERRIDES 256
 static struct {
     const char *key, *value;
-} overrides[256];
+} overrides[OVERRIDES];
+static bool too_many_overrides;
 
 void prov_config_override(const char *key, const char *value)
 {
     size_t i;
 
-    for (i = 0; i < sizeof(overrides) / sizeof(overrides[0]); i++) {
+    for (i = 0; i < OVERRIDES; i++) {
         if (overrides[i].key == NULL || strcmp(overrides[i].key, key) == 0) {
             overrides[i].key = key;
             overrides[i].value = value;
             return;
         }
     }
+    too_many_overrides = true;
 }
 
 const char *prov_config_overridden(const char *key)
 {
     size_t i;
 
-    for (i = 0; i < sizeof(overrides) / sizeof(overrides[0]) && overrides[i].key != NULL; i++) {
+    for (i = 0; i < OVERRIDES && overrides[i].key != NULL; i++) {
         if (strcmp(overrides[i].key, key) == 0)
             return overrides[i].value;
     }
     return NULL;
+}
+
+bool prov_config_unset(const char *key, const char *value)
+{
+    const char *dot = strchr(key, '.');
+
+    if (dot != NULL)
+        key = dot + 1;
+    return value == NULL ||
+           (value[0] == '\0' && (strcmp(key, "pin") == 0 || strcmp(key, "token") == 0));
 }
 
 int prov_config_parse(struct prov_config *config, const char *(*get)(void *arg, const char *key),
@@ -301,7 +314,7 @@ int prov_config_parse(struct prov_config *config, const char *(*get)(void *arg, 
         return 0;
     for (i = 0; i < KEYS; i++) {
         value = get(arg, prov_config_keys[i].name);
-        if (value == NULL)
+        if (prov_config_unset(prov_config_keys[i].name, value))
             continue;
         /* prov_policy_parse has its own sentence for an empty value. */
         if (value[0] == '\0' && setters[i] != set_offload) {
@@ -346,6 +359,14 @@ int prov_config_read(struct prov_config *config, const char *(*get)(void *arg, c
 {
     struct with_overrides with = {get, arg};
 
+    if (too_many_overrides) {
+        memset(config, 0, sizeof(*config));
+        snprintf(why, why_size,
+                 "the provider's section has more lines than hsmkey can take: %d with those of "
+                 "all tokens",
+                 OVERRIDES);
+        return 0;
+    }
     return prov_config_parse(config, value_or_override, &with, why, why_size);
 }
 

@@ -47,6 +47,11 @@ static bool list_has(const char *list, const char *word, size_t len)
     return false;
 }
 
+bool prov_config_lists(const char *list, const char *name)
+{
+    return list_has(list, name, strlen(name));
+}
+
 bool prov_config_dotted_key(const char *key, const char *(*get)(void *arg, const char *key),
                             void *arg)
 {
@@ -96,6 +101,8 @@ static const char *named_value(void *arg, const char *key)
             continue;
         snprintf(dotted, sizeof(dotted), "%.*s.%s", (int)named->len, named->name, key);
         value = named->get(named->arg, dotted);
+        if (prov_config_unset(dotted, value))
+            value = NULL;
         return value != NULL || token_keys[i].own ? value : named->get(named->arg, key);
     }
     return NULL;
@@ -270,7 +277,7 @@ struct ks_token *prov_config_token(const char *name, const struct prov_config *c
     if (config->token != NULL || config->pin != NULL) {
         snprintf(why, why_size,
                  "with tokens or clusters, token and pin belong to each token: write NAME.token "
-                 "and NAME.pin");
+                 "and NAME.pin; an empty \"pin =\" takes back that of an included file");
         return NULL;
     }
     if ((config->tokens != NULL && !add_tokens(&list, config->tokens, &named, why, why_size)) ||

@@ -63,6 +63,8 @@ static const char *merged_value(void *arg, const char *key)
     const char *value = core_value(merged->ctx, key);
     size_t i;
 
+    if (prov_config_unset(key, value))
+        value = NULL;
     for (i = 0; value == NULL && merged->supplied != NULL && i < SUPPLIED; i++) {
         if (strcmp(supplied_keys[i], key) == 0)
             value = merged->supplied->values[i];
@@ -179,7 +181,8 @@ static bool agree(struct prov_ctx *ctx, const struct prov_supplied *supplied)
 
     for (i = 0; i < SUPPLIED; i++) {
         value = core_value(ctx, supplied_keys[i]);
-        if (value == NULL || supplied->values[i] == NULL || same_text(value, supplied->values[i]))
+        if (prov_config_unset(supplied_keys[i], value) || supplied->values[i] == NULL ||
+            same_text(value, supplied->values[i]))
             continue;
         prov_raise(ctx, PROV_R_CONFIG,
                    "the provider's section and the engine's commands have different values for %s: "

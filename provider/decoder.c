@@ -173,7 +173,7 @@ static bool find_foreign(struct prov_ctx *ctx, const struct prov_ref *ref, enum 
     struct ks_key *key = NULL;
     bool mine = true;
 
-    if (!ks_ok(ks_uri_parse(ref->uri, KS_URI_CALLER, &uri, &load->err)) ||
+    if (!ks_ok(ks_uri_parse(ref->uri, KS_URI_FOREIGN, &uri, &load->err)) ||
         !ks_ok(ks_key_find(ctx->token, how, uri, &key, &load->err))) {
         load->failed = true;
         goto out;

@@ -199,12 +199,12 @@ static int take_id(struct prov_gen *gen, const OSSL_PARAM *p)
 static int take_uri(struct prov_gen *gen, const OSSL_PARAM *p)
 {
     static const char must[] = "a pkcs11: URI with token=, object= and id= (each as you like)";
-    unsigned char value[LABEL_MAX + 1];
+    struct ks_bytes label, id;
     struct ks_uri *uri = NULL;
-    char *text = NULL;
+    char *text = NULL, *new_label = NULL;
+    unsigned char *new_id = NULL;
     struct ks_error err;
-    size_t len;
-    int ok = 0, found;
+    int ok = 0;
 
     if (!OSSL_PARAM_get_utf8_string(p, &text, 0))
         return bad(gen, "hsm-uri", must);
@@ -212,37 +212,39 @@ static int take_uri(struct prov_gen *gen, const OSSL_PARAM *p)
         prov_raise_ks(gen->ctx, &err);
         goto out;
     }
+    label = ks_uri_label(uri);
+    id = ks_uri_id(uri);
     if ((ks_uri_class(uri) != KS_CLASS_ANY && ks_uri_class(uri) != KS_CLASS_PRIVATE) ||
-        prov_uri_attribute(text, "pin-source", value, sizeof(value), &len) != 0) {
+        ks_uri_pin_source(uri) != NULL || label.len > LABEL_MAX || id.len > ID_MAX ||
+        (label.data != NULL && memchr(label.data, '\0', label.len) != NULL)) {
         bad(gen, "hsm-uri", must);
         goto out;
     }
-    found = prov_uri_attribute(text, "object", value, sizeof(value) - 1, &len);
-    if (found > 0) {
-        value[len] = '\0';
+    new_label = OPENSSL_strndup((const char *)label.data, label.len);
+    new_id = OPENSSL_memdup(id.data, id.len);
+    if ((label.data != NULL && new_label == NULL) || (id.data != NULL && new_id == NULL))
+        goto out;
+    ok = 1;
+    if (new_label != NULL) {
         OPENSSL_free(gen->label);
-        gen->label = OPENSSL_strdup((const char *)value);
-        ok = gen->label != NULL && strlen(gen->label) == len;
+        gen->label = new_label;
     }
-    if (found == 0 || ok)
-        found = prov_uri_attribute(text, "id", value, sizeof(value), &len);
-    if (found > 0) {
+    if (new_id != NULL) {
         OPENSSL_free(gen->id);
-        gen->id = OPENSSL_memdup(value, len);
-        gen->id_len = len;
-    }
-    ok = found >= 0;
-    if (!ok)
-        bad(gen, "hsm-uri", must);
-out:
-    OPENSSL_free(text);
-    if (!ok) {
-        ks_uri_free(uri);
-        return 0;
+        gen->id = new_id;
+        gen->id_len = id.len;
     }
     ks_uri_free(gen->uri);
     gen->uri = uri;
-    return 1;
+    uri = NULL;
+out:
+    if (!ok) {
+        OPENSSL_free(new_label);
+        OPENSSL_free(new_id);
+    }
+    ks_uri_free(uri);
+    OPENSSL_free(text);
+    return ok;
 }
 
 static int take_extractable(struct prov_gen *gen, const OSSL_PARAM *p)

@@ -205,8 +205,8 @@ static int token_able(const struct prov_ctx *ctx, enum prov_class class, const s
     struct ks_error err;
 
     /* Without a key the token need not be up yet: a generation that it cannot do fails with the
-     * mechanism's name. */
-    if (key == NULL || ctx->token == NULL || prov_needs[class].count == 0 ||
+     * mechanism's name. Nor for one that waits for its first use. */
+    if (key == NULL || prov_key_unseen(key) || ctx->token == NULL || prov_needs[class].count == 0 ||
         (atomic_load(able) & BIT(class)) != 0)
         return 1;
     /* A token that is down: the operation itself says so. Said here it would not be heard: libssl

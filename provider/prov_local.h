@@ -188,6 +188,9 @@ void prov_config_clear(struct prov_config *config);
 /* Purpose: the same without overrides. */
 int prov_config_parse(struct prov_config *config, const char *(*get)(void *arg, const char *key),
                       void *arg, char *why, size_t why_size);
+/* Purpose: tell whether a line (NULL: there is none) says nothing. An empty `pin` or `token`, also
+ * as NAME.KEY, takes back what an included file says; other keys cannot be empty. */
+bool prov_config_unset(const char *key, const char *value);
 /* Purpose: the override of a key, or NULL. */
 const char *prov_config_overridden(const char *key);
 
@@ -197,6 +200,8 @@ const char *prov_config_overridden(const char *key);
 struct ks_token *prov_config_token(const char *name, const struct prov_config *config,
                                    const char *(*get)(void *arg, const char *key), void *arg,
                                    char *why, size_t why_size);
+/* Purpose: tell whether `list`, the value of `tokens` (NULL: empty), has that name in it. */
+bool prov_config_lists(const char *list, const char *name);
 /* Purpose: tell whether `key` is a line of a token that the configuration names. */
 bool prov_config_dotted_key(const char *key, const char *(*get)(void *arg, const char *key),
                             void *arg);
@@ -220,8 +225,8 @@ int prov_config_check_default(const char *name, const char *(*get)(void *arg, co
                               void *arg, char *why, size_t why_size);
 
 /* Purpose: values that win over the configuration file, for hsmkey, which links the provider in.
- * Set before the provider is loaded; `value` must stay valid, NULL takes it back. Not
- * thread-safe. */
+ * Set before the provider is loaded; `value` must stay valid, NULL takes it back. Those that there
+ * is no room for are an error of the configuration. Not thread-safe. */
 void prov_config_override(const char *key, const char *value);
 
 /* --- the provider's context (provider.c) ----------------------------------------------------- */
@@ -233,6 +238,7 @@ struct prov_ctx {
     struct prov_config config;
     char *broken;                   /* why the configuration is unusable; NULL: it is fine */
     struct ks_token *token;         /* NULL when broken */
+    bool name_token;                /* references name the token, although it is the only one */
     atomic_uint able;               /* classes that the token was found to have a mechanism for */
     struct prov_supplied *supplied; /* what the engine added; configure.c */
     struct prov_watch *watch;       /* statistics and log; observe.c */
@@ -291,7 +297,7 @@ void prov_prompt_init(struct prov_prompt *p, OSSL_PASSPHRASE_CALLBACK *cb, void 
 struct prov_ref {
     enum prov_key_type type; /* only with has_public */
     bool has_public;         /* false: a foreign URI-only PEM */
-    char *uri;               /* checked with KS_URI_REFERENCE; a foreign one with KS_URI_CALLER */
+    char *uri;               /* checked with KS_URI_REFERENCE; a foreign one: KS_URI_FOREIGN */
     unsigned char *id;
     size_t id_len;
     EVP_PKEY *pub; /* in the provider's library context; NULL without has_public */
@@ -313,13 +319,6 @@ bool prov_ref_claims(const unsigned char *der, size_t len);
 /* The most DER that a reference may have. */
 #define PROV_REF_MAX ((size_t)64 * 1024)
 
-/* Purpose: find attribute `name` in the text of a "pkcs11:" URI (path or query) and put its value,
- * percent-decoded, to `out` (`size` bytes) and its length to `*len`. Returns 1 when it is there
- * and fits, 0 when there is none, -1 when it is malformed or too long. Raises nothing, checks
- * nothing else: that is ks_uri_parse()'s work. */
-int prov_uri_attribute(const char *uri, const char *name, unsigned char *out, size_t size,
-                       size_t *len);
-
 /* Purpose: the PKCS#8 DER of a reference to `key`'s private half. `*der` is freed with
  * OPENSSL_free(). */
 int prov_ref_to_der(const struct prov_key *key, unsigned char **der, size_t *len);
@@ -337,26 +336,17 @@ bool prov_ecdsa_verify_raw(void *key, const uint8_t *digest, size_t digest_len,
 bool prov_eddsa_verify_raw(void *key, const uint8_t *message, size_t message_len,
                            const uint8_t *signature, size_t signature_len);
 
-/* --- keys (prov_key.c) ----------------------------------------------------------------------- */
+/* --- ASYNC_JOBs (async.c) -------------------------------------------------------------------- */
 
-/* What keymgmt's keydata points to. Immutable once it is shared, but for `priv` of a key that was
- * loaded lazily. */
-struct prov_key {
-    atomic_int refs;
-    struct prov_ctx *ctx;
-    enum prov_key_type type;
-    EVP_PKEY *pub;   /* the public half, a software key in ctx->libctx; never NULL in use */
-    bool has_public; /* false: `pub` holds EC domain parameters only, or is NULL */
-    bool has_private;
-    bool software; /* the private half was a software key's and has been left out: not usable */
-    const char *refused;    /* keymgmt_refused.c: the type's name; `type` is PROV_KEY_TYPES then */
-    struct ks_key *priv;    /* NULL while lazy, or without private half: use prov_key_private() */
-    struct prov_ref *ref;   /* the reference a lazy key came from, else NULL */
-    CRYPTO_RWLOCK *lock;    /* guards the lazy load */
-    char *uri;              /* as a reference would have it, for messages and encoders */
-    void *ir_secret;        /* implicit rejection: 32 bytes in secure memory, asymcipher_rsa.c */
-    atomic_uint mechanisms; /* what the token's list says of each ks_mech_kind: prov_key_can() */
-};
+/* What the keystore is told of them. */
+extern const struct ks_pauser prov_async_pauser;
+
+/* Purpose: between the two, which may be nested, an operation of this thread does not pause the
+ * job that it is in: a lock is held that another job on this thread may want. */
+void prov_async_hold(void);
+void prov_async_release(void);
+
+/* --- curves and public halves (prov_public.c) ------------------------------------------------- */
 
 /* The curves that keys on a token may have. Other curves work with public keys only. */
 struct prov_curve {
@@ -385,6 +375,8 @@ struct prov_edwards {
 };
 /* Purpose: the row of PROV_ED25519 or PROV_ED448; NULL for another type. */
 const struct prov_edwards *prov_edwards_of(enum prov_key_type type);
+/* Purpose: which of the two an object on a token is; false: neither. */
+bool prov_edwards_type(const struct ks_object *object, enum prov_key_type *type);
 
 /* Purpose: make a public half in software from numbers (big-endian), from an encoded point, or
  * from an Edwards key's raw bytes. */
@@ -404,6 +396,34 @@ EVP_PKEY *prov_public_params(const struct prov_ctx *ctx, enum prov_key_type type
  * nothing raised, when it has none. Freed with OPENSSL_free(). */
 unsigned char *prov_public_part(EVP_PKEY *pub, size_t *len);
 
+/* Purpose: the public half that a public key object or certificate object holds. */
+EVP_PKEY *prov_public_object(const struct prov_ctx *ctx, const struct ks_object *object);
+/* Purpose: the public half of a private key, from what the token tells: RSA numbers; for EC the
+ * point, a certificate with the same id, or CKA_PUBLIC_KEY_INFO, in that order. `uri` names the
+ * key in the error. Asks the token for certificates. */
+EVP_PKEY *prov_public_private(const struct prov_ctx *ctx, struct ks_key *priv, const char *uri);
+
+/* --- keys (prov_key.c) ----------------------------------------------------------------------- */
+
+/* What keymgmt's keydata points to. Immutable once it is shared, but for `priv` of a key that was
+ * loaded lazily. */
+struct prov_key {
+    atomic_int refs;
+    struct prov_ctx *ctx;
+    enum prov_key_type type;
+    EVP_PKEY *pub;   /* the public half, a software key in ctx->libctx; never NULL in use */
+    bool has_public; /* false: `pub` holds EC domain parameters only, or is NULL */
+    bool has_private;
+    bool software; /* the private half was a software key's and has been left out: not usable */
+    const char *refused;    /* keymgmt_refused.c: the type's name; `type` is PROV_KEY_TYPES then */
+    struct ks_key *priv;    /* NULL while lazy, or without private half: use prov_key_private() */
+    struct prov_ref *ref;   /* the reference a lazy key came from, else NULL */
+    CRYPTO_RWLOCK *lock;    /* guards the lazy load */
+    char *uri;              /* as a reference would have it, for messages and encoders */
+    void *ir_secret;        /* implicit rejection: 32 bytes in secure memory, asymcipher_rsa.c */
+    atomic_uint mechanisms; /* what the token's list says of each ks_mech_kind: prov_key_can() */
+};
+
 /* Purpose: an empty key of `type` with one reference. */
 struct prov_key *prov_key_new(struct prov_ctx *ctx, enum prov_key_type type);
 struct prov_key *prov_key_ref(struct prov_key *key);
@@ -419,12 +439,14 @@ void prov_raise_software_key(const struct prov_key *key);
 
 /* Purpose: wrap a private key that was found on or generated in the token; takes over the
  * reference to `priv` on success. `pub` is the public half if the caller has it (up-ref'd), NULL
- * to take it from the token's attributes: RSA numbers; for EC the point, a certificate with the
- * same id, or CKA_PUBLIC_KEY_INFO, in that order. */
+ * for what prov_public_private() finds. */
 struct prov_key *prov_key_from_ks(struct prov_ctx *ctx, struct ks_key *priv, EVP_PKEY *pub);
 
 /* Purpose: a public-only key from a token's public object or a certificate object. */
 struct prov_key *prov_key_from_object(struct prov_ctx *ctx, const struct ks_object *object);
+
+/* Purpose: tell whether the key waits for its first use (check-key-at-load = no). */
+bool prov_key_unseen(const struct prov_key *key);
 
 /* Purpose: the keystore key, which a lazy key finds now. Raises when there is no private half. */
 struct ks_key *prov_key_private(struct prov_key *key, const struct ks_how *how);

@@ -58,6 +58,7 @@ static const struct ks_hooks hooks = {hook_enter, hook_leave};
 static void once_per_process(void)
 {
     ks_set_hooks(&hooks);
+    ks_set_pauser(&prov_async_pauser);
 #if OPENSSL_VERSION_MAJOR < 4
     /* For programs that call OPENSSL_cleanup() themselves; exit() alone is ks_shutdown's own. */
     (void)OPENSSL_atexit(ks_shutdown);

@@ -111,96 +111,7 @@ static void *decode_strict(const unsigned char *der, size_t len, const ASN1_ITEM
     return value;
 }
 
-/* --- URI attributes -------------------------------------------------------------------------- */
-
-static int hex_digit(char c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    if (c >= 'a' && c <= 'f')
-        return c - 'a' + 10;
-    if (c >= 'A' && c <= 'F')
-        return c - 'A' + 10;
-    return -1;
-}
-
-static int percent_decode(const char *in, size_t in_len, unsigned char *out, size_t size,
-                          size_t *len)
-{
-    size_t i, n = 0;
-
-    for (i = 0; i < in_len; i++) {
-        int c = (unsigned char)in[i];
-
-        if (c == '%') {
-            if (in_len - i < 3 || hex_digit(in[i + 1]) < 0 || hex_digit(in[i + 2]) < 0)
-                return -1;
-            c = hex_digit(in[i + 1]) * 16 + hex_digit(in[i + 2]);
-            i += 2;
-        }
-        if (n >= size)
-            return -1;
-        out[n++] = (unsigned char)c;
-    }
-    *len = n;
-    return 1;
-}
-
-/* The attribute in one part of the URI, [p, end), whose attributes `separator` divides. */
-static int attribute_in(const char *p, const char *end, char separator, const char *name,
-                        unsigned char *out, size_t size, size_t *len)
-{
-    size_t name_len = strlen(name);
-
-    while (p < end) {
-        const char *stop = memchr(p, separator, (size_t)(end - p));
-
-        if (stop == NULL)
-            stop = end;
-        if ((size_t)(stop - p) > name_len && p[name_len] == '=' && memcmp(p, name, name_len) == 0) {
-            const char *value = p + name_len + 1;
-
-            return percent_decode(value, (size_t)(stop - value), out, size, len);
-        }
-        p = stop + 1;
-    }
-    return 0;
-}
-
-int prov_uri_attribute(const char *uri, const char *name, unsigned char *out, size_t size,
-                       size_t *len)
-{
-    const char *path = strchr(uri, ':');
-    const char *end = uri + strlen(uri);
-    const char *query;
-    int found;
-
-    if (path == NULL)
-        return 0;
-    query = strchr(path, '?');
-    found = attribute_in(path + 1, query != NULL ? query : end, ';', name, out, size, len);
-    if (found == 0 && query != NULL)
-        found = attribute_in(query + 1, end, '&', name, out, size, len);
-    return found;
-}
-
 /* --- checks that reading and writing share --------------------------------------------------- */
-
-/* Attributes that other software puts into such files, and where they belong here. */
-static const struct {
-    const char *attribute;
-    const char *advice;
-} forbidden[] = {
-    {"pin-value", "holds a PIN: take it out of the URI, change that PIN if others could read the "
-                  "file, and set \"pin\" (file:PATH, env:NAME or prompt) in the provider's section "
-                  "of openssl.cnf"},
-    {"pin-source", "says where a PIN is: take it out of the URI, and set \"pin\" (file:PATH, "
-                   "env:NAME or prompt) in the provider's section of openssl.cnf"},
-    {"module-path", "names a PKCS#11 module: take it out of the URI, and set \"pkcs11-module\" in "
-                    "the provider's section of openssl.cnf"},
-    {"module-name", "names a PKCS#11 module: take it out of the URI, and set \"pkcs11-module\" in "
-                    "the provider's section of openssl.cnf"},
-};
 
 /* A URI from a stranger, made a C string. NULL, and raised, when it cannot be one. */
 static char *uri_from_asn1(const struct prov_ctx *ctx, const ASN1_STRING *text)
@@ -228,59 +139,26 @@ static char *uri_from_asn1(const struct prov_ctx *ctx, const ASN1_STRING *text)
     return uri;
 }
 
-/* `use` is KS_URI_CALLER for foreign files: theirs name manufacturer and model as well. */
-static int check_uri(const struct prov_ctx *ctx, const char *text, enum ks_uri_use use)
+/* The parsed URI, or NULL, and raised. The text is not shown: it may hold a PIN. */
+static struct ks_uri *parse_uri(const struct prov_ctx *ctx, const char *text, enum ks_uri_use use)
 {
-    unsigned char value[REF_URI_MAX];
     struct ks_uri *uri = NULL;
     struct ks_error err;
-    char shown[300];
-    size_t i, len;
-    int ok = 0;
 
-    for (i = 0; i < sizeof(forbidden) / sizeof(forbidden[0]); i++) {
-        int found = prov_uri_attribute(text, forbidden[i].attribute, value, sizeof(value), &len);
-
-        OPENSSL_cleanse(value, sizeof(value));
-        if (found != 0) {
-            /* the URI is not shown: it may hold the PIN */
-            prov_raise(ctx, PROV_R_REFERENCE, "\"%s\" in the key reference's URI %s",
-                       forbidden[i].attribute, forbidden[i].advice);
-            return 0;
-        }
-    }
-    ks_escape(shown, sizeof(shown), text, SIZE_MAX);
     if (!ks_ok(ks_uri_parse(text, use, &uri, &err))) {
         prov_raise(ctx, PROV_R_REFERENCE, "the key reference's URI is not usable: %s", err.text);
-        goto out;
+        return NULL;
     }
-    if (ks_uri_class(uri) != KS_CLASS_ANY && ks_uri_class(uri) != KS_CLASS_PRIVATE) {
-        prov_raise(ctx, PROV_R_REFERENCE,
-                   "the key reference's URI does not name a private key: %s (want type=private)",
-                   shown);
-        goto out;
-    }
-    if (!ks_uri_names_object(uri)) {
-        prov_raise(ctx, PROV_R_REFERENCE,
-                   "the key reference's URI names no key (it has neither object nor id): %s",
-                   shown);
-        goto out;
-    }
-    ok = 1;
-out:
-    ks_uri_free(uri);
-    return ok;
+    return uri;
 }
 
 /* The id beside the URI is there for readers that do not parse URIs; it must not say else. */
-static int check_id(const struct prov_ctx *ctx, const char *uri, const unsigned char *id,
+static int check_id(const struct prov_ctx *ctx, const struct ks_uri *uri, const unsigned char *id,
                     size_t id_len)
 {
-    unsigned char in_uri[REF_URI_MAX];
-    size_t len = 0;
-    int found = prov_uri_attribute(uri, "id", in_uri, sizeof(in_uri), &len);
+    struct ks_bytes in_uri = ks_uri_id(uri);
 
-    if (found < 0 || len != id_len || (len > 0 && memcmp(in_uri, id, len) != 0)) {
+    if (in_uri.len != id_len || (id_len > 0 && memcmp(in_uri.data, id, id_len) != 0)) {
         prov_raise(ctx, PROV_R_REFERENCE,
                    "the key reference contradicts itself: its id is not the one in its URI");
         return 0;
@@ -366,6 +244,7 @@ static struct prov_ref *parse_foreign(const struct prov_ctx *ctx, const unsigned
 {
     REF_FOREIGN *foreign = decode_strict(der, len, ASN1_ITEM_rptr(REF_FOREIGN));
     struct prov_ref *ref = NULL;
+    struct ks_uri *uri = NULL;
     const ASN1_STRING *what;
     int ok = 0;
 
@@ -385,8 +264,10 @@ static struct prov_ref *parse_foreign(const struct prov_ctx *ctx, const unsigned
     if (ref == NULL)
         goto out;
     ref->uri = uri_from_asn1(ctx, foreign->uri);
-    ok = ref->uri != NULL && check_uri(ctx, ref->uri, KS_URI_CALLER);
+    uri = ref->uri != NULL ? parse_uri(ctx, ref->uri, KS_URI_FOREIGN) : NULL;
+    ok = uri != NULL;
 out:
+    ks_uri_free(uri);
     ASN1_item_free((ASN1_VALUE *)foreign, ASN1_ITEM_rptr(REF_FOREIGN));
     if (!ok) {
         prov_ref_free(ref);
@@ -399,6 +280,8 @@ static int fill_ref(const struct prov_ctx *ctx, const REF_INNER *inner, struct p
 {
     int64_t version;
     int id_len = ASN1_STRING_length(inner->id);
+    struct ks_uri *uri;
+    bool id_agrees;
 
     if (!ASN1_INTEGER_get_int64(&version, inner->version) || version != 1) {
         prov_raise(ctx, PROV_R_REFERENCE,
@@ -413,8 +296,10 @@ static int fill_ref(const struct prov_ctx *ctx, const REF_INNER *inner, struct p
         return 0;
     }
     ref->uri = uri_from_asn1(ctx, inner->uri);
-    if (ref->uri == NULL || !check_uri(ctx, ref->uri, KS_URI_REFERENCE) ||
-        !check_id(ctx, ref->uri, ASN1_STRING_get0_data(inner->id), (size_t)id_len))
+    uri = ref->uri != NULL ? parse_uri(ctx, ref->uri, KS_URI_REFERENCE) : NULL;
+    id_agrees = uri != NULL && check_id(ctx, uri, ASN1_STRING_get0_data(inner->id), (size_t)id_len);
+    ks_uri_free(uri);
+    if (!id_agrees)
         return 0;
     if (id_len > 0) {
         ref->id = OPENSSL_memdup(ASN1_STRING_get0_data(inner->id), (size_t)id_len);
@@ -597,13 +482,18 @@ struct prov_ref *prov_ref_from_der(const struct prov_ctx *ctx, const unsigned ch
 /* --- writing --------------------------------------------------------------------------------- */
 
 /* The id that goes beside the URI: the URI's own, so that both always agree. */
-static int set_id(REF_INNER *inner, const char *uri)
+static int set_id(REF_INNER *inner, const struct prov_key *key)
 {
-    unsigned char id[REF_URI_MAX];
-    size_t len = 0;
+    struct ks_uri *uri = parse_uri(key->ctx, key->uri, KS_URI_REFERENCE);
+    struct ks_bytes id = {NULL, 0};
+    int ok;
 
-    return prov_uri_attribute(uri, "id", id, sizeof(id), &len) >= 0 &&
-           ASN1_OCTET_STRING_set(inner->id, id, (int)len);
+    if (uri == NULL)
+        return 0;
+    id = ks_uri_id(uri);
+    ok = ASN1_OCTET_STRING_set(inner->id, id.data, (int)id.len);
+    ks_uri_free(uri);
+    return ok;
 }
 
 static int inner_to_der(const struct prov_key *key, unsigned char **der)
@@ -619,7 +509,7 @@ static int inner_to_der(const struct prov_key *key, unsigned char **der)
     ASN1_item_free((ASN1_VALUE *)inner->spki, ASN1_ITEM_rptr(REF_SPKI));
     inner->spki = decode_strict(spki_der, (size_t)spki_len, ASN1_ITEM_rptr(REF_SPKI));
     if (inner->spki == NULL || !ASN1_INTEGER_set_int64(inner->version, 1) ||
-        !ASN1_STRING_set(inner->uri, key->uri, -1) || !set_id(inner, key->uri))
+        !ASN1_STRING_set(inner->uri, key->uri, -1) || !set_id(inner, key))
         goto out;
     len = ASN1_item_i2d((const ASN1_VALUE *)inner, der, ASN1_ITEM_rptr(REF_INNER));
 out:

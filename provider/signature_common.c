@@ -101,6 +101,7 @@ static void reset(struct prov_sig *sig)
     sig->soft_md = NULL;
     sig->soft = NULL;
     sig->priv = NULL;
+    sig->postponed = false;
     OPENSSL_free(sig->expected);
     sig->expected = NULL;
     sig->expected_len = 0;
@@ -192,11 +193,8 @@ static int set_key(struct prov_sig *sig, struct prov_key *key)
     return 1;
 }
 
-int prov_sig_sign_start(struct prov_sig *sig, struct prov_key *key, enum prov_class class)
+static int take_private(struct prov_sig *sig)
 {
-    reset(sig);
-    if (!set_key(sig, key) || !prov_permits(sig->ctx, class, sig->key))
-        return 0;
     sig->priv = prov_key_private(sig->key, NULL);
     if (sig->priv == NULL)
         return 0;
@@ -209,6 +207,23 @@ int prov_sig_sign_start(struct prov_sig *sig, struct prov_key *key, enum prov_cl
         return 0;
     }
     return 1;
+}
+
+/* libssl tries the init to see whether a key can sign at all, drops the errors, and finds "no
+ * suitable signature algorithm": what is wrong with a token would not be heard, and be tried for
+ * each algorithm. Signing is where errors count. */
+int prov_sig_sign_start(struct prov_sig *sig, struct prov_key *key, enum prov_class class)
+{
+    reset(sig);
+    if (!set_key(sig, key) || !prov_permits(sig->ctx, class, sig->key))
+        return 0;
+    sig->postponed = prov_key_unseen(sig->key);
+    return sig->postponed || take_private(sig);
+}
+
+int prov_sig_ready(struct prov_sig *sig)
+{
+    return sig->priv != NULL || (sig->postponed && take_private(sig));
 }
 
 size_t prov_sig_size(const struct prov_sig *sig)

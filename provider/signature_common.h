@@ -14,6 +14,7 @@ struct prov_sig {
     char *propq;          /* the caller's property query, made safe for software work */
     struct prov_key *key; /* one reference */
     struct ks_key *priv;  /* key's private half while signing, borrowed; NULL: verifying */
+    bool postponed;       /* signing, and `priv` is looked up when there is something to sign */
 
     /* signing */
     const struct prov_digest *digest; /* NULL: sign what is given as it is */
@@ -46,8 +47,13 @@ void prov_sig_release(struct prov_sig *sig);
 int prov_sig_duplicate(struct prov_sig *dst, const struct prov_sig *src);
 
 /* Purpose: start signing with `key` (NULL: with the one from before): policy, private half, and
- * what the key may be used for. */
+ * what the key may be used for. With check-key-at-load = no a key that was not looked up yet is
+ * left for prov_sig_ready(). */
 int prov_sig_sign_start(struct prov_sig *sig, struct prov_key *key, enum prov_class class);
+
+/* Purpose: `sig->priv` at the moment of signing. Returns 0, raised, when it cannot be had, and 0
+ * when nothing is being signed. */
+int prov_sig_ready(struct prov_sig *sig);
 
 /* Purpose: the size of the largest signature, and the size of the modulus or order in bits. */
 size_t prov_sig_size(const struct prov_sig *sig);
@@ -75,8 +81,8 @@ int prov_sig_failed(const struct prov_sig *sig, const struct ks_error *err);
 /* Purpose: raise that the token lacks a mechanism, by its name. Always returns 0. */
 int prov_sig_lacks(const struct prov_sig *sig, enum ks_mech_kind kind);
 
-/* Purpose: tell whether the token lacks `raw`, and has `hash` for the digest instead. Costs
- * nothing where it has `raw`. */
+/* Purpose: tell whether the token lacks `raw`, and has `hash` for the digest instead, or whether
+ * that is not known yet. Costs nothing where it has `raw`. */
 bool prov_sig_hashes(const struct prov_sig *sig, enum ks_mech_kind raw, enum ks_mech_kind hash);
 
 /* Purpose: have prov_sig_update() keep the message, up to KS_MESSAGE_MAX. Before

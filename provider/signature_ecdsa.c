@@ -199,7 +199,7 @@ static int sign_tbs(const struct prov_sig *ec, unsigned char *out, size_t *out_l
         }
         tbs_len = half;
     }
-    if (ec->keeping) {
+    if (ec->keeping && prov_sig_hashes(ec, KS_MECH_ECDSA, KS_MECH_ECDSA_HASH)) {
         if (!sign_message(ec, tbs, tbs_len, raw, &raw_len))
             return 0;
     } else if (!prov_key_can(ec->key, ec->priv, KS_MECH_ECDSA)) {
@@ -246,7 +246,7 @@ int prov_ecdsa_digest_sign_final(void *vctx, unsigned char *out, size_t *out_len
     unsigned char hash[EVP_MAX_MD_SIZE];
     size_t hash_len = 0;
 
-    if (ec->priv == NULL)
+    if (!prov_sig_ready(ec))
         return 0;
     if (out == NULL) {
         *out_len = prov_sig_size(ec);
@@ -270,7 +270,7 @@ int prov_ecdsa_sign(void *vctx, unsigned char *out, size_t *out_len, size_t out_
 
     if (ec->message)
         return ecdsa_digest_sign(vctx, out, out_len, out_size, tbs, tbs_len);
-    if (ec->priv == NULL)
+    if (!prov_sig_ready(ec))
         return 0;
     if (out == NULL) {
         *out_len = prov_sig_size(ec);

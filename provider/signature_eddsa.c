@@ -168,7 +168,7 @@ static int start(struct prov_sig *ed, enum prov_key_type type, const char *mdnam
                    prov_types[ed->key->type].name, prov_types[type].name);
         return 0;
     }
-    if (!prov_key_can(ed->key, ed->priv, KS_MECH_EDDSA))
+    if (ed->priv != NULL && !prov_key_can(ed->key, ed->priv, KS_MECH_EDDSA))
         return prov_sig_lacks(ed, KS_MECH_EDDSA);
     return params == NULL || check_params(ed, params);
 }
@@ -190,12 +190,12 @@ static int eddsa_digest_sign(void *vctx, unsigned char *out, size_t *out_len, si
 {
     static const unsigned char nothing[1];
     const struct ks_mech eddsa = {.kind = KS_MECH_EDDSA};
-    const struct prov_sig *ed = vctx;
+    struct prov_sig *ed = vctx;
     unsigned char raw[EDDSA_MAX];
     size_t size, raw_len;
     struct ks_error err;
 
-    if (ed->priv == NULL)
+    if (!prov_sig_ready(ed))
         return 0;
     size = 2 * prov_edwards_of(ed->key->type)->public_len;
     raw_len = size; /* NSS takes no other room */

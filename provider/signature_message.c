@@ -23,6 +23,8 @@ bool prov_sig_hashes(const struct prov_sig *sig, enum ks_mech_kind raw, enum ks_
     struct ks_error err;
     bool can = false;
 
+    if (sig->priv == NULL)
+        return sig->postponed;
     return !prov_key_can(sig->key, sig->priv, raw) && sig->digest != NULL &&
            ks_ok(ks_token_can_hash(ks_key_token(sig->priv), NULL, hash, sig->digest->ks, &can,
                                    &err)) &&

@@ -542,7 +542,7 @@ static bool hashes_pkcs1(const struct rsa_sig *rsa)
 static bool hashes_pss(const struct rsa_sig *rsa)
 {
     return prov_sig_hashes(&rsa->sig, KS_MECH_RSA_PSS, KS_MECH_RSA_PSS_HASH) &&
-           !prov_key_can(rsa->sig.key, rsa->sig.priv, KS_MECH_RSA_RAW);
+           rsa->sig.priv != NULL && !prov_key_can(rsa->sig.key, rsa->sig.priv, KS_MECH_RSA_RAW);
 }
 
 /* Does a mere digest do, in the present padding mode? */
@@ -683,7 +683,7 @@ int prov_rsa_sig_digest_sign_final(void *vctx, unsigned char *out, size_t *out_l
     unsigned char hash[EVP_MAX_MD_SIZE];
     size_t hash_len = 0;
 
-    if (rsa->sig.priv == NULL)
+    if (!prov_sig_ready(&rsa->sig))
         return 0;
     if (out == NULL)
         return size_query(rsa, out_len);
@@ -705,7 +705,7 @@ int prov_rsa_sig_sign(void *vctx, unsigned char *out, size_t *out_len, size_t ou
 
     if (rsa->sig.message)
         return rsa_digest_sign(vctx, out, out_len, out_size, tbs, tbs_len);
-    if (rsa->sig.priv == NULL)
+    if (!prov_sig_ready(&rsa->sig))
         return 0;
     if (out == NULL)
         return size_query(rsa, out_len);

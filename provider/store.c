@@ -85,16 +85,11 @@ static int store_close(void *vsctx)
 }
 
 /* A process logs in to a token once, with the PIN that the configuration names. */
-static int check_pin_source(const struct prov_ctx *ctx, const char *uri)
+static int check_pin_source(const struct prov_ctx *ctx, const struct ks_uri *uri)
 {
-    unsigned char source[4096];
-    size_t len = 0;
-    int found = prov_uri_attribute(uri, "pin-source", source, sizeof(source), &len);
+    const char *source = ks_uri_pin_source(uri);
 
-    if (found == 0)
-        return 1;
-    if (found > 0 && ctx->config.pin != NULL && len == strlen(ctx->config.pin) &&
-        memcmp(source, ctx->config.pin, len) == 0)
+    if (source == NULL || (ctx->config.pin != NULL && strcmp(source, ctx->config.pin) == 0))
         return 1;
     prov_raise(ctx, PROV_R_PARAMETER,
                "pin-source in the URI is not the PIN source that the provider is configured with: "
@@ -108,7 +103,7 @@ static void *store_open(void *provctx, const char *uri)
     struct store_ctx *sctx = NULL;
     struct ks_error err;
 
-    if (!prov_usable(ctx) || !check_pin_source(ctx, uri))
+    if (!prov_usable(ctx))
         return NULL;
     sctx = OPENSSL_zalloc(sizeof(*sctx));
     if (sctx == NULL) {
@@ -118,10 +113,14 @@ static void *store_open(void *provctx, const char *uri)
     sctx->ctx = ctx;
     if (!ks_ok(ks_uri_parse(uri, KS_URI_CALLER, &sctx->uri, &err))) {
         prov_raise_ks(ctx, &err);
-        store_close(sctx);
-        return NULL;
+        goto err;
     }
+    if (!check_pin_source(ctx, sctx->uri))
+        goto err;
     return sctx;
+err:
+    store_close(sctx);
+    return NULL;
 }
 
 static const OSSL_PARAM *store_settable_ctx_params(void *provctx)

@@ -59,6 +59,22 @@ find_spy() {
         "/usr/lib64/pkcs11/pkcs11-spy.so"
 }
 
+# e2e_tests [WORD]: the end-to-end tests with WORD in the name.
+e2e_tests() {
+    (cd "$root" && find tests/e2e -name "*${1:-}*.sh" ! -name lib.sh -type f | sort)
+}
+
+# e2e_packages [WORD]: what these need beside the set e2e, as scripts/deps.sh takes it. A test says
+# so on its top, in a comment "# packages: NAME...".
+e2e_packages() {
+    local test package
+    for test in $(e2e_tests "${1:-}"); do
+        for package in $(sed -n 's/^# packages: *//p' "$root/$test"); do
+            printf '+%s\n' "$package"
+        done
+    done
+}
+
 # c_files FOLDER...: all C files below those that exist. By find and not by git: the sources may
 # have come without it, or belong to another user.
 c_files() {

@@ -1,7 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
 #
-# deps.sh [SET...] (build example cluster e2e test lint roots package tokens): install what is missing (Debian 12 or later, apt).
+# deps.sh [SET...] [+PACKAGE...]: install what is missing (Debian 12 or later, apt). The sets are build
+# example cluster e2e test lint roots package tokens.
 # If all is there it does nothing, not even an apt-get update. Needs root or sudo otherwise.
 #
 # Debian's servers (nginx on port 80, and so on) start when they are installed. Nothing here wants
@@ -14,11 +15,10 @@ set -euo pipefail
 build='gcc libc6-dev meson ninja-build pkg-config libssl-dev libp11-kit-dev check'
 example="$build openssl nginx softhsm2 opensc-pkcs11 ca-certificates curl"
 cluster="$example p11-kit procps util-linux"
-servers='apache2 haproxy postgresql stunnel4 lighttpd lighttpd-mod-openssl'
 e2e="$build $example opensc p11-kit p11-kit-modules libnss3 libnss3-tools gnutls-bin python3 python3-cryptography
        procps util-linux"
-test="$e2e clang llvm libclang-rt-dev valgrind $servers wget nodejs"
-lint="$build clang clang-format clang-tidy cppcheck binutils"
+test="$e2e clang llvm libclang-rt-dev valgrind"
+lint="$build clang clang-format clang-tidy cppcheck binutils mandoc"
 roots='debootstrap util-linux'
 package="$build build-essential dpkg-dev debhelper fakeroot nginx softhsm2 curl"
 tokens="$e2e swtpm swtpm-tools libtpm2-pkcs11-1 libtpm2-pkcs11-tools tpm2-tools tpm2-abrmd libtss2-tcti-tabrmd0
@@ -28,6 +28,7 @@ tokens="$e2e swtpm swtpm-tools libtpm2-pkcs11-1 libtpm2-pkcs11-tools tpm2-tools 
 wanted=
 for set in "$@"; do
     case $set in
+    +*) wanted="$wanted ${set#+}" ;;
     build | example | cluster | e2e | test | lint | roots | package | tokens) wanted="$wanted ${!set}" ;;
     *) die "unknown set of packages: $set (there are build example cluster e2e test lint roots package tokens)" ;;
     esac
@@ -72,7 +73,7 @@ apt() {
 }
 
 new_services=
-for package in nginx $servers; do
+for package in nginx apache2 haproxy postgresql stunnel4 lighttpd; do
     installed "$package" || new_services="$new_services $package"
 done
 
@@ -88,7 +89,6 @@ logged "$log" apt install --no-install-recommends $missing || die "apt-get insta
 
 command -v systemctl >/dev/null || exit 0
 for package in $new_services; do
-    case $package in lighttpd-mod-*) continue ;; esac
     installed "$package" || continue
     $as_root env SYSTEMD_OFFLINE=1 systemctl disable "$package" >>"$log" 2>&1 ||
         echo "note: the service $package stays enabled, see $log"

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 #
 # lint.sh [CHECK...]: all static checks, or some of: format tidy cppcheck arrows limits
-# policy-doc.
+# policy-doc man.
 # Needs a finished build in build/ (LINT_BUILD: another one). All checks run; fails if one did.
 set -euo pipefail
 . "$(dirname "$0")/common.sh"
@@ -70,7 +70,7 @@ shared_object() {
     out=$(readelf -d "$build/$1" | sed -n 's/.*(NEEDED).*\[\(.*\)\]/\1/p' |
         grep -vE "^($3|libc\.so\.6|libpthread\.so\.0|libdl\.so\.2|ld-linux.*|lib(a|t|ub)san\.so\..*)\$" || true)
     [ -z "$out" ] || fail "$1 links:" $out
-    readelf -d "$build/$1" | grep -q NODELETE || fail "$1 is linked without -z nodelete"
+    grep -q NODELETE <<<"$(readelf -d "$build/$1")" || fail "$1 is linked without -z nodelete"
 }
 
 # The arrows of docs/design.md: which folder may know what.
@@ -130,7 +130,7 @@ check_limits() {
                         printf "note: %s:%d: function of %d lines\n", file, start, NR - start - 1
                     start = 0 }
             END { if (NR > 700) printf "note: %s: %d lines\n", file, NR }' "$file"
-        head -n 3 "$file" | grep -q 'SPDX-License-Identifier: Apache-2.0' ||
+        grep -q 'SPDX-License-Identifier: Apache-2.0' <<<"$(head -n 3 "$file")" ||
             fail "$file: no SPDX line on top"
     done
 }
@@ -139,10 +139,27 @@ check_policy-doc() {
     scripts/policy-doc.sh --check || fail "docs/policy.md is not what the tests' table says"
 }
 
-[ $# -gt 0 ] || set -- format arrows limits policy-doc cppcheck tidy
+# Every configuration key and subcommand has its place in a manual page.
+check_man() {
+    local name page keys verbs
+    for page in docs/man/*; do
+        mandoc -T lint -W warning "$page" || fail "$page: not well-formed"
+    done
+    keys=$(sed -n '/^const struct prov_config_key/,/^};/s/^    {"\([a-z0-9-]*\)".*/\1/p' provider/config.c)
+    verbs=$(sed -n '/^const struct cmd /{n;s/^ *"\([a-z]*\)",$/\1/p}' tools/cmd_*.c)
+    [ -n "$keys" ] && [ -n "$verbs" ] || fail "keys and subcommands are not where this check looks"
+    for name in $keys; do
+        grep -q "^\.It Ic $name " docs/man/hsm-provider.7 || fail "hsm-provider(7) does not explain $name"
+    done
+    for name in $verbs; do
+        grep -q "^\.Ss $name" docs/man/hsmkey.1 || fail "hsmkey(1) does not explain $name"
+    done
+}
+
+[ $# -gt 0 ] || set -- format arrows limits policy-doc man cppcheck tidy
 for check in "$@"; do
     case $check in
-    format | tidy | cppcheck | arrows | limits | policy-doc) "check_$check" ;;
+    format | tidy | cppcheck | arrows | limits | policy-doc | man) "check_$check" ;;
     *) die "unknown check: $check" ;;
     esac
 done

@@ -117,7 +117,7 @@ END2
 
 - **tpm2-pkcs11 and servers that fork**: in a child of a process that used the TPM, its C_Initialize does nothing, and both would go on with
   one connection. The provider refuses that. With `check-key-at-load = no` the parent leaves the TPM alone and each worker has a connection
-  of its own; the PIN's file then has to be the workers' to read. Workers need the module's variables in their environment
+  of its own; the PIN is still read by the parent. Workers need the module's variables in their environment
   (nginx: `env TPM2_PKCS11_STORE;`, `env TPM2_PKCS11_TCTI;`), and a TPM that is shared by processes needs tpm2-abrmd or the kernel's
   resource manager (`/dev/tpmrm0`).
 - **openCryptoki**: the users of the processes have to be in the group `pkcs11`. The SO's and the user's PIN have to be changed before

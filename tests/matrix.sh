@@ -22,7 +22,8 @@ cd "$(dirname "$0")/.."
 few='openssl-signs-with-a-key-reference tls-works-with-keys nginx-serves-with-rsa engine-serves-nginx'
 core="$few both-provider-orders pkeyutl-signs-and-decrypts genpkey-and-req-newkey cms-signs references-are-refused
       other-wrappers storeutl-lists the-private-part ecdh-secrets ed25519-keys-sign random-numbers a-broken-configuration
-      a-ca-key threads-share nginx-reload engine-signs a-wrong-pin-is-tried-once the-policy-table installs-and"
+      a-ca-key threads-share nginx-reload engine-signs a-wrong-pin-is-tried-once the-policy-table installs-and
+      nginx-says engine-draws several-modules"
 
 releases=
 parts=
@@ -39,7 +40,7 @@ done
 releases=${releases:-bookworm trixie sid}
 parts=${parts:-unit core}
 
-# What tests/run.sh calls it.
+# What tests/run.sh calls it, and the packages that it takes beside scripts/deps.sh's sets.
 inside=
 for part in $parts; do
     case $part in
@@ -47,6 +48,13 @@ for part in $parts; do
     core) for word in $core; do inside="$inside e2e:$word"; done ;;
     few) for word in $few; do inside="$inside e2e:$word"; done ;;
     *) inside="$inside $part" ;;
+    esac
+done
+packages=
+for part in $inside; do
+    case $part in
+    e2e) packages="$packages $(e2e_packages | tr '\n' ' ')" ;;
+    e2e:*) packages="$packages $(e2e_packages "${part#*:}" | tr '\n' ' ')" ;;
     esac
 done
 
@@ -60,7 +68,8 @@ failed=0
 release() {
     local log=$logs/$1.log status=0 start=$SECONDS count
     [ $fresh = no ] || rm -rf "${roots:?}/$1"
-    if ! (root_make "$1" e2e) >"$log" 2>&1; then
+    # shellcheck disable=SC2086
+    if ! (root_make "$1" e2e $packages) >"$log" 2>&1; then
         printf 'FAILED  %s: no root: %s\n' "$1" "$(tail -n 1 "$log")"
         failed=$((failed + 1))
         return

@@ -5,15 +5,15 @@
 #
 #   lint      layout, clang-tidy, cppcheck, who may use what
 #   unit      unit tests, built with gcc and with clang; unit:gcc without clang
-#   valgrind  unit tests under valgrind
+#   valgrind  unit tests under valgrind (a quarter of an hour and more)
 #   e2e       end-to-end tests with real tokens and servers; e2e:WORD only those with WORD in the name
 #   asan      unit and end-to-end tests built with AddressSanitizer and UBSan; asan:WORD likewise
 #   tsan      what uses threads, built with ThreadSanitizer: unit tests, and threads-share-a-key
 #   example   examples/nginx/run.sh --once, and examples/cluster/run.sh --once
-#   fault     the fault campaign: every CKR_ at every call (minutes, most of them waiting)
+#   fault     the fault campaign: every CKR_ at every call (about a minute)
 #   matrix    unit tests and a few of e2e in a root of Debian 13, with OpenSSL 3.5 (needs root's
 #             rights; tests/matrix.sh can do more)
-#   all       all of these but fault and matrix; so does no part at all
+#   all       all of these but valgrind and matrix; so does no part at all
 #
 # Logs are in build/log/. The last line counts what passed and failed; the status is 0 if nothing did.
 set -euo pipefail
@@ -24,7 +24,7 @@ cd "$(dirname "$0")/.."
 parts=" "
 for part in "$@"; do
     case $part in
-    all) parts="${parts}lint unit valgrind e2e asan tsan example " ;;
+    all) parts="${parts}lint unit e2e fault asan tsan example " ;;
     lint | unit | unit:gcc | valgrind | e2e | asan | tsan | example | fault | matrix | e2e:* | asan:*) parts="$parts$part " ;;
     -h | --help) sed -n '4,18s/^# \{0,1\}//p' "$0"; exit 0 ;;
     *) die "no such part: $part (there are lint unit valgrind e2e asan tsan example fault matrix all)" ;;
@@ -106,8 +106,7 @@ e2e() {
     local name=$1 build=$2 word=$3 test tokens token id pid status
     local -A running=() started=()
     local queue=()
-    for test in tests/e2e/*"$word"*.sh; do
-        [ -e "$test" ] && [ "$test" != tests/e2e/lib.sh ] || continue
+    for test in $(e2e_tests "$word"); do
         tokens=$(sed -n 's/^# tokens: *//p' "$test" | tr ',' ' ')
         for token in ${4:-${tokens:-softhsm softhsm-remote nss}}; do
             queue+=("$test $token")
@@ -152,10 +151,13 @@ words() {
 sets="build"
 with lint && sets="$sets lint"
 with example && sets="$sets example"
-with e2e && sets="$sets e2e"
 with tsan && sets="$sets e2e"
 case $parts in *" unit "* | *" valgrind "* | *" fault "* | *" asan"* | *" tsan "*) sets="$sets test" ;; esac
 with matrix && sets="$sets roots"
+while read -r word; do
+    [ "$word" != '*' ] || word=
+    sets="$sets e2e $(e2e_packages "$word" | tr '\n' ' ')"
+done < <(words e2e && words asan)
 # shellcheck disable=SC2086
 scripts/deps.sh $sets || { failed=1; finish; }
 
@@ -163,7 +165,7 @@ export LOG_DIR=$logs LOG_TAIL
 step "build with gcc" build.log env CC="${CC:-gcc}" scripts/build.sh build -Dwerror=true || finish
 
 if with lint; then
-    for check in format arrows limits policy-doc cppcheck tidy; do
+    for check in format arrows limits policy-doc man cppcheck tidy; do
         step "lint: $check" "lint-$check.log" scripts/lint.sh $check || true
     done
 fi

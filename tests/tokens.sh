@@ -102,9 +102,6 @@ references() {
 serves() {
     local i key version
     configure "$@"
-    if [ $# -gt 0 ] && [ "$(id -u)" = 0 ]; then
-        chown www-data pin
-    fi
     nginx_start rsa ec
     for i in 1 2 3; do
         for key in RSA EC; do
@@ -165,6 +162,5 @@ can threads client threads rsa.pem 4 50 || true
 software_ca
 certificate rsa
 certificate ec
-many_processes
 can nginx serves || true
 can nginx-late serves check-key-at-load=no || true

@@ -117,7 +117,8 @@ struct cmd_env {
     const struct cmd *cmd; /* NULL before the verb is known */
     const char *config_file;
     const char *module, *token, *pin; /* options; NULL: not given */
-    char uri_pin[1024];               /* what `pin` points to if it comes from a URI */
+    const char *named;  /* of `token`, which is NULL then: a name in the configuration */
+    char uri_pin[1024]; /* what `pin` points to if it comes from a URI */
     bool json;
     struct cmd_json doc;
     char *error; /* the first one */
@@ -131,6 +132,11 @@ struct cmd_env {
     struct ks_how how;
     bool asked; /* somebody at the terminal, for a PIN */
 };
+
+/* Purpose: where --token has no URI, take it for the name of one of the configured tokens, which is
+ * the only one from then on. The configuration has been read. False, and a line in `why`, when
+ * there is none of that name. */
+bool cmd_take_name(struct cmd_env *env, char *why, size_t why_size);
 
 /* Purpose: getopt_long() with the common options taken care of. `own` ends with a zero row, and
  * has values above 0. Returns a value from `own`; CMD_END when arguments start at optind; or
@@ -166,6 +172,9 @@ bool cmd_take_uri(struct cmd_env *env, const char *text, struct ks_uri **uri);
  * the PIN its timeout-ms does not hold, so it is only with one where that is wanted. */
 const struct ks_how *cmd_how(const struct cmd_env *env, const char *name);
 
+/* Purpose: the timeout-ms of the token `name` (NULL: the only one); 0: none. */
+unsigned cmd_timeout(const struct cmd_env *env, const char *name);
+
 /* Purpose: log in. Prints what is wrong. */
 bool cmd_connect(struct cmd_env *env);
 
@@ -197,6 +206,9 @@ const char *cmd_key_type(const struct ks_object *object, char *out, size_t size)
 const char *cmd_pkey_type(const EVP_PKEY *pkey, char *out, size_t size);
 /* Purpose: lower-case hexadecimal. Returns `out`; too long ends in "...". */
 const char *cmd_hex(const unsigned char *in, size_t len, char *out, size_t size);
+/* Purpose: a copy of bytes, released with free(). `out`: the address of a pointer of any type, left
+ * alone (as is *out_len) when `in` is NULL. False: out of memory. */
+bool cmd_copy(void *out, size_t *out_len, const void *in, size_t len);
 /* Purpose: the URI of a token, or of an object with its token before it. False: `out` is "". */
 bool cmd_token_uri(const struct ks_token_facts *facts, char *out, size_t size);
 bool cmd_object_uri(const struct ks_object *object, const struct ks_token_facts *facts, char *out,

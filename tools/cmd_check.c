@@ -61,7 +61,7 @@ static bool check_module(struct cmd_checks *checks, const char *name)
 
     ks_escape(shown, sizeof(shown), module, SIZE_MAX);
     if (!ks_ok(ks_module_tokens(module, cmd_token_setting(env, name, "pkcs11-init-args"),
-                                count_token, &count, &err))) {
+                                cmd_timeout(env, name), count_token, &count, &err))) {
         cmd_check(checks, CMD_CHECK_FAIL, "module", "%s", err.text);
         return false;
     }

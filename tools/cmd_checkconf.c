@@ -145,6 +145,10 @@ bool cmd_check_config(struct cmd_checks *checks)
         cmd_check(checks, CMD_CHECK_FAIL, "config", "%s", why);
         return false;
     }
+    if (!cmd_take_name(env, why, sizeof(why))) {
+        cmd_check(checks, CMD_CHECK_FAIL, "config", "%s", why);
+        return false;
+    }
     ks_escape(path, sizeof(path), env->config.path != NULL ? env->config.path : "(none)", SIZE_MAX);
     if (env->config.section == NULL) {
         cmd_check(checks, env->module != NULL ? CMD_CHECK_WARN : CMD_CHECK_FAIL, "config",

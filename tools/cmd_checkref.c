@@ -17,6 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../engine/fakepem.h"
 #include "cmd.h"
 
 struct file {
@@ -56,14 +57,43 @@ static bool ends_with(const char *text, const char *end)
     return a >= b && strcmp(text + a - b, end) == 0;
 }
 
-/* Find the first reference among the PEM blocks (there may be certificates before it). */
-static bool find_reference(struct file *file)
+#define REFUSED                                                                                    \
+    "software-private-keys = refuse forbids to use it where the HSM is asked; make a key in the "  \
+    "HSM (hsmkey generate) and remove this one"
+
+/* What a file holds besides the reference. */
+struct seen {
+    bool software; /* a private key, or what passes for one */
+    bool fake;     /* a vendor's PEM with false private numbers */
+    bool bad;      /* a reference that is not usable; the error is in the queue */
+};
+
+/* One PEM block. */
+static void look_at(struct file *file, const char *name, const unsigned char *data, size_t len,
+                    struct seen *seen)
+{
+    bool ours = false;
+    struct prov_ref *ref = prov_ref_from_der(file->checks->env->prov, data, len, &ours);
+
+    seen->bad = ref == NULL && ours;
+    if (ref == NULL && !ours && ends_with(name, "PRIVATE KEY")) {
+        seen->software = true;
+        seen->fake = seen->fake || eng_pem_kind(data, len, NULL) == ENG_PEM_FAKE;
+    }
+    if (file->ref == NULL) {
+        file->ref = ref;
+    } else {
+        prov_ref_free(ref);
+    }
+}
+
+/* All blocks, up to a bad reference. There may be certificates before the reference. */
+static bool look(struct file *file, struct seen *seen)
 {
     FILE *stream = fopen(file->path, "re");
     BIO *bio = stream != NULL ? BIO_new_fp(stream, BIO_CLOSE) : NULL;
     unsigned char *data = NULL;
     char *name = NULL, *header = NULL;
-    bool ours = false, software = false, done = false;
     long len;
 
     if (bio == NULL) {
@@ -73,10 +103,8 @@ static bool find_reference(struct file *file)
         }
         return false;
     }
-    while (!done && PEM_read_bio(bio, &name, &header, &data, &len) == 1) {
-        file->ref = prov_ref_from_der(file->checks->env->prov, data, (size_t)len, &ours);
-        done = file->ref != NULL || ours;
-        software = software || (!ours && ends_with(name, "PRIVATE KEY"));
+    while (!seen->bad && PEM_read_bio(bio, &name, &header, &data, &len) == 1) {
+        look_at(file, name, data, (size_t)len, seen);
         OPENSSL_free(name);
         OPENSSL_free(header);
         OPENSSL_clear_free(data, (size_t)len);
@@ -84,19 +112,38 @@ static bool find_reference(struct file *file)
         data = NULL;
     }
     BIO_free(bio);
-    if (file->ref != NULL) {
-        ERR_clear_error();
-        return true;
+    return true;
+}
+
+/* Find the first reference in the file, and say what else is in there. */
+static bool find_reference(struct file *file)
+{
+    const bool refuse = file->checks->env->prov->config.refuse_software_keys;
+    struct seen seen = {0};
+    bool found;
+
+    if (!look(file, &seen)) {
+        return false;
     }
-    if (ours) {
+    found = file->ref != NULL && !seen.bad;
+    if (seen.bad) {
         fail_openssl(file, "the key reference is not usable");
-    } else if (software) {
-        fail(file, "holds a private key itself and no key reference: this key is not in the HSM");
-    } else {
+    } else if (seen.fake) {
+        fail(file,
+             "%sa vendor's fake PEM, whose private numbers are false: software that loads it signs "
+             "rubbish; this command makes a key reference of it: hsmkey reference --from-fake %s "
+             "-o NEW.pem",
+             found ? "holds, too, " : "", file->shown);
+    } else if (found && seen.software && refuse) {
+        fail(file, "holds a private key itself, too, which is not in the HSM, and " REFUSED);
+    } else if (!found && seen.software) {
+        fail(file, "holds a private key itself and no key reference: this key is not in the HSM%s",
+             refuse ? ", and " REFUSED : "");
+    } else if (!found) {
         fail(file, "holds no key reference in PEM; hsmkey reference makes one");
     }
     ERR_clear_error();
-    return false;
+    return found;
 }
 
 /* Through libcrypto, as a program. */
@@ -140,19 +187,21 @@ static bool trial_signature(struct file *file, const char *type)
 {
     static const unsigned char message[] = "hsmkey check: a trial, of no other meaning";
     OSSL_LIB_CTX *libctx = file->checks->env->libctx;
+    /* Ed25519 and Ed448 hash by themselves */
+    const char *md = ks_key_object(file->key->priv)->type == KS_KEY_EDWARDS ? NULL : "SHA256";
     EVP_MD_CTX *sign = EVP_MD_CTX_new(), *verify = EVP_MD_CTX_new();
     unsigned char signature[2048];
     size_t len = sizeof(signature);
     bool ok = false;
 
     if (sign == NULL || verify == NULL ||
-        EVP_DigestSignInit_ex(sign, NULL, "SHA256", libctx, NULL, file->loaded, NULL) != 1 ||
+        EVP_DigestSignInit_ex(sign, NULL, md, libctx, NULL, file->loaded, NULL) != 1 ||
         EVP_DigestSign(sign, signature, &len, message, sizeof(message)) != 1) {
         fail_openssl(file, "the trial signature failed");
         goto out;
     }
-    if (EVP_DigestVerifyInit_ex(verify, NULL, "SHA256", libctx, "provider=default", file->pub,
-                                NULL) != 1 ||
+    if (EVP_DigestVerifyInit_ex(verify, NULL, md, libctx, "provider=default", file->pub, NULL) !=
+            1 ||
         EVP_DigestVerify(verify, signature, len, message, sizeof(message)) != 1) {
         fail(file, "the trial signature does not verify: the token's key is not the one in the "
                    "reference; make the reference anew with hsmkey reference");
@@ -212,7 +261,9 @@ static void trial(struct file *file)
     const struct ks_object *object = ks_key_object(file->key->priv);
     unsigned offload = file->checks->env->prov->config.offload;
     bool rsa = object->type == KS_KEY_RSA;
-    unsigned sign = 1U << (rsa ? PROV_CLASS_RSA_SIGN : PROV_CLASS_EC_SIGN);
+    enum prov_class class =
+        object->type == KS_KEY_EDWARDS ? PROV_CLASS_ED_SIGN : PROV_CLASS_EC_SIGN;
+    unsigned sign = 1U << (rsa ? PROV_CLASS_RSA_SIGN : class);
     char type[96];
 
     cmd_key_type(object, type, sizeof(type));
@@ -226,7 +277,7 @@ static void trial(struct file *file)
         fail(file,
              "%s: no trial possible: `offload` in the configuration permits nothing that "
              "this key can do (%s)",
-             type, rsa ? "rsa-sign, rsa-oaep, rsa-pkcs1" : "ec-sign");
+             type, rsa ? "rsa-sign, rsa-oaep, rsa-pkcs1" : prov_class_names[class]);
     } else {
         fail(file, "%s: the key on the token permits neither signing nor decryption", type);
     }

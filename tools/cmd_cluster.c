@@ -35,23 +35,6 @@ struct matrix {
     bool failed; /* out of memory */
 };
 
-static bool copy_bytes(void *out, size_t *out_len, const void *in, size_t len)
-{
-    void *copy;
-
-    if (in == NULL) {
-        return true;
-    }
-    copy = malloc(len + 1);
-    if (copy == NULL) {
-        return false;
-    }
-    memcpy(copy, in, len);
-    *(void **)out = copy;
-    *out_len = len;
-    return true;
-}
-
 static bool same(const void *a, size_t a_len, const void *b, size_t b_len)
 {
     return a_len == b_len && (a_len == 0 || memcmp(a, b, a_len) == 0);
@@ -84,8 +67,8 @@ static struct row *row_for(struct matrix *matrix, const struct ks_object *object
     }
     row = &matrix->rows[matrix->count++];
     memset(row, 0, sizeof(*row));
-    if (!copy_bytes(&row->label, &row->label_len, object->label, object->label_len) ||
-        !copy_bytes(&row->id, &row->id_len, object->id.data, object->id.len)) {
+    if (!cmd_copy(&row->label, &row->label_len, object->label, object->label_len) ||
+        !cmd_copy(&row->id, &row->id_len, object->id.data, object->id.len)) {
         return NULL;
     }
     return row;
@@ -98,7 +81,7 @@ static bool take_half(struct half *half, const struct ks_object *object)
 
     cmd_key_type(object, half->type, sizeof(half->type));
     if (object->type != KS_KEY_RSA) {
-        return copy_bytes(&half->data, &half->len, part->data, part->len);
+        return cmd_copy(&half->data, &half->len, part->data, part->len);
     }
     part = &object->modulus;
     if (part->data == NULL || exponent->data == NULL) {

@@ -176,6 +176,9 @@ const char *cmd_config_get(const struct cmd_config *config, const char *key)
     if (config->section != NULL) {
         value = cmd_config_value(config->conf, config->section, key);
     }
+    if (prov_config_unset(key, value)) {
+        value = NULL;
+    }
     /* A value that is the name of a section becomes that section's rows, "key.name", and the
      * provider never sees `key`: hsmkey check says so. */
     if (value != NULL && NCONF_get_section(config->conf, value) != NULL) {

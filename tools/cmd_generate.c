@@ -17,7 +17,7 @@
 struct request {
     const char *type, *label, *id, *path;
     bool force, extractable;
-    const char *algorithm; /* "RSA", "EC" */
+    const char *algorithm; /* "RSA", "EC", "ED25519", "ED448" */
     int bits;
     const char *curve;
 };
@@ -38,6 +38,10 @@ static bool parse_type(struct request *request)
         request->algorithm = "EC";
         request->curve = type + 3;
         return request->curve[0] != '\0' && strlen(request->curve) < 64;
+    }
+    if (strcmp(type, "ed25519") == 0 || strcmp(type, "ed448") == 0) {
+        request->algorithm = type[2] == '2' ? "ED25519" : "ED448";
+        return true;
     }
     return false;
 }
@@ -256,7 +260,8 @@ static int generate_run(struct cmd_env *env, int argc, char **argv)
         return cmd_usage(env, "--type and --label are needed");
     }
     if (!parse_type(&request)) {
-        return cmd_usage(env, "--type is rsa:BITS or ec:CURVE, as rsa:3072 or ec:P-256");
+        return cmd_usage(
+            env, "--type is rsa:BITS or ec:CURVE, as rsa:3072 or ec:P-256, ed25519 or ed448");
     }
     if (request.id != NULL && !is_hex(request.id)) {
         return cmd_usage(env, "--id is an even number of hexadecimal digits");
@@ -268,7 +273,8 @@ const struct cmd cmd_generate = {
     "generate",
     "--type TYPE --label LABEL [--id HEX] [-o FILE]",
     "Generate a key pair on the token",
-    "  --type TYPE     rsa:2048, rsa:3072, rsa:4096, ec:P-256, ec:P-384, ec:P-521, ec:secp256k1\n"
+    "  --type TYPE     rsa:2048, rsa:3072, rsa:4096, ec:P-256, ec:P-384, ec:P-521, ec:secp256k1,\n"
+    "                  ed25519, ed448\n"
     "  --label LABEL   the key's name; one that exists already is refused\n"
     "  --id HEX        CKA_ID; 16 random bytes without this\n"
     "  -o, --out FILE  write the key reference, with mode 0600. \"-\" is standard output\n"

@@ -77,23 +77,6 @@ out:
     ERR_clear_error();
 }
 
-static bool copy_bytes(void *out, size_t *out_len, const void *in, size_t len)
-{
-    void *copy;
-
-    if (in == NULL) {
-        return true;
-    }
-    copy = malloc(len + 1);
-    if (copy == NULL) {
-        return false;
-    }
-    memcpy(copy, in, len);
-    *(void **)out = copy;
-    *out_len = len;
-    return true;
-}
-
 static const struct ks_bytes *content_of(const struct ks_object *object)
 {
     if (object->klass == KS_CLASS_CERTIFICATE) {
@@ -165,9 +148,9 @@ static bool visit_object(void *arg, const struct ks_object *object)
     entry->place = list->place;
     entry->members = 1U << list->member;
     list->count++;
-    if (!copy_bytes(&entry->label, &entry->label_len, object->label, object->label_len) ||
-        !copy_bytes(&entry->id, &entry->id_len, object->id.data, object->id.len) ||
-        !copy_bytes(&entry->content, &entry->content_len, content->data, content->len)) {
+    if (!cmd_copy(&entry->label, &entry->label_len, object->label, object->label_len) ||
+        !cmd_copy(&entry->id, &entry->id_len, object->id.data, object->id.len) ||
+        !cmd_copy(&entry->content, &entry->content_len, content->data, content->len)) {
         goto fail;
     }
     if (object->klass == KS_CLASS_CERTIFICATE) {

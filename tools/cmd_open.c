@@ -88,8 +88,53 @@ static bool elsewhere(const struct cmd_env *env)
 /* Several tokens by name; an option that names a module or a token means that one alone. */
 static bool grouped(const struct cmd_env *env)
 {
-    return !elsewhere(env) && (cmd_config_get(&env->config, "tokens") != NULL ||
-                               cmd_config_get(&env->config, "clusters") != NULL);
+    return env->named == NULL && !elsewhere(env) &&
+           (cmd_config_get(&env->config, "tokens") != NULL ||
+            cmd_config_get(&env->config, "clusters") != NULL);
+}
+
+static const char *config_line(void *arg, const char *key)
+{
+    const struct cmd_config *config = arg;
+
+    return cmd_config_get(config, key);
+}
+
+bool cmd_take_name(struct cmd_env *env, char *why, size_t why_size)
+{
+    char shown[128], key[160];
+
+    if (env->token == NULL || OPENSSL_strncasecmp(env->token, "pkcs11:", 7) == 0) {
+        return true;
+    }
+    ks_escape(shown, sizeof(shown), env->token, SIZE_MAX);
+    snprintf(key, sizeof(key), "%s.token", env->token);
+    if (strlen(env->token) > 64 || !prov_config_dotted_key(key, config_line, &env->config)) {
+        snprintf(why, why_size,
+                 "--token %s: neither a pkcs11: URI (hsmkey tokens shows them) nor the name of a "
+                 "token in the configuration",
+                 shown);
+        return false;
+    }
+    if (env->module != NULL) {
+        snprintf(why, why_size, "--token %s: its module is the configuration's; leave --module out",
+                 shown);
+        return false;
+    }
+    env->named = env->token;
+    env->token = NULL;
+    return true;
+}
+
+/* What the configuration says of the named token, or of everything. */
+static const char *named_setting(const struct cmd_env *env, const char *key)
+{
+    const char *value = prov_config_of_token(env->named, key, config_line, (void *)&env->config);
+
+    if (value == NULL && strcmp(key, "token") != 0 && strcmp(key, "pin") != 0) {
+        value = cmd_config_get(&env->config, key);
+    }
+    return value;
 }
 
 const char *cmd_setting(const struct cmd_env *env, const char *key)
@@ -99,7 +144,10 @@ const char *cmd_setting(const struct cmd_env *env, const char *key)
     if (strcmp(key, "tokens") == 0 || strcmp(key, "clusters") == 0) {
         return grouped(env) ? cmd_config_get(&env->config, key) : NULL;
     }
-
+    if (env->named != NULL) {
+        value = strcmp(key, "pin") == 0 && env->pin != NULL ? env->pin : named_setting(env, key);
+        return value == NULL && strcmp(key, "pin") == 0 ? "prompt" : value;
+    }
     if (strcmp(key, "pkcs11-module") == 0 && env->module != NULL) {
         return env->module;
     }
@@ -128,6 +176,9 @@ const char *cmd_setting(const struct cmd_env *env, const char *key)
 
 bool cmd_has_pin(const struct cmd_env *env)
 {
+    if (env->named != NULL) {
+        return env->pin != NULL || named_setting(env, "pin") != NULL;
+    }
     return env->pin != NULL || (!elsewhere(env) && cmd_config_get(&env->config, "pin") != NULL);
 }
 
@@ -162,6 +213,10 @@ bool cmd_read(struct cmd_env *env)
         cmd_error(env, "%s", why);
         return false;
     }
+    if (!cmd_take_name(env, why, sizeof(why))) {
+        cmd_error(env, "%s", why);
+        return false;
+    }
     if (cmd_setting(env, "pkcs11-module") == NULL && !grouped(env)) {
         if (env->config.path != NULL) {
             ks_escape(shown, sizeof(shown), env->config.path, SIZE_MAX);
@@ -179,29 +234,27 @@ bool cmd_read(struct cmd_env *env)
 
 bool cmd_take_uri(struct cmd_env *env, const char *text, struct ks_uri **uri)
 {
+    const char *source;
     struct ks_error err;
-    size_t len = 0;
-    int found;
 
     if (!ks_ok(ks_uri_parse(text, KS_URI_CALLER, uri, &err))) {
         cmd_error_ks(env, NULL, &err);
         return false;
     }
-    found = prov_uri_attribute(text, "pin-source", (unsigned char *)env->uri_pin,
-                               sizeof(env->uri_pin) - 1, &len);
-    if (found == 0) {
+    source = ks_uri_pin_source(*uri);
+    if (source == NULL) {
         return true;
     }
-    env->uri_pin[found > 0 ? len : 0] = '\0';
-    if (found < 0 || strlen(env->uri_pin) != len ||
-        (env->pin != NULL && strcmp(env->pin, env->uri_pin) != 0)) {
+    if (strlen(source) >= sizeof(env->uri_pin) ||
+        (env->pin != NULL && strcmp(env->pin, source) != 0)) {
         cmd_error(env, "the URI's pin-source %s; leave it out, and give --pin file:/PATH",
-                  found < 0 || strlen(env->uri_pin) != len ? "cannot be used"
-                                                           : "is not what --pin says");
+                  strlen(source) >= sizeof(env->uri_pin) ? "is too long"
+                                                         : "is not what --pin says");
         ks_uri_free(*uri);
         *uri = NULL;
         return false;
     }
+    snprintf(env->uri_pin, sizeof(env->uri_pin), "%s", source);
     env->pin = env->uri_pin;
     return true;
 }
@@ -236,6 +289,9 @@ bool cmd_load(struct cmd_env *env, const char *offload, const char *check_at_loa
         cmd_error_openssl(env, "cannot start the provider");
         return false;
     }
+    /* A program with the whole configuration has to be told which of several it is on. */
+    env->prov->name_token =
+        env->named != NULL && prov_config_lists(cmd_config_get(&env->config, "tokens"), env->named);
     return true;
 }
 
@@ -313,6 +369,14 @@ const struct ks_how *cmd_how(const struct cmd_env *env, const char *name)
     const char *pin = cmd_token_setting(env, name, "pin");
 
     return pin != NULL && strcmp(pin, "prompt") == 0 ? &env->how : &nobody;
+}
+
+unsigned cmd_timeout(const struct cmd_env *env, const char *name)
+{
+    const char *text = cmd_token_setting(env, name, "timeout-ms");
+
+    /* the configuration was read: it is a number, or the command does not come so far */
+    return text != NULL ? (unsigned)strtoul(text, NULL, 10) : 0;
 }
 
 const char *cmd_without_name(const char *name, const char *text)

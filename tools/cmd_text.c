@@ -5,6 +5,7 @@
 #include <openssl/asn1.h>
 #include <openssl/ec.h>
 #include <openssl/objects.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "cmd.h"
@@ -27,6 +28,24 @@ const char *cmd_hex(const unsigned char *in, size_t len, char *out, size_t size)
     return out;
 }
 
+bool cmd_copy(void *out, size_t *out_len, const void *in, size_t len)
+{
+    void *copy;
+
+    if (in == NULL) {
+        return true;
+    }
+    copy = malloc(len + 1);
+    if (copy == NULL) {
+        return false;
+    }
+    memcpy(copy, in, len);
+    memcpy(out, &copy, sizeof(copy)); /* whatever type the pointer has */
+    *out_len = len;
+    /* cppcheck-suppress memleak */
+    return true;
+}
+
 static const char *curve_name(int nid)
 {
     const char *name = EC_curve_nid2nist(nid);
@@ -34,8 +53,8 @@ static const char *curve_name(int nid)
     return name != NULL ? name : OBJ_nid2sn(nid);
 }
 
-/* CKA_EC_PARAMS: an OID, or explicit parameters, or (Edwards curves) a name. */
-static void ec_type(const struct ks_object *object, const char *kind, char *out, size_t size)
+/* CKA_EC_PARAMS: an OID, or explicit parameters. */
+static void ec_type(const struct ks_object *object, char *out, size_t size)
 {
     const unsigned char *p = object->ec_params.data;
     ASN1_OBJECT *oid = NULL;
@@ -56,11 +75,12 @@ static void ec_type(const struct ks_object *object, const char *kind, char *out,
         }
     }
     ASN1_OBJECT_free(oid);
-    snprintf(out, size, "%s:%s", kind, text);
+    snprintf(out, size, "ec:%s", text);
 }
 
 const char *cmd_key_type(const struct ks_object *object, char *out, size_t size)
 {
+    enum prov_key_type type;
     unsigned bits = 0;
     unsigned char top;
 
@@ -75,10 +95,13 @@ const char *cmd_key_type(const struct ks_object *object, char *out, size_t size)
         snprintf(out, size, bits > 0 ? "rsa:%u" : "rsa", bits);
         break;
     case KS_KEY_EC:
-        ec_type(object, "ec", out, size);
+        ec_type(object, out, size);
         break;
     case KS_KEY_EDWARDS:
-        ec_type(object, "ed", out, size);
+        snprintf(out, size, "%s",
+                 !prov_edwards_type(object, &type) ? "ed"
+                 : type == PROV_ED25519            ? "ed25519"
+                                                   : "ed448");
         break;
     case KS_KEY_OTHER:
     default:
@@ -99,6 +122,8 @@ const char *cmd_pkey_type(const EVP_PKEY *pkey, char *out, size_t size)
     } else if (EVP_PKEY_is_a(pkey, "RSA") || EVP_PKEY_is_a(pkey, "RSA-PSS")) {
         snprintf(out, size, "%s:%d", EVP_PKEY_is_a(pkey, "RSA") ? "rsa" : "rsa-pss",
                  EVP_PKEY_get_bits(pkey));
+    } else if (EVP_PKEY_is_a(pkey, "ED25519") || EVP_PKEY_is_a(pkey, "ED448")) {
+        snprintf(out, size, EVP_PKEY_is_a(pkey, "ED448") ? "ed448" : "ed25519");
     } else {
         snprintf(out, size, "%s", EVP_PKEY_get0_type_name(pkey));
     }

@@ -104,6 +104,7 @@ static bool visit_token(void *arg, const struct ks_token_facts *facts)
 
 struct source {
     const char *module, *init_args;
+    unsigned timeout_ms;
 };
 
 static bool equal(const char *a, const char *b)
@@ -121,7 +122,8 @@ static size_t find_sources(const struct cmd_env *env, struct source *out)
         for (j = 0; j < places[i].count; j++) {
             const char *name = ks_token_name(places[i].members[j]);
             struct source s = {cmd_token_setting(env, name, "pkcs11-module"),
-                               cmd_token_setting(env, name, "pkcs11-init-args")};
+                               cmd_token_setting(env, name, "pkcs11-init-args"),
+                               cmd_timeout(env, name)};
 
             for (k = 0; k < n; k++) {
                 if (equal(out[k].module, s.module) && equal(out[k].init_args, s.init_args)) {
@@ -135,7 +137,7 @@ static size_t find_sources(const struct cmd_env *env, struct source *out)
     }
     if (n == 0 && cmd_setting(env, "pkcs11-module") != NULL) {
         out[n++] = (struct source){cmd_setting(env, "pkcs11-module"),
-                                   cmd_setting(env, "pkcs11-init-args")};
+                                   cmd_setting(env, "pkcs11-init-args"), cmd_timeout(env, NULL)};
     }
     return n;
 }
@@ -148,7 +150,8 @@ static bool show_source(struct visit *visit, const struct source *source)
     char shown[512];
     struct ks_error err;
 
-    if (!ks_ok(ks_module_tokens(source->module, source->init_args, visit_token, visit, &err))) {
+    if (!ks_ok(ks_module_tokens(source->module, source->init_args, source->timeout_ms, visit_token,
+                                visit, &err))) {
         cmd_error_ks(env, NULL, &err);
         visit->unusable++;
         return false;

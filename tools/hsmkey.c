@@ -34,7 +34,7 @@ static const char common_help[] =
     "Options of every command:\n"
     "  --config FILE   read this openssl.cnf (default: $OPENSSL_CONF, or the system's file)\n"
     "  --module M      PKCS#11 module: a path, or a file name in p11-kit's module folder\n"
-    "  --token URI     the token, as \"pkcs11:token=LABEL\"\n"
+    "  --token URI     the token, as \"pkcs11:token=LABEL\", or the name of a configured one\n"
     "  --pin SOURCE    file:/PATH, env:NAME or prompt; never the PIN itself\n"
     "  --json          print one JSON object\n"
     "  --help          print this\n"

@@ -1,5 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
+# packages: nodejs
 # tokens: softhsm nss
 #
 # Programs with a libcrypto of their own. A whole one works: inside the program, as Node.js has it,

@@ -1,5 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
+# packages: wget
 #
 # curl shows a client certificate whose key is in the token: by its reference, by its URI with the
 # provider alone where curl can, and with `--engine hsm --key-type ENG`. Debian's wget is built with
@@ -46,7 +47,7 @@ fi
 says "curl says that the key is at fault" 'private key file' client.log
 
 # shellcheck disable=SC2086
-if [ -e "$build/engine/hsm.so" ] && curl --engine list | grep -q dynamic; then
+if [ -e "$build/engine/hsm.so" ] && grep -q dynamic <<<"$(curl --engine list)"; then
     . "$here/engine.inc"
     engine_conf
     for name in rsa ec; do
@@ -59,7 +60,7 @@ fi
 
 rm -f page.html
 step "wget with the reference"
-if ldd "$(command -v wget)" | grep -q libgnutls; then
+if grep -q libgnutls <<<"$(ldd "$(command -v wget)")"; then
     # It says nothing of the key and goes on without a certificate; the server turns it away.
     if OPENSSL_CONF=$conf preloaded wget --tries=1 -O page.html --ca-certificate=server.crt \
         --certificate=rsa.crt --private-key=rsa.pem "https://localhost:$port/" >client.log 2>&1; then

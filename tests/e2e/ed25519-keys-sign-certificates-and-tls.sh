@@ -32,6 +32,17 @@ for type in ED25519 ED448; do
         openssl pkeyutl -sign -rawin -inkey $type.pem -in long -out none.sig
 done
 
+for type in ed25519 ed448; do
+    must "hsmkey generate --type $type" hsmkey generate --type $type --label tool-$type -o tool-$type.pem
+    must "  its public half" openssl pkey -in tool-$type.pem -pubout -out tool-$type.pub
+    must "  pkeyutl signs" openssl pkeyutl -sign -rawin -inkey tool-$type.pem -in data -out data.sig
+    must "  the signature verifies without us" \
+        plain_openssl pkeyutl -verify -rawin -pubin -inkey tool-$type.pub -in data -sigfile data.sig
+    must "  hsmkey check" hsmkey check tool-$type.pem
+    says "  tried it" "^ok +file .*$type, signs, signature verified" out
+done
+must_fail "another Edwards curve" 'ed25519 or ed448' hsmkey generate --type ed25518 --label no -o no.pem
+
 page='s_server'
 for type in ED25519 ED448; do
     s_server -cert $type.crt -key $type.pem -no_ticket -no_cache
@@ -50,3 +61,4 @@ step "not listed: refused, with the line that allows it"
 configure offload="all -ed-sign"
 must_fail "signing without ed-sign" 'ed-sign is not offloaded.*offload =.*ed-sign' \
     openssl pkeyutl -sign -rawin -inkey ED25519.pem -in data -out none.sig
+must_fail "hsmkey check says so" '^FAILED +file .*permits nothing that this key can do \(ed-sign\)' hsmkey check tool-ed25519.pem

@@ -83,6 +83,18 @@ cat ca.pem rsa.pem >combined.pem
 must "a certificate before the reference" hsmkey check combined.pem
 cat soft.pem rsa.pem >two.pem
 must_fail "a software key before the reference is what programs load" '^FAILED +file +two\.pem' hsmkey check two.pem
+cat rsa.pem soft.pem >behind.pem
+must "a software key behind the reference harms nobody" hsmkey check behind.pem
+plain_openssl pkey -in soft.pem -aes256 -passout pass:secret -out locked.pem 2>/dev/null
+configure software-private-keys=refuse
+for name in soft locked; do
+    must_fail "software-private-keys = refuse: $name.pem" \
+        "^FAILED +file +$name\.pem: .*not in the HSM, and software-private-keys = refuse forbids" hsmkey check $name.pem
+done
+must_fail "  behind a reference" \
+    '^FAILED +file +behind\.pem: holds a private key itself, too.*software-private-keys = refuse' hsmkey check behind.pem
+must "  a reference is none" hsmkey check rsa.pem combined.pem
+configure
 head -c 300 rsa.pem >cut.pem
 must_fail "a reference cut short" '^FAILED +file +cut\.pem' hsmkey check cut.pem
 must "the reference moves to another key" pkcs11_tool --delete-object --type privkey --label rsa

@@ -15,7 +15,7 @@
 #   HSM_KEEP    not empty: leave $W behind
 #
 # A comment "# tokens: ..." on top of a test says for which kinds tests/run.sh runs it (default:
-# the first three).
+# the first three). A comment "# packages: ..." names Debian packages that only this test needs.
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)
@@ -164,7 +164,8 @@ plain_openssl() {
 # leaks_count COMMAND...: a program of ours, which a build with sanitizers instruments: what it does
 # not free is an error, too.
 leaks_count() {
-    ASAN_OPTIONS="${ASAN_OPTIONS/detect_leaks=0/detect_leaks=1}" \
+    # The slow way to unwind: what others leak is told from ours by who called them.
+    ASAN_OPTIONS="${ASAN_OPTIONS/detect_leaks=0/detect_leaks=1:fast_unwind_on_malloc=0}" \
         LSAN_OPTIONS="suppressions=$here/lsan.supp:print_suppressions=0" timeout "$limit" "$@"
 }
 
@@ -199,6 +200,17 @@ END
         show "$W/token.log"
         failed "softhsm2-util makes a token"
     }
+}
+
+# make_nss: a database of NSS softokn's with the PIN in $W/pin; $nss_args
+make_nss() {
+    mkdir "$W/nss"
+    certutil -N -d "sql:$W/nss" -f "$W/pin" >"$W/token.log" 2>&1 || failed "certutil makes a token"
+    nss_args="configdir='sql:$W/nss' certPrefix='' keyPrefix='' secmod='secmod.db' flags="
+}
+
+find_nss() {
+    find_file "/usr/lib/*/libsoftokn3.so" "/usr/lib/*/nss/libsoftokn3.so" "/usr/lib64/libsoftokn3.so"
 }
 
 # start_tpm: a software TPM, and the daemon that shares it among processes, on a D-Bus of its own.
@@ -270,24 +282,6 @@ start_p11_kit_server() {
     export P11_KIT_SERVER_ADDRESS=unix:path=$W/socket/p11-kit.sock
 }
 
-# many_processes: the token is about to be used by several processes at once; no more keys are made.
-#
-# p11-kit server forks for every connection, so there is one SoftHSM per process that uses the
-# token. SoftHSM writes the token's file anew at every login (to say that the last PIN was right),
-# and unlocks it before the content is on disk: another one that starts at this very moment finds
-# an empty file, and no token. Where it cannot write that file it does not mind.
-many_processes() {
-    local unprivileged=()
-    [ "$HSM_TOKEN" = softhsm-remote ] || return 0
-    stop_server "$p11_kit_pid"
-    rm -f "$W/socket/p11-kit.sock"
-    chmod -R a+rX,a-w "$W/tokens"
-    if [ "$(id -u)" = 0 ]; then
-        unprivileged=(setpriv --reuid=nobody --regid=nogroup --clear-groups)
-    fi
-    start_p11_kit_server "${unprivileged[@]}"
-}
-
 # token: make one of the kind $HSM_TOKEN, and the configuration for it.
 token() {
     printf '%s' "$pin" >"$W/pin"
@@ -305,11 +299,9 @@ token() {
             failed "p11-kit-client.so is installed"
         ;;
     nss)
-        mkdir "$W/nss"
-        certutil -N -d "sql:$W/nss" -f "$W/pin" >"$W/token.log" 2>&1 || failed "certutil makes a token"
-        module=$(find_file "/usr/lib/*/libsoftokn3.so" "/usr/lib/*/nss/libsoftokn3.so" "/usr/lib64/libsoftokn3.so") ||
-            failed "NSS softokn is installed"
-        init_args="configdir='sql:$W/nss' certPrefix='' keyPrefix='' secmod='secmod.db' flags="
+        make_nss
+        module=$(find_nss) || failed "NSS softokn is installed"
+        init_args=$nss_args
         token_label='NSS Certificate DB'
         token_uri=pkcs11:token=NSS%20Certificate%20DB
         ;;
@@ -400,7 +392,7 @@ pkcs11_tool() {
 # software_ca: ca.pem and ca.key, nothing to do with the token.
 software_ca() {
     must "a CA in software" plain_openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -noenc \
-        -keyout ca.key -out ca.pem -days 2 -subj "/CN=test CA"
+        -keyout ca.key -out ca.pem -days 2 -subj "/CN=test CA" -addext keyUsage=critical,keyCertSign,cRLSign
 }
 
 # certificate NAME: a CSR with NAME.pem, signed by the software CA: NAME.crt

@@ -10,7 +10,6 @@ key rsa rsa:2048
 key ec ec:P-256
 certificate rsa
 certificate ec
-many_processes
 nginx_start rsa ec
 master=$(cat nginx.pid)
 

@@ -12,7 +12,6 @@ key ec ec:P-256
 certificate rsa
 certificate ec
 
-many_processes
 nginx_start rsa ec
 before=$(calls C_Sign)
 for i in 1 2 3 4; do

@@ -17,7 +17,6 @@ must "a key of the upstream server in software" plain_openssl req -newkey rsa:20
     -out up.csr -subj /CN=upstream -addext subjectAltName=DNS:upstream
 must "its certificate" plain_openssl x509 -req -in up.csr -CA ca.pem -CAkey ca.key -copy_extensions copy \
     -days 2 -out up.crt
-many_processes
 
 eval "plain_$(declare -f nginx_conf)"
 nginx_conf() {

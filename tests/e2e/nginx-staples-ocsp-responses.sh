@@ -22,7 +22,6 @@ for name in rsa ec; do # what the CA has issued, as `openssl ocsp` wants it
     serial=$(plain_openssl x509 -in $name.crt -noout -serial | sed 's/.*=//')
     printf 'V\t401231235959Z\t\t%s\tunknown\t/CN=localhost\n' "$serial" >>index.txt
 done
-many_processes
 
 printf 'unique_subject = no\n' >index.txt.attr
 

@@ -34,9 +34,7 @@ make_members() {
     mkdir modules
     for name in $members; do
         cp -r tokens "tokens-$name"
-        # SoftHSM rewrites a token's file at every login, and there is one in each process that the
-        # server forks: see many_processes.
-        chmod -R a+rX,a-w "tokens-$name"
+        chmod -R a+rwX "tokens-$name"
         sed "s,^directories.tokendir = .*,directories.tokendir = $W/tokens-$name," softhsm2.conf >"$name.conf"
         printf 'remote: unix:path=%s/socket/%s\n' "$W" "$name" >"modules/hsm-$name.module"
         cp pin "pin-$name"

@@ -13,7 +13,6 @@ key rsa rsa:2048
 key ec ec:P-256
 certificate rsa
 certificate ec
-many_processes
 worker www-data
 nginx_user=$worker
 mkdir html tmp

@@ -1,5 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
+# packages: postgresql
 #
 # PostgreSQL: the server's key by reference, with a reload, and libpq's client key by reference. The
 # settings are those of examples/postgresql/.
@@ -13,7 +14,6 @@ key rsa rsa:2048
 key ec ec:P-256
 certificate rsa
 certificate ec
-many_processes
 # All of it runs as the database's user, who has to read the PIN as well: nothing here starts as root.
 worker postgres
 mkdir pg

@@ -8,7 +8,6 @@
 token
 key rsa rsa:2048
 key ec ec:P-256
-many_processes
 must "what is in the token" hsmkey list
 cp out before
 rounds=${ROUNDS:-3}

@@ -54,6 +54,22 @@ side_by_side west.pin=
 must_fail "no PIN" '^FAILED +pin +west: .*add: west\.pin = ' hsmkey check
 side_by_side
 
+step "the drop-in, included, with its pin taken back"
+cp "$conf" whole.cnf
+{
+    printf '.include %s\n' "$build/packaging/hsm.cnf"
+    printf '[hsm_sect]\n'
+    sed -n '/^\[hsm_sect\]/,/^\[req\]/p' whole.cnf | grep -vE '^\[|^activate'
+} >with-pin.cnf
+cp with-pin.cnf "$conf"
+must_fail "as it is" 'pin belong to each token.*an empty "pin =" takes back' hsmkey check
+must_fail "for programs, too" 'pin belong to each token.*an empty "pin =" takes back' \
+    client threads both-east.pem 1 1
+printf 'pin =\ntoken =\n' >>"$conf"
+must "with an empty pin" hsmkey check
+signs "for programs, too" "pkcs11:token=west;object=both;type=private" both-west.pub
+side_by_side
+
 step "hsmkey list and tokens"
 must "list" hsmkey list
 says "the key on east" '^private .* east +pkcs11:.*token=east;.*object=only-east' out
@@ -82,9 +98,39 @@ for name in east west; do
 done
 must_fail "a name that both have" "token 'east' and on token 'west'" \
     hsmkey reference 'pkcs11:object=both;type=private' -o no.pem
-must_fail "no key is made where it is not said on which token" 'token' \
+must_fail "no key is made where it is not said on which token" 'generate --token NAME' \
     hsmkey generate --type ec:P-256 --label new -o no.pem
 [ ! -e no.pem ] || failed "no file is left"
+
+step "--token NAME"
+for name in east west; do
+    must "a key on $name" hsmkey generate --token $name --type ec:P-256 --label new-$name -o new-$name.pem
+    says "says where it is" "pkcs11:.*token=$name;" out
+    must "its public half" openssl pkey -in new-$name.pem -pubout -out new-$name.pub
+    signs "its reference is good among several" new-$name.pem new-$name.pub
+    must "and names its token" hsmkey check new-$name.pem
+    says "and names its token" "^ok +file .*token=$name" out
+    must "what is on $name" hsmkey --token $name list
+    same "  is listed" "$(grep -c '^private .*new-' out)" 1
+done
+must_fail "a name that nobody has" '--token north: neither a pkcs11: URI .* nor the name' \
+    hsmkey generate --token north --type ec:P-256 --label no -o no.pem
+must_fail "  for check as well" '^FAILED +config +--token north' hsmkey --token north check
+must_fail "with another module" 'leave --module out' \
+    hsmkey generate --token east --module "$module" --type ec:P-256 --label no -o no.pem
+[ ! -e no.pem ] || failed "no file is left"
+must "check of one" hsmkey --token west check
+cp "$conf" set.cnf
+configure pkcs11-module= token= pin= clusters=web web.members='east west' \
+    east.pkcs11-module="$module" east.token=pkcs11:token=east east.pin="file:$W/east.pin" \
+    west.pkcs11-module="$module" west.token=pkcs11:token=west west.pin="file:$W/west.pin"
+must "a key on a member of a cluster" hsmkey generate --token west --type ec:P-256 --label member -o member.pem
+must "its public half" openssl pkey -in member.pem -pubout -out member.pub
+signs "the cluster has it" member.pem member.pub
+must "its reference names no token, for others may have the key as well" openssl pkey -in member.pem -text -noout
+says_not "  none" 'pkcs11:.*token=' out
+must_fail "a cluster is no token" '--token web: neither' hsmkey generate --token web --type ec:P-256 --label no -o no.pem
+cp set.cnf "$conf"
 
 step "one token fails"
 printf 99999999 >west.pin

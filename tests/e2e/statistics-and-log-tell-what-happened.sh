@@ -12,7 +12,6 @@ key ec ec:P-256
 software_ca
 certificate rsa
 certificate ec
-many_processes
 
 mkdir -m 1777 stats
 install -m 666 /dev/null log

@@ -1,5 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
+# packages: stunnel4 lighttpd lighttpd-mod-openssl
 #
 # stunnel (as a server, and as a client with a key of its own) and lighttpd. The settings are
 # those of examples/stunnel/ and examples/lighttpd/.
@@ -13,7 +14,6 @@ key rsa rsa:2048
 key ec ec:P-256
 certificate rsa
 certificate ec
-many_processes
 worker www-data
 mkdir html
 echo "a page over TLS" >html/index.html

@@ -13,7 +13,6 @@ must "32 threads, RSA, signing and decrypting" client threads rsa.pem 32 $each d
 says "all of them" "32 threads made $each signatures each" out
 must "32 threads, EC" client threads ec.pem 32 40
 says "all of them" '32 threads made 40 signatures each' out
-many_processes
 for name in rsa ec; do
     must "four children and their parent, 4 threads each, $name" client threads $name.pem 4 $each fork
     same "reports" "$(grep -c "4 threads made $each" out)" 5

@@ -164,6 +164,12 @@ bool fake_verify(unsigned long handle, const struct fake_mechanism *mech, const 
 size_t fake_encrypt(unsigned long handle, const struct fake_mechanism *mech, const void *in,
                     size_t in_len, uint8_t *out, size_t size);
 
+/* Purpose: sign (or decrypt) `in` once, and give the same result whenever that built-in key is
+ * asked for it again: for campaigns that run the same operation a million times. Before there are
+ * threads. Up to `size` bytes go to `out`; returns the length. */
+size_t fake_remember(unsigned long handle, const struct fake_mechanism *mech, bool decrypt,
+                     const void *in, size_t in_len, uint8_t *out, size_t size);
+
 /* --- counts ---------------------------------------------------------------------------------- */
 
 /* Purpose: calls of one function, of all (NULL), since fake_reset() or fake_clear_counts(). In a

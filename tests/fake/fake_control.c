@@ -319,3 +319,21 @@ FAKE_EXPORT size_t fake_encrypt(unsigned long handle, const struct fake_mechanis
     material_release(m);
     return len;
 }
+
+FAKE_EXPORT size_t fake_remember(unsigned long handle, const struct fake_mechanism *mech,
+                                 bool decrypt, const void *in, size_t in_len, uint8_t *out,
+                                 size_t size)
+{
+    struct fake_material *m = material_of(handle);
+    unsigned char result[1024];
+    size_t len = sizeof(result);
+    CK_RV rv = decrypt ? fake_crypto_decrypt(m, mech, in, in_len, result, &len)
+                       : fake_crypto_sign(m, mech, in, in_len, result, &len);
+
+    if (rv != CKR_OK || len > size)
+        fake_die("fake_remember: 0x%lx", (unsigned long)rv);
+    fake_crypto_remember(m, decrypt, in, in_len, result, len);
+    memcpy(out, result, len);
+    material_release(m);
+    return len;
+}

@@ -472,6 +472,47 @@ CK_RV fake_crypto_decrypt(const struct fake_material *material, const struct fak
     return rv;
 }
 
+/* --- what is worked out once ----------------------------------------------------------------- */
+
+/* Filled before there are threads, and only read afterwards: no lock that a fork could keep. */
+static struct memory {
+    const struct fake_material *material;
+    bool decrypt;
+    struct fake_blob in, out;
+} memories[8];
+static unsigned memory_count;
+
+void fake_crypto_remember(const struct fake_material *material, bool decrypt,
+                          const unsigned char *in, size_t in_len, const unsigned char *out,
+                          size_t out_len)
+{
+    struct memory *m = &memories[memory_count];
+
+    if (material->refs != 0 || memory_count == sizeof(memories) / sizeof(memories[0]))
+        fake_die("fake_remember: not a built-in key, or too many");
+    m->material = material;
+    m->decrypt = decrypt;
+    fake_set_blob(&m->in, in, in_len);
+    fake_set_blob(&m->out, out, out_len);
+    memory_count++;
+}
+
+bool fake_crypto_recall(const struct fake_material *material, bool decrypt, const unsigned char *in,
+                        size_t in_len, unsigned char *out, size_t *out_len)
+{
+    for (unsigned i = 0; i < memory_count; i++) {
+        const struct memory *m = &memories[i];
+
+        if (m->material == material && m->decrypt == decrypt && m->in.len == in_len &&
+            memcmp(m->in.data, in, in_len) == 0) {
+            memcpy(out, m->out.data, m->out.len);
+            *out_len = m->out.len;
+            return true;
+        }
+    }
+    return false;
+}
+
 /* --- the public half ------------------------------------------------------------------------- */
 
 static unsigned char *join_ecdsa(const unsigned char *sig, size_t sig_len, size_t *der_len)

@@ -288,6 +288,12 @@ CK_RV fake_crypto_sign(const struct fake_material *material, const struct fake_m
 CK_RV fake_crypto_decrypt(const struct fake_material *material, const struct fake_mechanism *mech,
                           const unsigned char *in, size_t in_len, unsigned char *out,
                           size_t *out_len);
+/* Purpose: note what signing (decrypting) `in` gives, and look that up. */
+void fake_crypto_remember(const struct fake_material *material, bool decrypt,
+                          const unsigned char *in, size_t in_len, const unsigned char *out,
+                          size_t out_len);
+bool fake_crypto_recall(const struct fake_material *material, bool decrypt, const unsigned char *in,
+                        size_t in_len, unsigned char *out, size_t *out_len);
 bool fake_crypto_verify(const struct fake_material *material, const struct fake_mechanism *mech,
                         const unsigned char *in, size_t in_len, const unsigned char *sig,
                         size_t sig_len);

@@ -134,11 +134,9 @@ static enum promise promise(const struct row *row, CK_RV rv)
     /* tried again if the token was taken down meanwhile, by another thread */
     if (strcmp(row->function, "C_OpenSession") == 0 && class == KS_PERMANENT)
         return PROMISE_EITHER;
-    /* no PIN is sent twice for an answer that may mean that it was wrong */
-    if (login && row->work == WORK_SIGN &&
-        (class == KS_AMBIGUOUS || class == KS_SESSION_DIRTY || class == KS_LOGIN_LOST ||
-         class == KS_STALE_HANDLE))
-        return PROMISE_ANSWERED;
+    /* a module that has only just started may not have seen all of the token: looked at again */
+    if (login && row->work == WORK_SIGN && rv == CKR_USER_PIN_NOT_INITIALIZED)
+        return PROMISE_EITHER;
     if (class != KS_PERMANENT)
         return PROMISE_SERVED;
     if (login && code == KS_PIN_REFUSED)
@@ -342,10 +340,12 @@ static void at_work(void *arg)
 void codes_run(const struct scenario *s, struct result *r, atomic_uint *profiles)
 {
     struct run run = {.s = s, .r = r, .profiles = profiles, .rv = all_codes[s->code].rv};
+    /* long enough to matter, short enough to be waited for two thousand times */
+    const struct ks_token_config config = {.recover_ms = 50};
 
     check_table(r);
     run.promise = promise(s->row, run.rv);
-    run.crew = (struct crew){.token = world_token(NULL),
+    run.crew = (struct crew){.token = world_token(&config),
                              .work = s->row->work,
                              .threads = s->threads,
                              .each = s->threads == 1 ? 6 : 2,
@@ -399,31 +399,7 @@ static void add(scenario_add *out, struct scenario *s)
     out(s);
 }
 
-/* Unless all are wanted: where there are eight threads, or a fork, the positions take turns, and
- * an outage is that of one code of each class. */
-static bool skip(bool full, const struct scenario *s, size_t row)
-{
-    enum ks_rv_class class, other;
-    enum ks_code code;
-
-    if (full || s->dry)
-        return false;
-    if (s->position != AT_OUTAGE)
-        return (s->threads > 1 || s->forked) && (row + s->code) % 3 != (size_t)s->position;
-    if (s->threads > 1 || s->forked)
-        return true;
-    ks_classify(rows[row].function, all_codes[s->code].rv, &code, &class);
-    for (unsigned i = 1; i < s->code; i++) {
-        enum ks_code same;
-
-        ks_classify(rows[row].function, all_codes[i].rv, &same, &other);
-        if (class == other && (class != KS_PERMANENT || code == same))
-            return true;
-    }
-    return false;
-}
-
-void codes_list(bool full, scenario_add *out)
+void codes_list(scenario_add *out)
 {
     static const unsigned threads[] = {1, 8};
     unsigned profile = 0;
@@ -442,7 +418,7 @@ void codes_list(bool full, scenario_add *out)
             s.dry = false;
             for (s.code = 0; s.code < COUNT_OF(all_codes); s.code++)
                 for (s.position = AT_FIRST; s.position < POSITIONS; s.position++)
-                    if (all_codes[s.code].rv != CKR_OK && !skip(full, &s, i))
+                    if (all_codes[s.code].rv != CKR_OK)
                         add(out, &s);
         }
     }

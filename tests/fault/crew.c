@@ -24,7 +24,7 @@ void fault_tell(struct result *r, const char *fmt, ...)
     va_end(ap);
 }
 
-static uint64_t now_ns(void)
+uint64_t fault_now_ns(void)
 {
     struct timespec ts;
 
@@ -45,14 +45,14 @@ static void note_time(struct result *r, uint64_t took)
 static ks_status one(struct crew *crew, unsigned thread, unsigned turn, bool *wrong,
                      struct ks_error *err)
 {
-    uint64_t start = now_ns();
+    uint64_t start = fault_now_ns();
     struct ks_how how = {.deadline_ns = start + crew->patience_ms * 1000000ULL};
     ks_status st;
 
     memset(err, 0, sizeof(*err));
     st = world_work(crew->hand[thread], crew->work, turn, crew->patience_ms > 0 ? &how : NULL,
                     wrong, err);
-    note_time(crew->result, now_ns() - start);
+    note_time(crew->result, fault_now_ns() - start);
     return st;
 }
 
@@ -153,7 +153,7 @@ void crew_free(struct crew *crew)
 void crew_serves(struct crew *crew)
 {
     const struct timespec pause = {.tv_nsec = 20000000};
-    uint64_t until = now_ns() + FAULT_BACK_MS * 1000000ULL;
+    uint64_t until = fault_now_ns() + FAULT_BACK_MS * 1000000ULL;
     struct crew after = *crew;
     unsigned lost = atomic_load(&crew->result->lost);
     struct ks_error err;
@@ -162,7 +162,7 @@ void crew_serves(struct crew *crew)
 
     hire(&after);
     for (;;) {
-        late = now_ns() >= until;
+        late = fault_now_ns() >= until;
         st = one(&after, 0, 0, &wrong, &err);
         if (ks_ok(st) || late)
             break;

@@ -12,6 +12,8 @@
 #include "fault.h"
 
 #define TIMEOUT_MS 200U
+/* recover-interval-ms where nobody sets it */
+#define KS_RECOVER_MS 1000U
 
 struct run;
 
@@ -22,6 +24,7 @@ struct event {
     void (*shake)(struct run *run);
     /* the failures that are answers, up to `refused_max`; 0: any number */
     enum ks_code refusal;
+    enum ks_code or_refusal; /* what may be seen in the middle of the event; KS_OK: nothing else */
     unsigned refused_max;
     bool down; /* while it lasts the HSM cannot serve */
     void (*after)(void);
@@ -78,6 +81,20 @@ static void lose_sessions_often(struct run *run)
 static void lose_connection(struct run *run)
 {
     (void)run;
+    fake_lose_connection();
+}
+
+static void lose_connection_again(void *arg)
+{
+    (void)arg;
+    fake_lose_connection();
+}
+
+/* The second time right after the recovery from the first: within the recovery interval. */
+static void lose_connection_twice(struct run *run)
+{
+    (void)run;
+    fake_at("C_Sign", 1, lose_connection_again, NULL);
     fake_lose_connection();
 }
 
@@ -297,8 +314,13 @@ static const struct event events[] = {
      .what = "`CKR_DEVICE_ERROR` until the module is initialised anew",
      .promise = NONE_LOST,
      .shake = lose_connection},
+    {.name = "connection-lost-twice",
+     .what = "the same, and again right after the recovery",
+     .promise = "none lost; served after the recovery interval",
+     .shake = lose_connection_twice,
+     .slowest_ms = KS_RECOVER_MS + 1500},
     {.name = "connection-lost-new-handles",
-     .what = "the same, and afterwards all handles are new",
+     .what = "`CKR_DEVICE_ERROR` until then, and afterwards all handles are new",
      .promise = NONE_LOST,
      .before = handles_fresh,
      .shake = lose_connection},
@@ -392,6 +414,7 @@ static const struct event events[] = {
      .promise = "refused; served when it is back",
      .shake = other_key,
      .refusal = KS_KEY_MISMATCH,
+     .or_refusal = KS_KEY_NOT_FOUND,
      .after = right_key},
     {.name = "key-removed",
      .what = "the key is gone; later it is back",
@@ -430,7 +453,7 @@ static bool is_refusal(void *arg, ks_status st, const struct ks_error *err)
     const struct run *run = arg;
 
     (void)err;
-    return run->event->refusal != KS_OK && st.code == run->event->refusal;
+    return !ks_ok(st) && (st.code == run->event->refusal || st.code == run->event->or_refusal);
 }
 
 static bool is_down(void *arg, ks_status st, const struct ks_error *err)

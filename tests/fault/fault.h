@@ -32,6 +32,7 @@ struct result {
     atomic_uint lost;    /* failed though the HSM could have served */
     atomic_uint wrong;   /* said to be done, and was not: wrong signature, another key's */
     _Atomic uint64_t slowest_ns;
+    uint64_t took_ns; /* the whole scenario */
     atomic_uint hits; /* injected faults that took place */
     atomic_bool serving, finished;
     atomic_bool told; /* `why` is taken */
@@ -40,6 +41,9 @@ struct result {
 
 /* Purpose: note what is wrong, unless something was before. */
 void fault_tell(struct result *r, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+/* Purpose: CLOCK_MONOTONIC. */
+uint64_t fault_now_ns(void);
 
 /* --- world.c: one token, its keys, and what the right results are ---------------------------- */
 
@@ -130,9 +134,9 @@ struct scenario {
     unsigned profile; /* where the counts of the dry run are */
 };
 
-/* Purpose: append all scenarios; `full`: every position with every number of threads. */
+/* Purpose: append all scenarios. */
 typedef void scenario_add(const struct scenario *s);
-void codes_list(bool full, scenario_add *add);
+void codes_list(scenario_add *add);
 void events_list(scenario_add *add);
 /* Purpose: run one, in this process, and judge it. */
 void codes_run(const struct scenario *s, struct result *r, atomic_uint *profiles);

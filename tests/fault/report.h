@@ -10,11 +10,12 @@
 /* Purpose: print what was not as promised, and sums with times. Returns how many scenarios failed;
  * none at all is a failure. */
 int report_text(const struct scenario *s, struct result *r, unsigned count);
-/* Purpose: write docs/faults.md, which holds nothing that differs from run to run. Returns 0, or 1
+/* Purpose: write docs/faults.md; but for times it is the same after every run. Returns 0, or 1
  * when it cannot be written. */
 int report_markdown(const struct scenario *s, struct result *r, unsigned count, const char *path);
 
-/* Purpose: compare what was just made with the file that is kept. Returns 0 when they agree. */
+/* Purpose: compare what was just made with the file that is kept. Returns 0 when they agree,
+ * but for times. */
 int report_check(const char *made, const char *kept);
 
 #endif

@@ -32,6 +32,7 @@ static struct {
     EVP_PKEY *pub;
     uint8_t part[512]; /* point or modulus */
     size_t part_len;
+    uint8_t signature[64]; /* the right one: the fake makes it once */
 } keys[KEYS] = {
     [KEY_A] = {.label = "a", .spec = {.kind = FAKE_P256, .material = 1}},
     [KEY_B] = {.label = "b", .spec = {.kind = FAKE_P256, .material = 2}},
@@ -57,6 +58,17 @@ static void must(bool ok, const char *what)
 
 /* --- making ---------------------------------------------------------------------------------- */
 
+static bool verifies(EVP_PKEY *pub, const uint8_t *raw, size_t raw_len);
+
+static void know_signature(int i, unsigned long handle)
+{
+    const struct fake_mechanism ecdsa = {.type = CKM_ECDSA};
+    size_t len = fake_remember(handle, &ecdsa, false, digest, sizeof(digest), keys[i].signature,
+                               sizeof(keys[i].signature));
+
+    must(verifies(keys[i].pub, keys[i].signature, len), "a signature");
+}
+
 static void know_key(int i)
 {
     unsigned long handle = fake_find(world_slot, CKO_PRIVATE_KEY, keys[i].label);
@@ -71,6 +83,7 @@ static void know_key(int i)
         must(EVP_PKEY_get_octet_string_param(keys[i].pub, OSSL_PKEY_PARAM_PUB_KEY, keys[i].part,
                                              sizeof(keys[i].part), &keys[i].part_len) == 1,
              "a point");
+        know_signature(i, handle);
         return;
     }
     must(EVP_PKEY_get_bn_param(keys[i].pub, OSSL_PKEY_PARAM_RSA_N, &n) == 1, "a modulus");
@@ -100,6 +113,7 @@ void world_make(const char *in)
 {
     const struct fake_mechanism pkcs1 = {.type = CKM_RSA_PKCS};
     unsigned long handle;
+    uint8_t plain[512];
 
     snprintf(folder, sizeof(folder), "%s", in);
     /* read p11-kit's configuration once, and not in every scenario */
@@ -120,6 +134,9 @@ void world_make(const char *in)
     ciphertext_len =
         fake_encrypt(handle, &pkcs1, secret, sizeof(secret), ciphertext, sizeof(ciphertext));
     must(ciphertext_len > 0, "a ciphertext");
+    must(fake_remember(handle, &pkcs1, true, ciphertext, ciphertext_len, plain, sizeof(plain)) ==
+             sizeof(secret),
+         "a decryption");
     make_peer();
 }
 
@@ -262,6 +279,17 @@ static bool verifies(EVP_PKEY *pub, const uint8_t *raw, size_t raw_len)
     return good;
 }
 
+/* Each signature is held against the right one, or verified; most are the former, and that costs
+ * nothing. */
+static bool is_right(EVP_PKEY *pub, const uint8_t *raw, size_t raw_len)
+{
+    for (int i = 0; i < KEYS; i++)
+        if (keys[i].pub == pub && raw_len == sizeof(keys[i].signature) &&
+            memcmp(keys[i].signature, raw, raw_len) == 0)
+            return true;
+    return verifies(pub, raw, raw_len);
+}
+
 static ks_status sign(struct ks_key *key, EVP_PKEY *pub, const struct ks_how *how, bool *wrong,
                       struct ks_error *err)
 {
@@ -270,7 +298,7 @@ static ks_status sign(struct ks_key *key, EVP_PKEY *pub, const struct ks_how *ho
     size_t len = sizeof(out);
     ks_status st = ks_sign(key, how, &mech, digest, sizeof(digest), out, &len, err);
 
-    *wrong = ks_ok(st) && !verifies(pub, out, len);
+    *wrong = ks_ok(st) && !is_right(pub, out, len);
     return st;
 }
 

@@ -179,6 +179,28 @@ START_TEST(every_padding)
 }
 END_TEST
 
+START_TEST(two_digests_are_not_left_to_the_token)
+{
+    const struct scheme mixed = {RSA_PKCS1_OAEP_PADDING, "SHA2-256", "SHA1", NULL};
+    const struct scheme same = {RSA_PKCS1_OAEP_PADDING, "SHA2-256", "SHA2-256", NULL};
+    unsigned char cipher[SIZE], out[SIZE];
+    size_t len;
+
+    encrypt(&mixed, secret, sizeof(secret), cipher);
+    ck_assert_int_eq(decrypt(&mixed, cipher, out, &len), 1);
+    ck_assert_uint_eq(fake_last_mechanism().type, CKM_RSA_X_509);
+    encrypt(&same, secret, sizeof(secret), cipher);
+    ck_assert_int_eq(decrypt(&same, cipher, out, &len), 1);
+    ck_assert_uint_eq(fake_last_mechanism().type, CKM_RSA_PKCS_OAEP);
+    fake_set_mechanism(slot, CKM_RSA_X_509, false);
+    encrypt(&mixed, secret, sizeof(secret), cipher);
+    ck_assert_int_eq(decrypt(&mixed, cipher, out, &len), 1);
+    ck_assert_uint_eq(fake_last_mechanism().type, CKM_RSA_PKCS_OAEP);
+    ck_assert_uint_eq(fake_last_mechanism().mgf, CKG_MGF1_SHA1);
+    no_errors();
+}
+END_TEST
+
 START_TEST(a_label_is_not_left_to_the_token)
 {
     const struct scheme labelled = {RSA_PKCS1_OAEP_PADDING, NULL, NULL, "x"};
@@ -713,6 +735,7 @@ int main(void)
     tcase_add_checked_fixture(tc, set_up, tear_down);
     tcase_set_timeout(tc, 120);
     tcase_add_loop_test(tc, every_padding, 0, 2 * COUNT(schemes));
+    tcase_add_test(tc, two_digests_are_not_left_to_the_token);
     tcase_add_test(tc, a_label_is_not_left_to_the_token);
     tcase_add_test(tc, sizes_and_copies);
     tcase_add_test(tc, ciphertexts_of_other_lengths);

@@ -100,7 +100,7 @@ static const struct {
     {"pkcs11-module", NULL, "pkcs11-module is missing"},
     {"pkcs11-module", "", "pkcs11-module is empty"},
     {"pkcs11-module", "lib/x.so", "must be an absolute path"},
-    {"token", "", "token is empty"},
+    {"sessions", "", "sessions is empty"},
     {"token", "my token", "token: "},
     {"token", "pkcs11:token=x;colour=red", "colour"},
     {"token", "pkcs11:object=x", "token: "},
@@ -111,7 +111,6 @@ static const struct {
     {"pin", "env:1X", "pin: must be"},
     {"pin", "env:A B", "pin: must be"},
     {"pin", "Prompt", "pin: must be"},
-    {"pin", "", "pin is empty"},
     {"offload", "everything", "unknown operation class \"everything\""},
     {"offload", "", "offload is empty"},
     {"sessions", "0", "sessions = 0: must be a number from 1 to 4096"},
@@ -143,6 +142,37 @@ START_TEST(bad_value_is_named)
     ck_assert_int_eq(read_pairs(&config, pairs, why, sizeof(why)), 0);
     ck_assert_msg(strstr(why, bad_values[_i].says) != NULL, "\"%s\" does not say \"%s\"", why,
                   bad_values[_i].says);
+    prov_config_clear(&config);
+}
+END_TEST
+
+START_TEST(empty_pin_and_token_take_back_what_was_included)
+{
+    struct pair pairs[] = {
+        {"pkcs11-module", "/lib/x.so"}, {"token", ""}, {"pin", ""}, {NULL, NULL}};
+    struct prov_config config;
+    char why[512] = "";
+
+    ck_assert_int_eq(read_pairs(&config, pairs, why, sizeof(why)), 1);
+    ck_assert_ptr_null(config.token);
+    ck_assert_ptr_null(config.pin);
+    prov_config_clear(&config);
+}
+END_TEST
+
+START_TEST(more_overrides_than_there_is_room_for)
+{
+    static char keys[300][24];
+    struct pair pairs[] = {{"pkcs11-module", "/lib/x.so"}, {NULL, NULL}};
+    struct prov_config config;
+    char why[512] = "";
+
+    for (int i = 0; i < 300; i++) {
+        snprintf(keys[i], sizeof(keys[i]), "t%d.token", i);
+        prov_config_override(keys[i], "pkcs11:token=x");
+    }
+    ck_assert_int_eq(read_pairs(&config, pairs, why, sizeof(why)), 0);
+    ck_assert_ptr_nonnull(strstr(why, "more lines than hsmkey can take: 256"));
     prov_config_clear(&config);
 }
 END_TEST
@@ -403,6 +433,8 @@ int main(void)
     tcase_add_test(tc, only_the_module_is_needed);
     tcase_add_test(tc, all_values);
     tcase_add_loop_test(tc, bad_value_is_named, 0, COUNT(bad_values));
+    tcase_add_test(tc, empty_pin_and_token_take_back_what_was_included);
+    tcase_add_test(tc, more_overrides_than_there_is_room_for);
     tcase_add_test(tc, pin_written_into_the_file_is_not_repeated);
     tcase_add_test(tc, overrides_win);
     tcase_add_test(tc, every_reason_has_a_text);

@@ -3,6 +3,9 @@
  * Tokens that hash by themselves: they lack CKM_RSA_PKCS, CKM_RSA_PKCS_PSS or CKM_ECDSA, and have
  * CKM_SHA256_RSA_PKCS and its kind (signature_message.c). Over the fake module.
  */
+#include <openssl/pem.h>
+#include <p11-kit/pkcs11.h>
+
 #include "with_provider.h"
 
 static const struct row {
@@ -280,6 +283,54 @@ START_TEST(keys_are_generated_and_tried)
 }
 END_TEST
 
+/* check-key-at-load = no: nothing of the token is asked before there is something to sign, and
+ * what is wrong then is said then: libssl drops the errors of inits. */
+static EVP_PKEY *load_unseen(int i)
+{
+    BIO *pem = BIO_new(BIO_s_mem());
+
+    ck_assert_int_eq(PEM_write_bio_PrivateKey(pem, key, NULL, NULL, 0, NULL, NULL), 1);
+    EVP_PKEY_free(key);
+    provider_down();
+    prov_config_override("check-key-at-load", "no");
+    provider_up(NULL);
+    EVP_PKEY_free(pub);
+    pub = public_half(fake_find(slot, CKO_PRIVATE_KEY, "k"));
+    fake_set_mechanism(slot, rows[i].mechanism, true);
+    fake_clear_counts();
+    key = PEM_read_bio_PrivateKey_ex(pem, NULL, NULL, NULL, libctx, NULL);
+    ck_assert_ptr_nonnull(key);
+    BIO_free(pem);
+    return key;
+}
+
+START_TEST(keys_that_wait_for_their_first_use)
+{
+    unsigned char sig[SIG_MAX];
+    size_t len = sizeof(sig);
+    EVP_MD_CTX *mdctx;
+
+    load(_i);
+    key = load_unseen(_i);
+    mdctx = start(_i);
+    ck_assert_int_eq(EVP_DigestSignUpdate(mdctx, text, sizeof(text)), 1);
+    ck_assert_uint_eq(fake_calls(NULL), 0);
+    fake_set_present(slot, false);
+    ck_assert_int_ne(EVP_DigestSignFinal(mdctx, sig, &len), 1);
+    ck_assert_uint_eq(fake_calls("C_SignInit"), 0);
+    ck_assert_int_eq(our_reason() - PROV_R_TOKEN, KS_DEVICE);
+    EVP_MD_CTX_free(mdctx);
+    fake_set_present(slot, true);
+    mdctx = start(_i);
+    len = sizeof(sig);
+    ck_assert_int_eq(EVP_DigestSign(mdctx, sig, &len, text, sizeof(text)), 1);
+    ck_assert(verify(_i, text, sizeof(text), sig, len));
+    ck_assert_uint_eq(fake_last_mechanism().type, rows[_i].mechanism);
+    no_errors();
+    EVP_MD_CTX_free(mdctx);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("hash and sign");
@@ -296,6 +347,7 @@ int main(void)
     tcase_add_loop_test(tc, raw_mechanisms_win, 0, COUNT(rows));
     tcase_add_test(tc, pss_by_raw_rsa);
     tcase_add_loop_test(tc, keys_are_generated_and_tried, 0, 2);
+    tcase_add_loop_test(tc, keys_that_wait_for_their_first_use, 0, COUNT(rows));
     suite_add_tcase(suite, tc);
     return run_suite(suite);
 }

@@ -180,11 +180,13 @@ START_TEST(nor_one_with_another_key_of_that_name)
 }
 END_TEST
 
+/* All operations are done, and it is not each of them that waits for the one that hangs. */
 START_TEST(a_member_that_hangs_costs_half_the_time_once)
 {
     struct timespec a, b;
     struct ks_key *key;
-    long worst = 0, ms;
+    unsigned slow = 0;
+    long ms;
 
     make_group(KS_GROUP_CLUSTER, 2000);
     add_everywhere("k");
@@ -192,19 +194,74 @@ START_TEST(a_member_that_hangs_costs_half_the_time_once)
     for (int i = 0; i < 20; i++)
         sign_well(key, "k");
     fake_hang("C_Sign", 1);
-    for (int i = 0; i < 50; i++) {
+    for (int i = 0; i < 30; i++) {
         clock_gettime(CLOCK_MONOTONIC, &a);
         sign_well(key, "k");
         clock_gettime(CLOCK_MONOTONIC, &b);
         ms = (b.tv_sec - a.tv_sec) * 1000 + (b.tv_nsec - a.tv_nsec) / 1000000;
-        worst = ms > worst ? ms : worst;
+        slow += ms >= 900;
     }
-    ck_assert_int_ge(worst, 900);
-    ck_assert_int_lt(worst, 2000);
+    ck_assert_uint_ge(slow, 1);
+    ck_assert_uint_lt(slow, 10); /* one, and what a busy machine adds */
     fake_release();
     wait_ms(50);
     sign_well(key, "k");
     ks_key_free(key);
+    drop_group();
+}
+END_TEST
+
+START_TEST(the_error_says_what_each_member_answered)
+{
+    struct ks_key *key;
+    unsigned long handle;
+
+    make_group(KS_GROUP_CLUSTER, 0);
+    add_everywhere("k");
+    /* north has no such key */
+    while ((handle = fake_find(slots[2], CKO_PRIVATE_KEY, "k")) != 0)
+        fake_remove_object(handle);
+    key = find("pkcs11:object=k");
+    for (int i = 0; i < 20; i++)
+        sign_well(key, "k");
+    fake_inject("C_Sign", 1, FAKE_FOREVER, CKR_GENERAL_ERROR, false);
+    fx_fails(sign(key), KS_TOKEN);
+    fx_says("web: no member could do it; ");
+    fx_says("; east: C_Sign: CKR_GENERAL_ERROR; ");
+    fx_says("; west: C_Sign: CKR_GENERAL_ERROR; ");
+    fx_says("; north: does not have the key");
+    fake_heal(NULL);
+    /* one is gone, the other one refuses its PIN */
+    fake_set_present(slots[0], false);
+    fake_set_pin(slots[1], "9999");
+    fake_lose_sessions(false);
+    ck_assert(!ks_ok(sign(key)));
+    fx_says("; east: no token of the module");
+    fx_says("; west: C_Login: CKR_PIN_INCORRECT; ");
+    /* what is wrong with the data is said by whoever looked at it, and by nobody else */
+    fake_set_present(slots[0], true);
+    fake_set_pin(slots[1], "1234");
+    fake_inject("C_Sign", 1, FAKE_FOREVER, CKR_DATA_INVALID, false);
+    fx_fails(sign(key), KS_DATA);
+    ck_assert_ptr_null(strstr(fx.err.text, "web"));
+    fake_heal(NULL);
+    ks_key_free(key);
+    drop_group();
+}
+END_TEST
+
+START_TEST(so_does_that_of_a_key_that_is_nowhere)
+{
+    struct ks_uri *uri = fx_uri("pkcs11:object=k", KS_URI_CALLER);
+    struct ks_key *key = NULL;
+
+    make_group(KS_GROUP_CLUSTER, 0);
+    fake_set_present(slots[1], false);
+    fx_fails(ks_key_find(group, NULL, uri, &key, &fx.err), KS_KEY_NOT_FOUND);
+    fx_says("; east: no private key");
+    fx_says("; west: no token of the module");
+    fx_says("; north: no private key");
+    ks_uri_free(uri);
     drop_group();
 }
 END_TEST
@@ -312,6 +369,8 @@ int main(void)
         {a_member_without_the_key_is_not_used, 0},
         {nor_one_with_another_key_of_that_name, 0},
         {a_member_that_hangs_costs_half_the_time_once, 0},
+        {the_error_says_what_each_member_answered, 0},
+        {so_does_that_of_a_key_that_is_nowhere, 0},
         {threads_lose_none_either, 0},
         {in_a_set_the_uri_decides, 0},
         {keys_are_not_generated_through_a_group, 0},

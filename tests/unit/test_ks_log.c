@@ -145,6 +145,54 @@ START_TEST(refused_operations)
 }
 END_TEST
 
+START_TEST(what_programs_may_not_show)
+{
+    struct ks_key *key;
+
+    log_to_file(KS_LOG_WARN, false);
+    named_token(0);
+    key = fx_new_key(FAKE_RSA, "k");
+    fake_inject("C_Sign", 1, FAKE_FOREVER, CKR_HOST_MEMORY, false);
+    fx_fails(fx_sign(key), KS_NO_MEMORY);
+    says("level=warn event=operation-failed token=east class=sign "
+         "key=\"pkcs11:id=%6B;object=k;type=private\" function=C_Sign code=CKR_HOST_MEMORY "
+         "text=\"token 'unit-");
+    /* another way is taken then */
+    fake_heal(NULL);
+    fake_inject("C_SignInit", 1, 1, CKR_MECHANISM_PARAM_INVALID, false);
+    fx_fails(fx_sign(key), KS_MECHANISM);
+    ck_assert_uint_eq(count("event=operation-failed"), 1);
+    ks_key_free(key);
+    log_done();
+}
+END_TEST
+
+/* A server's worker may lack what its parent has: so the message says who it is. */
+START_TEST(a_token_that_cannot_be_reached)
+{
+    pid_t pid;
+    int status;
+
+    log_to_file(KS_LOG_ERROR, false);
+    named_token(0);
+    fake_set_present(fx.slot, false);
+    fx_fails(ks_token_connect(fx.token, NULL, &fx.err), KS_DEVICE);
+    says("level=error event=connect-failed token=east text=\"");
+    says_not("is a child of");
+    pid = fork();
+    ck_assert_int_ge(pid, 0);
+    if (pid == 0) {
+        bool failed = !ks_ok(ks_token_connect(fx.token, NULL, &fx.err));
+
+        _exit(failed && strstr(fx.err.text, "is a child of the one that loaded") != NULL ? 0 : 1);
+    }
+    ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+    ck_assert(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    says("is a child of the one that loaded the provider as user ");
+    log_done();
+}
+END_TEST
+
 START_TEST(a_token_that_hangs)
 {
     struct ks_key *key;
@@ -220,6 +268,57 @@ START_TEST(audit_of_every_private_operation)
 }
 END_TEST
 
+/* A cluster: one line an operation, however many members were asked. */
+START_TEST(audit_of_operations_that_move_on)
+{
+    struct ks_token_config config = fx_config();
+    struct ks_token *members[2] = {NULL}, *web = NULL;
+    struct ks_key *key = NULL;
+    struct ks_uri *uri = fx_uri("pkcs11:object=k", KS_URI_CALLER);
+    unsigned long slots[2];
+
+    log_to_file(KS_LOG_OFF, true);
+    for (unsigned i = 0; i < 2; i++) {
+        char label[16], its_uri[64];
+
+        snprintf(label, sizeof(label), "member-%u", i);
+        snprintf(its_uri, sizeof(its_uri), "pkcs11:token=%s", label);
+        slots[i] = fake_add_token(&(struct fake_token){.label = label});
+        fake_add_key(slots[i],
+                     &(struct fake_key){.kind = FAKE_RSA, .label = "k", .id = "k", .material = 1});
+        config.name = i == 0 ? "east" : "west";
+        config.token = its_uri;
+        config.recover_ms = 10;
+        fx_ok(ks_token_new(&config, &members[i], &fx.err));
+    }
+    fx_ok(ks_token_group("web", KS_GROUP_CLUSTER, members, 2, &web, &fx.err));
+    fx_ok(ks_key_find(web, NULL, uri, &key, &fx.err));
+    ks_uri_free(uri);
+    ck_assert_uint_eq(count("\n"), 0);
+    for (int i = 0; i < 10; i++)
+        fx_ok(fx_sign(key));
+    ck_assert_uint_eq(count("outcome=done\n"), 10);
+    /* the first try fails, the second does it */
+    fake_inject("C_Sign", 1, 2, CKR_GENERAL_ERROR, false);
+    fx_ok(fx_sign(key));
+    ck_assert_uint_eq(count("outcome=done\n"), 11);
+    ck_assert_uint_eq(count("\n"), 11);
+    says_not("token=web");
+    /* none does, and then none is left to be asked */
+    fake_set_present(slots[0], false);
+    fake_set_present(slots[1], false);
+    ck_assert(!ks_ok(fx_sign(key)));
+    ck_assert_uint_eq(count("\n"), 12);
+    ck_assert_uint_eq(count("class=sign key=\"pkcs11:id=%6B;object=k;type=private\" outcome="), 12);
+    ck_assert_uint_eq(count("outcome=failed code="), 1);
+    ks_key_free(key);
+    ks_token_free(web);
+    ks_token_free(members[0]);
+    ks_token_free(members[1]);
+    log_done();
+}
+END_TEST
+
 START_TEST(a_flood_is_cut_and_counted)
 {
     struct ks_key *key;
@@ -262,6 +361,7 @@ START_TEST(forks_and_rotation)
 
             for (int n = 0; n < 50; n++)
                 ok = ks_ok(fx_sign(key)) && ok;
+            ks_key_free(key);
             _exit(ok ? 0 : 1);
         }
     }
@@ -334,12 +434,21 @@ END_TEST
 int main(void)
 {
     const struct fx_test tests[] = {
-        {nothing_without_a_log, 0},       {one_line_an_event_in_logfmt, 0},
-        {down_and_up_again, 0},           {refused_logins_without_the_pin, 0},
-        {refused_operations, 0},          {a_token_that_hangs, 0},
-        {one_line_whatever_the_label, 0}, {audit_of_every_private_operation, 0},
-        {a_flood_is_cut_and_counted, 0},  {forks_and_rotation, 0},
-        {a_reader_that_went_away, 0},     {bad_and_conflicting_settings, 0},
+        {nothing_without_a_log, 0},
+        {one_line_an_event_in_logfmt, 0},
+        {down_and_up_again, 0},
+        {refused_logins_without_the_pin, 0},
+        {refused_operations, 0},
+        {what_programs_may_not_show, 0},
+        {a_token_that_cannot_be_reached, 0},
+        {a_token_that_hangs, 0},
+        {one_line_whatever_the_label, 0},
+        {audit_of_every_private_operation, 0},
+        {audit_of_operations_that_move_on, 0},
+        {a_flood_is_cut_and_counted, 0},
+        {forks_and_rotation, 0},
+        {a_reader_that_went_away, 0},
+        {bad_and_conflicting_settings, 0},
     };
 
     return fx_main("ks_log", tests, COUNT_OF(tests));

@@ -225,13 +225,14 @@ static const struct row {
     {"C_Sign", CKR_FUNCTION_FAILED, 1, KS_OK, NULL, 40},
     {"C_Sign", CKR_GENERAL_ERROR, FOREVER, KS_TOKEN, NULL, 80},
     {"C_Sign", CKR_FUNCTION_FAILED, FOREVER, KS_TOKEN, NULL, 80},
-    /* the token is gone: brought up again once, then an error in bounded time */
+    /* the token is gone: brought up again twice, then an error in bounded time */
     {"C_SignInit", CKR_DEVICE_ERROR, 1, KS_OK, NULL, 40},
+    {"C_SignInit", CKR_DEVICE_ERROR, 2, KS_OK, NULL, 60},
     {"C_Sign", CKR_DEVICE_REMOVED, 1, KS_OK, NULL, 40},
     {"C_SignInit", CKR_TOKEN_NOT_PRESENT, 1, KS_OK, NULL, 40},
     {"C_SignInit", CKR_TOKEN_NOT_RECOGNIZED, 1, KS_OK, NULL, 40},
-    {"C_SignInit", CKR_DEVICE_ERROR, FOREVER, KS_DEVICE, NULL, 60},
-    {"C_Sign", CKR_DEVICE_REMOVED, FOREVER, KS_DEVICE, NULL, 60},
+    {"C_SignInit", CKR_DEVICE_ERROR, FOREVER, KS_DEVICE, NULL, 80},
+    {"C_Sign", CKR_DEVICE_REMOVED, FOREVER, KS_DEVICE, NULL, 80},
     /* the data: permanent */
     {"C_Sign", CKR_DATA_LEN_RANGE, FOREVER, KS_DATA, SIGN, 0},
     {"C_Sign", CKR_DATA_INVALID, FOREVER, KS_DATA, SIGN, 0},

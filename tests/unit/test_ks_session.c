@@ -5,7 +5,12 @@
 #include "ks_fixture.h"
 
 #include <pthread.h>
+#include <sched.h>
+#include <sys/wait.h>
 #include <time.h>
+#include <unistd.h>
+
+#include "../../keystore/ks_internal.h"
 
 static uint64_t now_ns(void)
 {
@@ -212,6 +217,182 @@ START_TEST(a_wait_ends_at_the_deadline)
 }
 END_TEST
 
+/* --- in turn --------------------------------------------------------------------------------- */
+
+/* One who takes the session, notes when that was, and gives it back. */
+struct guest {
+    pthread_t thread;
+    unsigned number;
+    struct ks_how how;
+    enum ks_code code;
+    atomic_bool done;
+};
+
+static unsigned order[16], guests_served; /* by the one who has the session */
+
+static void *visit(void *arg)
+{
+    struct guest *guest = arg;
+    struct ks_session session;
+    struct ks_error err;
+    ks_status st = ks_session_take(fx.token, &guest->how, NULL, &session, NULL, &err);
+
+    guest->code = st.code;
+    if (ks_ok(st)) {
+        order[guests_served++] = guest->number;
+        ks_session_give(fx.token, &session, KS_SESSION_KEEP);
+    }
+    atomic_store(&guest->done, true);
+    return NULL;
+}
+
+static unsigned waiting(void)
+{
+    unsigned n;
+
+    pthread_mutex_lock(&fx.token->lock);
+    n = ks_session_waiting(fx.token);
+    pthread_mutex_unlock(&fx.token->lock);
+    return n;
+}
+
+static void wait_for(unsigned number)
+{
+    const struct timespec pause = {.tv_nsec = 1000000};
+
+    while (waiting() != number)
+        nanosleep(&pause, NULL);
+}
+
+static void come(struct guest *guest, unsigned number)
+{
+    guest->number = number;
+    ck_assert_int_eq(pthread_create(&guest->thread, NULL, visit, guest), 0);
+}
+
+static void queue(struct guest *guest, unsigned number)
+{
+    unsigned before = waiting();
+
+    come(guest, number);
+    wait_for(before + 1);
+}
+
+static void only_session(struct ks_session *out)
+{
+    struct ks_token_config config = fx_config();
+
+    config.sessions = 1;
+    fx_ok(ks_token_new(&config, &fx.token, &fx.err));
+    fx_ok(ks_session_take(fx.token, NULL, NULL, out, NULL, &fx.err));
+    guests_served = 0;
+}
+
+START_TEST(who_came_first_is_served_first)
+{
+    struct guest guests[9] = {{.number = 0}};
+    struct ks_session session;
+
+    only_session(&session);
+    for (unsigned i = 0; i < COUNT_OF(guests); i++)
+        queue(&guests[i], i);
+    ks_session_give(fx.token, &session, KS_SESSION_KEEP);
+    for (unsigned i = 0; i < COUNT_OF(guests); i++)
+        pthread_join(guests[i].thread, NULL);
+    ck_assert_uint_eq(guests_served, COUNT_OF(guests));
+    for (unsigned i = 0; i < COUNT_OF(guests); i++)
+        ck_assert_uint_eq(order[i], i);
+}
+END_TEST
+
+/* The one who gives a session back is already awake, and would always be quicker. */
+START_TEST(a_newcomer_overtakes_nobody)
+{
+    struct guest guests[3] = {{.number = 0}}, self = {.number = 99};
+    struct ks_session session;
+
+    only_session(&session);
+    for (unsigned i = 0; i < COUNT_OF(guests); i++)
+        queue(&guests[i], i);
+    ks_session_give(fx.token, &session, KS_SESSION_KEEP);
+    visit(&self);
+    for (unsigned i = 0; i < COUNT_OF(guests); i++)
+        pthread_join(guests[i].thread, NULL);
+    ck_assert_uint_eq(guests_served, COUNT_OF(guests) + 1);
+    for (unsigned i = 0; i < COUNT_OF(guests); i++)
+        ck_assert_uint_eq(order[i], i);
+    ck_assert_uint_eq(order[COUNT_OF(guests)], 99);
+}
+END_TEST
+
+START_TEST(who_gives_up_waiting_holds_up_nobody)
+{
+    struct guest guests[3] = {{.number = 0}};
+    struct ks_session session;
+
+    only_session(&session);
+    for (unsigned i = 0; i < 2; i++) {
+        guests[i].how.deadline_ns = now_ns() + 100000000U;
+        come(&guests[i], i);
+        while (waiting() <= i && !atomic_load(&guests[i].done))
+            sched_yield();
+    }
+    come(&guests[2], 2);
+    pthread_join(guests[0].thread, NULL);
+    pthread_join(guests[1].thread, NULL);
+    ck_assert_int_eq(guests[0].code, KS_TIMEOUT);
+    ck_assert_int_eq(guests[1].code, KS_TIMEOUT);
+    wait_for(1);
+    ks_session_give(fx.token, &session, KS_SESSION_KEEP);
+    pthread_join(guests[2].thread, NULL);
+    ck_assert_int_eq(guests[2].code, KS_OK);
+    ck_assert_uint_eq(waiting(), 0);
+}
+END_TEST
+
+/* All who wait find out that the token is gone, and bring it up again: one of them. */
+START_TEST(those_who_wait_survive_that_the_token_goes_down)
+{
+    struct guest guests[5] = {{.number = 0}};
+    struct ks_session session;
+
+    only_session(&session);
+    for (unsigned i = 0; i < COUNT_OF(guests); i++)
+        queue(&guests[i], i);
+    fake_lose_sessions(false);
+    ks_token_down(fx.token, session.epoch);
+    for (unsigned i = 0; i < COUNT_OF(guests); i++)
+        pthread_join(guests[i].thread, NULL);
+    ks_session_give(fx.token, &session, KS_SESSION_GONE);
+    ck_assert_uint_eq(guests_served, COUNT_OF(guests));
+    ck_assert_uint_eq(fake_pin_attempts(), 2);
+    ck_assert_uint_eq(fake_sessions(), 1);
+}
+END_TEST
+
+START_TEST(a_child_of_a_fork_waits_for_none_of_the_parent_s_threads)
+{
+    struct guest guest = {.number = 0}, self = {.number = 1};
+    struct ks_session session;
+    int status;
+    pid_t pid;
+
+    only_session(&session);
+    queue(&guest, 0);
+    pid = fork();
+    if (pid == 0) {
+        alarm(30);
+        visit(&self);
+        _exit(self.code == KS_OK ? 0 : 1);
+    }
+    ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+    ck_assert_int_eq(status, 0);
+    ks_session_give(fx.token, &session, KS_SESSION_KEEP);
+    pthread_join(guest.thread, NULL);
+    ck_assert_int_eq(guest.code, KS_OK);
+}
+END_TEST
+
 START_TEST(lost_sessions_are_replaced_once_for_all_threads)
 {
     struct job jobs[8];
@@ -287,6 +468,11 @@ int main(void)
         {one_thread_needs_one_session, 0},
         {signing_sessions_are_read_only, 0},
         {a_wait_ends_at_the_deadline, 0},
+        {who_came_first_is_served_first, 0},
+        {a_newcomer_overtakes_nobody, 0},
+        {who_gives_up_waiting_holds_up_nobody, 0},
+        {those_who_wait_survive_that_the_token_goes_down, 0},
+        {a_child_of_a_fork_waits_for_none_of_the_parent_s_threads, 0},
         {lost_sessions_are_replaced_once_for_all_threads, 0},
         {sessions_that_are_lost_under_way_fail_nobody, 0},
         {releasing_the_token_closes_its_sessions, 0},

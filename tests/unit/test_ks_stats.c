@@ -196,6 +196,7 @@ START_TEST(state_sessions_and_recoveries)
     ck_assert(value("hsm_sessions{token=\"test\",state=\"open\"}") == 1);
     ck_assert(value("hsm_sessions{token=\"test\",state=\"busy\"}") == 0);
     ck_assert(value("hsm_sessions{token=\"test\",state=\"limit\"}") == 5);
+    ck_assert(value("hsm_sessions{token=\"test\",state=\"waiting\"}") == 0);
     ck_assert(value("hsm_recoveries_total{token=\"test\"}") == 0);
     fake_lose_sessions(false);
     fx_sign_well(key, "k");
@@ -319,6 +320,7 @@ START_TEST(a_child_starts_at_zero)
     if (pid == 0) {
         bool ok = !has("class=\"sign\"") && ks_ok(fx_sign(key)) && value(OPS("sign", "done")) == 1;
 
+        ks_key_free(key);
         _exit(ok ? 0 : 1);
     }
     ck_assert_int_eq(waitpid(pid, &status, 0), pid);
@@ -400,6 +402,7 @@ START_TEST(a_child_writes_a_file_of_its_own)
         ok = ok && ks_ok(fx_sign(key));
 
         ks_stats_file_drop(path);
+        ks_key_free(key);
         _exit(ok ? 0 : 1);
     }
     ck_assert_int_eq(waitpid(pid, &status, 0), pid);

@@ -4,6 +4,10 @@
  */
 #include "ks_fixture.h"
 
+#include <time.h>
+
+#include "../../keystore/ks_internal.h"
+
 static ks_status connect_to(const char *uri)
 {
     struct ks_token_config config = fx_config();
@@ -247,15 +251,126 @@ START_TEST(all_tokens_of_a_module_are_listed)
     fake_add_token(&(struct fake_token){.label = "one"});
     fake_add_token(&(struct fake_token){.label = "two", .not_initialized = true});
     fake_set_present(fake_add_token(&(struct fake_token){.label = "gone"}), false);
-    fx_ok(ks_module_tokens(FAKE_PKCS11_PATH, NULL, list_token, &all, &fx.err));
+    fx_ok(ks_module_tokens(FAKE_PKCS11_PATH, NULL, 0, list_token, &all, &fx.err));
     ck_assert_str_eq(all.labels, "one,two,");
-    fx_ok(ks_module_tokens(FAKE_PKCS11_PATH, NULL, list_token, &first, &fx.err));
+    fx_ok(ks_module_tokens(FAKE_PKCS11_PATH, NULL, 0, list_token, &first, &fx.err));
     ck_assert_str_eq(first.labels, "one,");
     ck_assert_uint_eq(fake_calls("C_OpenSession"), 0);
     fake_reset();
-    fx_ok(ks_module_tokens(FAKE_PKCS11_PATH, NULL, list_token, &none, &fx.err));
+    fx_ok(ks_module_tokens(FAKE_PKCS11_PATH, NULL, 0, list_token, &none, &fx.err));
     ck_assert_uint_eq(none.seen, 0);
-    fx_fails(ks_module_tokens("/nonexistent/m.so", NULL, list_token, &none, &fx.err), KS_MODULE);
+    fx_fails(ks_module_tokens("/nonexistent/m.so", NULL, 0, list_token, &none, &fx.err), KS_MODULE);
+}
+END_TEST
+
+/* Questions end in time, too. What was left behind comes back in the end. */
+static void hang(const char *function)
+{
+    fake_hang(function, 1);
+}
+
+static void over(void)
+{
+    const struct timespec pause = {.tv_nsec = 10000000};
+
+    fake_release();
+    while (ks_token_hung(fx.token))
+        nanosleep(&pause, NULL);
+}
+
+START_TEST(questions_end_within_the_token_s_time)
+{
+    struct ks_token_config config = fx_config();
+    struct ks_token_facts facts;
+
+    config.timeout_ms = 200;
+    fx_ok(ks_token_new(&config, &fx.token, &fx.err));
+    hang("C_GetTokenInfo");
+    fx_fails(ks_token_facts(fx.token, NULL, &facts, &fx.err), KS_TIMEOUT);
+    fx_says("no answer from the module");
+    /* and the next one is not made to wait */
+    fx_fails(ks_token_facts(fx.token, NULL, &facts, &fx.err), KS_DEVICE);
+    over();
+    fx_ok(ks_token_facts(fx.token, NULL, &facts, &fx.err));
+    ck_assert_str_eq(facts.label, fx.label);
+}
+END_TEST
+
+/* The list of mechanisms, where the token did not give it when it came up. */
+START_TEST(so_do_those_about_mechanisms)
+{
+    struct ks_token_config config = fx_config();
+    bool can;
+
+    config.timeout_ms = 200;
+    fx_ok(ks_token_new(&config, &fx.token, &fx.err));
+    fake_inject("C_GetMechanismList", 1, FAKE_FOREVER, CKR_GENERAL_ERROR, false);
+    fx_ok(ks_token_connect(fx.token, NULL, &fx.err));
+    fake_heal(NULL);
+    hang("C_GetMechanismList");
+    fx_fails(ks_token_can(fx.token, NULL, KS_MECH_ECDSA, &can, &fx.err), KS_TIMEOUT);
+    over();
+    fx_ok(ks_token_can(fx.token, NULL, KS_MECH_ECDSA, &can, &fx.err));
+    ck_assert(can);
+}
+END_TEST
+
+static bool nobody(void *arg, const char *what, char *pin, size_t size, size_t *len)
+{
+    (void)arg;
+    (void)what;
+    (void)pin;
+    (void)size;
+    (void)len;
+    ck_abort_msg("asked for a PIN");
+}
+
+/* Nobody is asked for the PIN of a token that does not answer, and for one from a file. */
+START_TEST(that_somebody_could_be_asked_lifts_no_time_limit)
+{
+    const struct ks_prompt prompt = {.ask = nobody};
+    const struct ks_how how = {.prompt = &prompt};
+    struct ks_token_config config = fx_config();
+
+    config.timeout_ms = 200;
+    if (_i == 0)
+        config.pin = "prompt";
+    fx_ok(ks_token_new(&config, &fx.token, &fx.err));
+    hang("C_GetTokenInfo");
+    fx_fails(ks_token_connect(fx.token, &how, &fx.err), KS_TIMEOUT);
+    over();
+}
+END_TEST
+
+/* Another thread has the token's long lock, in a call that does not return. */
+START_TEST(what_the_token_can_is_known_while_it_is_brought_up_again)
+{
+    struct ks_token_config config = fx_config();
+    struct ks_key *key;
+    bool can;
+
+    config.timeout_ms = 200;
+    fx_ok(ks_token_new(&config, &fx.token, &fx.err));
+    key = fx_new_key(FAKE_P256, "k");
+    pthread_mutex_lock(&fx.token->up_lock);
+    fx_ok(ks_token_can(fx.token, NULL, KS_MECH_ECDSA, &can, &fx.err));
+    pthread_mutex_unlock(&fx.token->up_lock);
+    ck_assert(can);
+    ks_key_free(key);
+}
+END_TEST
+
+START_TEST(listing_a_module_ends_in_time)
+{
+    struct listing all = {.seen = 0};
+
+    fx_ok(ks_token_connect(fx_token(), NULL, &fx.err)); /* so the module stays loaded */
+    hang(_i == 0 ? "C_GetSlotList" : "C_GetTokenInfo");
+    fx_fails(ks_module_tokens(FAKE_PKCS11_PATH, NULL, 200, list_token, &all, &fx.err), KS_TIMEOUT);
+    ck_assert_uint_eq(all.seen, 0);
+    fake_release();
+    fx_ok(ks_module_tokens(FAKE_PKCS11_PATH, NULL, 20000, list_token, &all, &fx.err));
+    ck_assert_uint_eq(all.seen, 1);
 }
 END_TEST
 
@@ -428,6 +543,11 @@ int main(void)
         {a_token_that_goes_between_list_and_look_is_passed_over, 0},
         {facts_are_told_without_login, 0},
         {all_tokens_of_a_module_are_listed, 0},
+        {questions_end_within_the_token_s_time, 0},
+        {what_the_token_can_is_known_while_it_is_brought_up_again, 0},
+        {so_do_those_about_mechanisms, 0},
+        {that_somebody_could_be_asked_lifts_no_time_limit, 2},
+        {listing_a_module_ends_in_time, 2},
         {handles_of_one_token_share_login_and_sessions, 0},
         {a_second_handle_with_other_settings_is_refused, 0},
         {load_and_unload_and_load_again, 0},

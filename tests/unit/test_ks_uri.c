@@ -4,9 +4,11 @@
  */
 #include "ks_fixture.h"
 
-enum { TOKEN = 1, REFERENCE = 2, CALLER = 4, NOWHERE = 0, ALL = 7 };
+enum { TOKEN = 1, REFERENCE = 2, FOREIGN = 4, CALLER = 8, NOWHERE = 0 };
+#define OBJECT (REFERENCE | FOREIGN | CALLER)
 
-static const enum ks_uri_use uses[] = {KS_URI_TOKEN, KS_URI_REFERENCE, KS_URI_CALLER};
+static const enum ks_uri_use uses[] = {KS_URI_TOKEN, KS_URI_REFERENCE, KS_URI_FOREIGN,
+                                       KS_URI_CALLER};
 
 static const struct row {
     const char *text;
@@ -14,24 +16,24 @@ static const struct row {
     const char *reason; /* what the refusal names; NULL: not looked at */
 } rows[] = {
     {"pkcs11:token=t", TOKEN | CALLER, NULL},
-    {"pkcs11:token=t;object=k", REFERENCE | CALLER, "object"},
-    {"pkcs11:token=t;serial=1;object=k;id=%01%02;type=private", REFERENCE | CALLER, NULL},
-    {"pkcs11:object=k", REFERENCE | CALLER, NULL},
-    {"pkcs11:id=%AB%cd", REFERENCE | CALLER, NULL},
-    {"pkcs11:id=abc", REFERENCE | CALLER, NULL},
-    {"PKCS11:object=k", REFERENCE | CALLER, NULL},
+    {"pkcs11:token=t;object=k", OBJECT, "object"},
+    {"pkcs11:token=t;serial=1;object=k;id=%01%02;type=private", OBJECT, NULL},
+    {"pkcs11:object=k", OBJECT, NULL},
+    {"pkcs11:id=%AB%cd", OBJECT, NULL},
+    {"pkcs11:id=abc", OBJECT, NULL},
+    {"PKCS11:object=k", OBJECT, NULL},
     {"pkcs11:", TOKEN | CALLER, NULL},
     {"pkcs11:serial=0001;token=a%20b", TOKEN | CALLER, NULL},
-    {"pkcs11:manufacturer=m;model=x", TOKEN | CALLER, "manufacturer"},
-    {"pkcs11:object=k;manufacturer=m", CALLER, "manufacturer"},
+    {"pkcs11:manufacturer=m;model=x", TOKEN | CALLER, NULL},
+    {"pkcs11:object=k;manufacturer=m", FOREIGN | CALLER, "manufacturer"},
     {"pkcs11:object=k;type=public", CALLER, "type"},
     {"pkcs11:object=k;type=cert", CALLER, "type"},
-    {"pkcs11:object=k;type=private", REFERENCE | CALLER, NULL},
+    {"pkcs11:object=k;type=private", OBJECT, NULL},
     {"pkcs11:object=k;type=secret-key", NOWHERE, "type"},
     {"pkcs11:object=k;type=data", NOWHERE, "type"},
     {"pkcs11:object=k;type=nonsense", NOWHERE, NULL},
-    {"pkcs11:object=a%2Fb%3Bc%3Fd", REFERENCE | CALLER, NULL},
-    {"pkcs11:object=%00%0A", REFERENCE | CALLER, NULL},
+    {"pkcs11:object=a%2Fb%3Bc%3Fd", OBJECT, NULL},
+    {"pkcs11:object=%00%0A", OBJECT, NULL},
     {"pkcs11:object=k?pin-source=file:/run/pin", CALLER, "pin-source"},
     {"pkcs11:object=k?pin-source=file:pin", NOWHERE, "pin-source"},
     {"pkcs11:object=k?pin-source=/run/pin", NOWHERE, "pin-source"},
@@ -125,6 +127,25 @@ START_TEST(newlines_of_a_refused_one_are_escaped)
     ck_assert_ptr_null(strchr(fx.err.text, '\n'));
     ck_assert_ptr_null(strchr(fx.err.text, '\x1b'));
     fx_says("a\\x0ab\\x1b");
+}
+END_TEST
+
+START_TEST(values_can_be_asked)
+{
+    struct ks_uri *uri =
+        fx_uri("pkcs11:id=%00%41b;object=a%3Bb?pin-source=file:/p%20q", KS_URI_CALLER);
+
+    ck_assert_uint_eq(ks_uri_id(uri).len, 3);
+    ck_assert_mem_eq(ks_uri_id(uri).data, "\0Ab", 3);
+    ck_assert_uint_eq(ks_uri_label(uri).len, 3);
+    ck_assert_mem_eq(ks_uri_label(uri).data, "a;b", 3);
+    ck_assert_str_eq(ks_uri_pin_source(uri), "file:/p q");
+    ks_uri_free(uri);
+    uri = fx_uri("pkcs11:token=t", KS_URI_CALLER);
+    ck_assert_ptr_null(ks_uri_id(uri).data);
+    ck_assert_ptr_null(ks_uri_label(uri).data);
+    ck_assert_ptr_null(ks_uri_pin_source(uri));
+    ks_uri_free(uri);
 }
 END_TEST
 
@@ -225,6 +246,7 @@ int main(void)
         {each_is_taken_where_it_may_be_and_refused_elsewhere, (int)COUNT_OF(rows)},
         {a_long_one_is_refused, 0},
         {newlines_of_a_refused_one_are_escaped, 0},
+        {values_can_be_asked, 0},
         {class_and_names_can_be_asked, 0},
         {what_we_write_we_read_and_it_finds_the_key, 0},
         {a_written_one_that_does_not_fit_is_an_error, 0},
