@@ -11,8 +11,6 @@ key ec ec:P-256
 must "what is in the token" hsmkey list
 cp out before
 rounds=${ROUNDS:-3}
-exec=exec
-[ $HSM_TOKEN != softhsm-remote ] || exec=
 
 # ways KEY WAY...: each in so many processes; what their programs leak is an error as well.
 ways() {
@@ -29,11 +27,11 @@ for name in ec rsa; do
         SIGTERM 'SIGTERM, exit in the handler' 'SIGTERM, exit in the handler, threads'
 done
 ways ec 'child quits' 'child does nothing' 'forks while signing' 'children while signing' \
-    'fork in a thread' 'double fork' daemon $exec
+    'fork in a thread' 'double fork' daemon exec
 configure timeout-ms=20000
 ways ec return free 'free, cleanup' 'exit in a thread' 'return while signing' SIGTERM \
     'SIGTERM, exit in the handler' 'SIGTERM, exit in the handler, threads' 'forks while signing' \
-    'children while signing' 'double fork' daemon $exec
+    'children while signing' 'double fork' daemon exec
 # not activated by the configuration, so that it can be unloaded
 configure activate=
 ways ec unload 'free the context'
