@@ -121,8 +121,8 @@ ks_status ks_module_reinit(struct ks_module *module, unsigned seen, uint64_t int
  * process. Never nested. */
 ks_status ks_gate_enter(struct ks_gate *gate, struct ks_module *module, struct ks_error *err);
 void ks_gate_leave(struct ks_gate *gate);
-/* Purpose: programs that this process executes shall not inherit connections to that server; `remote`
- * is its address in p11-kit's terms, NULL: p11-kit-client's. (ks_remote.c) */
+/* Purpose: programs that this process executes shall not inherit connections to that server;
+ * `remote` is its address in p11-kit's terms, NULL: p11-kit-client's. (ks_remote.c) */
 void ks_remote_keep(const char *remote);
 /* Purpose: counts forks: handles of another generation must not be used. */
 unsigned ks_generation(void);

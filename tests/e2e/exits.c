@@ -317,7 +317,7 @@ static void on_term(int number)
 {
     (void)number;
     atomic_store(&ending, true);
-    exit(5);
+    exit(5); // NOLINT(bugprone-signal-handler,cert-sig30-c): as many do
 }
 
 static void *terminate(void *arg)
@@ -327,6 +327,7 @@ static void *terminate(void *arg)
     clock_gettime(CLOCK_MONOTONIC, &now);
     nap(now.tv_nsec / 1000 % BEFORE_TERM);
     if (arg != NULL)
+        // NOLINTNEXTLINE(bugprone-bad-signal-to-kill-thread,cert-pos44-c): the process is meant
         pthread_kill(*(pthread_t *)arg, SIGTERM);
     else
         kill(getpid(), SIGTERM);
