@@ -23,7 +23,7 @@ ways() {
     shift
     for way in "$@"; do
         # AddressSanitizer's own allocator stays locked in a child that was forked amid threads.
-        case $way in *s' while signing') [ -z "${HSM_PRELOAD:-}" ] || continue ;; esac
+        case $way in forks* | children*) [ -z "${HSM_PRELOAD:-}" ] || continue ;; esac
         runs=client
         case $way in *fork* | *child* | daemon) runs=forking_client ;; esac
         must "$way, with $key" $runs exits "$key.pem" "$rounds" "$way"
