@@ -61,7 +61,7 @@ trap 'exit 143' TERM
 
 # Reports go to files, so that a program that was to fail cannot hide one in its failure.
 export ASAN_OPTIONS="detect_leaks=0:log_path=$W/reports/asan:${ASAN_OPTIONS:-}"
-export TSAN_OPTIONS="die_after_fork=0:suppressions=$root/tests/tsan.supp:log_path=$W/reports/tsan:${TSAN_OPTIONS:-}"
+export TSAN_OPTIONS="die_after_fork=0:suppressions=$here/tsan.supp:log_path=$W/reports/tsan:${TSAN_OPTIONS:-}"
 export UBSAN_OPTIONS="print_stacktrace=1:halt_on_error=1:log_path=$W/reports/ubsan:${UBSAN_OPTIONS:-}"
 
 # --- expectations ---------------------------------------------------------------------------------
