@@ -57,10 +57,10 @@ static const ENGINE_CMD_DEFN commands[] = {
      ENGINE_CMD_FLAG_INTERNAL},
     {CMD_SO_PATH, "SO_PATH", "Refused: it is a command of the engine `dynamic`",
      ENGINE_CMD_FLAG_STRING},
-    {CMD_DEBUG_LEVEL, "DEBUG_LEVEL", "Refused: there is no log", ENGINE_CMD_FLAG_NUMERIC},
+    {CMD_DEBUG_LEVEL, "DEBUG_LEVEL", "Refused: the log is the provider's", ENGINE_CMD_FLAG_NUMERIC},
     {CMD_RE_ENUMERATE, "RE_ENUMERATE", "Nothing: tokens are looked for whenever a key is loaded",
      ENGINE_CMD_FLAG_NO_INPUT},
-    {CMD_VLOG_A, "VLOG_A", "Refused: there is no log", ENGINE_CMD_FLAG_INTERNAL},
+    {CMD_VLOG_A, "VLOG_A", "Refused: the log is the provider's", ENGINE_CMD_FLAG_INTERNAL},
     {0, NULL, NULL, 0},
 };
 
@@ -119,7 +119,8 @@ static int set_string(int cmd, const char *value)
 }
 
 static const char no_log[] =
-    "there is no log; errors are in OpenSSL's queue, and VERBOSE says what is loaded";
+    "the log is the provider's: log and log-level in its section of openssl.cnf; errors are in "
+    "OpenSSL's queue, and VERBOSE says what is loaded";
 
 static int command(int cmd, void *p)
 {

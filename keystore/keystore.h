@@ -74,6 +74,25 @@ struct ks_hooks {
  * valid for ever. Later calls with the same pointer do nothing. */
 void ks_set_hooks(const struct ks_hooks *hooks);
 
+/* For callers on a small stack that could do something else while the HSM works (an ASYNC_JOB): the
+ * operation runs on a worker thread, and the caller is paused meanwhile. */
+struct ks_pauser {
+    /* Whether the calling thread is on such a stack now. */
+    bool (*on)(void);
+    /* A handle for one wait, until a moment (CLOCK_MONOTONIC, 0: none); NULL: the thread has to
+     * wait. */
+    void *(*begin)(uint64_t deadline_ns);
+    /* Comes back once wake() was called or the moment has passed, and sometimes before. */
+    void (*pause)(void *waiter);
+    /* On the worker thread, with locks held: must not wait. */
+    void (*wake)(void *waiter);
+    /* Ends the wait. wake() is not called any more. */
+    void (*end)(void *waiter);
+};
+
+/* Purpose: set it, once per process before the first token is used; must stay valid for ever. */
+void ks_set_pauser(const struct ks_pauser *pauser);
+
 /* Purpose: tell whether this thread is inside a call into a PKCS#11 module right now. */
 bool ks_inside_module(void);
 
@@ -210,10 +229,11 @@ const char *ks_token_name(const struct ks_token *token);
 KS_MUST_USE ks_status ks_token_connect(struct ks_token *token, const struct ks_how *how,
                                        struct ks_error *err);
 
-/* Purpose: read the PIN now (of all members), if that needs nobody and was not done yet, without
- * asking the token anything: this process, or those that it will fork, may later lack the rights
- * to. Errors come back at the login. Does nothing with `forget_pin`. */
-void ks_token_keep_pin(struct ks_token *token);
+/* Purpose: read the PIN now (of all members) if that was not done yet, without asking the token
+ * anything: this process, or those that it will fork, may later lack the rights to. `how` (NULL:
+ * nobody) is who can be asked for it. Errors come back at the login. Does nothing with
+ * `forget_pin`. */
+void ks_token_keep_pin(struct ks_token *token, const struct ks_how *how);
 
 /* Purpose: tell whether the token's module has been initialised in this process, or before it was
  * forked: from then on settings cannot change. */

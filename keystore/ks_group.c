@@ -294,7 +294,7 @@ ks_status ks_group_find(struct ks_token *group, const struct ks_how *how, const 
 {
     /* Servers load keys as root and use them as somebody else: the PINs of the members that are not
      * asked, or not there, are read now too. */
-    ks_token_keep_pin(group);
+    ks_token_keep_pin(group, NULL);
     return group->group == KS_GROUP_SET ? find_in_set(group, how, uri, out, err)
                                         : find_in_cluster(group, how, uri, out, err);
 }

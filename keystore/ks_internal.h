@@ -80,6 +80,7 @@ struct ks_module {
     pthread_mutex_t init_lock;
     atomic_uint initialized;    /* fork generation + 1 in which we called C_Initialize; 0: never */
     atomic_uint init_count;     /* handles from before the last C_Initialize are dead */
+    bool exit_handled;          /* init_lock: the handler for the end of the process is there */
     _Atomic uint64_t reinit_ns; /* when it was last finalised and initialised again; 0: never */
     uint64_t drain_failed_ns;   /* init_lock: when calls last kept that from being done */
     atomic_uint in_flight;
@@ -419,9 +420,11 @@ void ks_group_key_free(struct ks_key *key);
 
 /* --- ks_worker.c ----------------------------------------------------------------------------- */
 
-/* Purpose: run ks_op_try(op) on a worker thread, and wait for it until `deadline_ns`. What the
- * worker uses is its own copy: when it is not back in time it is left behind, the token is marked
- * as hung, and the call ends with KS_TIMEOUT. */
+/* Purpose: whether the calling thread's stack is too small for a module: see struct ks_pauser. */
+bool ks_worker_needed(void);
+/* Purpose: run ks_op_try(op) on a worker thread, and wait for it until `deadline_ns` (0: as long as
+ * it takes). What the worker uses is its own copy: when it is not back in time it is left behind,
+ * the token is marked as hung, and the call ends with KS_TIMEOUT. */
 ks_status ks_worker_run(struct ks_op *op, uint64_t deadline_ns);
 /* Purpose: whether calls have not come back from the token, and none has since. */
 bool ks_token_hung(struct ks_token *token);

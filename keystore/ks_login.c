@@ -102,19 +102,25 @@ ks_status ks_login(struct ks_token *token, const struct ks_how *how, CK_SESSION_
     return st;
 }
 
-void ks_token_keep_pin(struct ks_token *token)
+void ks_token_keep_pin(struct ks_token *token, const struct ks_how *how)
 {
+    char name[136], what[200];
     const char *pin = NULL;
     size_t len = 0;
 
     for (size_t i = 0; i < token->member_count; i++)
-        ks_token_keep_pin(token->members[i]);
+        ks_token_keep_pin(token->members[i], how);
     /* Whoever has the lock is about to log in, and reads it. */
     if (token->pin == NULL || token->forget_pin || pthread_mutex_trylock(&token->up_lock) != 0)
         return;
     (void)ks_pin_peek(token->pin, &pin, &len);
-    if (len == 0)
-        (void)ks_pin_get(token->pin, NULL, "", &pin, &len, NULL);
+    if (len == 0) {
+        /* its label is not known yet */
+        snprintf(what, sizeof(what), "PIN for token '%s'",
+                 ks_escape(name, sizeof(name), token->uri != NULL ? token->uri->text : token->name,
+                           SIZE_MAX));
+        (void)ks_pin_get(token->pin, how, what, &pin, &len, NULL);
+    }
     pthread_mutex_unlock(&token->up_lock);
 }
 

@@ -8,6 +8,7 @@
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/time.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -17,6 +18,10 @@
  * so a moment ago: those that were in flight then do not come back, but others may be passing. */
 #define DRAIN_WAIT_NS  1000000000U
 #define DRAIN_AGAIN_NS 50000000U
+/* How long the end of the process waits for all modules to be finalised, and how long it may take
+ * after that if there are modules that could not be. */
+#define END_WAIT_SECONDS  2
+#define END_GRACE_SECONDS 5
 /* How long a fork waits for them. */
 #define FORK_WAIT_NS 250000000U
 
@@ -325,15 +330,134 @@ static bool module_finalize(struct ks_module *m, uint64_t until_ns)
     return true;
 }
 
+/* --- the end of the process ------------------------------------------------------------------ */
+
+static atomic_bool end_waits; /* for finalize_all() */
+static volatile sig_atomic_t exit_status;
+
+/* Without the registry lock: another thread may hold it for ever at this point. Entries are never
+ * removed. */
+static void *finalize_all(void *arg)
+{
+    (void)arg;
+    for (struct ks_module *m = modules; m != NULL && atomic_load(&end_waits); m = m->next)
+        (void)module_finalize(m, ks_now_ns() + DRAIN_WAIT_NS);
+    return NULL;
+}
+
+/* C_Finalize may never return, as any other call: p11-kit's remote client asks its server. So it is
+ * called on a thread that can be left behind. */
+static void finalize_all_in_time(void)
+{
+    struct timespec until;
+    sigset_t all, old;
+    pthread_t thread;
+    int rc;
+
+    atomic_store(&end_waits, true);
+    sigfillset(&all);
+    sigdelset(&all, SIGALRM); /* at_exit()'s */
+    pthread_sigmask(SIG_SETMASK, &all, &old);
+    rc = pthread_create(&thread, NULL, finalize_all, NULL);
+    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    if (rc != 0)
+        return;
+    clock_gettime(CLOCK_REALTIME, &until); /* ThreadSanitizer does not know pthread_clockjoin_np */
+    until.tv_sec += END_WAIT_SECONDS;
+    if (pthread_timedjoin_np(thread, NULL, &until) != 0)
+        pthread_detach(thread);
+    atomic_store(&end_waits, false);
+}
+
+static bool any_initialised(void)
+{
+    for (struct ks_module *m = modules; m != NULL; m = m->next)
+        if (initialised_here(m))
+            return true;
+    return false;
+}
+
+/* exit() in a signal handler, on top of a call into a module: that never comes back, and whatever
+ * locks it holds stay locked, so the module cannot be finalised. Other threads' calls are still
+ * waited for: the module's destructors come next. */
+static void wait_for_others(void)
+{
+    const struct timespec pause = {.tv_nsec = 1000000};
+    const uint64_t until = ks_now_ns() + DRAIN_WAIT_NS;
+    unsigned others = 1;
+
+    while (others > 0 && ks_now_ns() < until) {
+        others = 0;
+        for (struct ks_module *m = modules; m != NULL; m = m->next)
+            others += atomic_load(&m->in_flight);
+        others -= others > 0; /* this thread's own */
+        if (others > 0)
+            nanosleep(&pause, NULL);
+    }
+}
+
 void ks_shutdown(void)
 {
     if (atomic_exchange(&shut_down, true))
         return;
     ks_stats_file_shutdown();
-    /* Without the registry lock: another thread may hold it for ever at this point. Entries are
-     * never removed. */
-    for (struct ks_module *m = modules; m != NULL; m = m->next)
-        (void)module_finalize(m, ks_now_ns() + DRAIN_WAIT_NS);
+    if (inside > 0)
+        wait_for_others();
+    else if (any_initialised())
+        finalize_all_in_time();
+}
+
+/* exit() may find that it cannot go on: the module's own destructors wait for a call that never
+ * returns; or a signal handler that calls exit() has interrupted a call, and they wait for its
+ * locks, or free what it was freeing. Then the process ends all the same, with the status that it
+ * was to have. */
+static const int crashes[] = {SIGSEGV, SIGBUS, SIGABRT};
+
+struct bound {
+    struct sigaction action;
+    struct itimerval timer;
+    sigset_t mask;
+};
+
+static void end_now(int number)
+{
+    (void)number;
+    _exit(exit_status);
+}
+
+static void bound_set(struct bound *old, int status)
+{
+    const struct itimerval grace = {.it_value = {.tv_sec = END_GRACE_SECONDS}};
+    struct sigaction action = {.sa_handler = end_now};
+
+    exit_status = status;
+    sigemptyset(&action.sa_mask);
+    sigaction(SIGALRM, &action, &old->action);
+    for (size_t i = 0; inside > 0 && i < sizeof(crashes) / sizeof(crashes[0]); i++)
+        sigaction(crashes[i], &action, NULL);
+    setitimer(ITIMER_REAL, &grace, &old->timer);
+    sigaddset(&action.sa_mask, SIGALRM);
+    pthread_sigmask(SIG_UNBLOCK, &action.sa_mask, &old->mask);
+}
+
+static void bound_unset(const struct bound *old)
+{
+    pthread_sigmask(SIG_SETMASK, &old->mask, NULL);
+    setitimer(ITIMER_REAL, &old->timer, NULL);
+    sigaction(SIGALRM, &old->action, NULL);
+}
+
+static void at_exit(int status, void *arg)
+{
+    struct bound old;
+
+    (void)arg;
+    if (!any_initialised())
+        return;
+    bound_set(&old, status);
+    ks_shutdown();
+    if (!any_initialised())
+        bound_unset(&old);
 }
 
 void ks_module_put(struct ks_module *m)
@@ -417,8 +541,6 @@ static ks_status module_initialize(struct ks_module *m, struct ks_error *err)
     ks_status st;
     CK_RV rv;
 
-    if (atomic_load(&shut_down))
-        return ks_fail(err, KS_SHUTDOWN, "%s", ks_code_text(KS_SHUTDOWN));
     if (m->not_after_fork && atomic_load(&m->initialized) != 0 && !initialised_here(m))
         return ks_fail(err, KS_MODULE,
                        "the module %s cannot be used in a child of a process that used it; set "
@@ -427,15 +549,16 @@ static ks_status module_initialize(struct ks_module *m, struct ks_error *err)
                        m->path);
     args.pReserved = m->init_args;
     module_enter_alone(&gate, m);
-    rv = m->fn->C_Initialize(&args);
-    ks_gate_leave(&gate);
-    if (rv == CKR_OK) {
-        static atomic_bool registered;
-
-        /* Right after C_Initialize, so that it runs before the module's own destructors. */
-        if (!atomic_exchange(&registered, true))
-            atexit(ks_shutdown);
+    if (atomic_load(&shut_down)) {
+        ks_gate_leave(&gate);
+        return ks_fail(err, KS_SHUTDOWN, "%s", ks_code_text(KS_SHUTDOWN));
     }
+    rv = m->fn->C_Initialize(&args);
+    /* Right after C_Initialize, so that it runs before the module's own destructors: for each
+     * module, the latest one's come first. */
+    if (rv == CKR_OK && !m->exit_handled)
+        m->exit_handled = on_exit(at_exit, NULL) == 0;
+    ks_gate_leave(&gate);
     if (rv == CKR_OK || rv == CKR_CRYPTOKI_ALREADY_INITIALIZED) {
         atomic_fetch_add(&m->init_count, 1);
         atomic_store_explicit(&m->initialized, ks_generation() + 1, memory_order_release);

@@ -169,17 +169,19 @@ ks_status ks_op_try(struct ks_op *op)
     return st;
 }
 
-/* On one token: inline, or within a time on a worker. */
+/* On one token: inline; or, within a time or from a stack that is too small, on a worker. */
 static ks_status run_on_token(struct ks_op *op)
 {
-    uint64_t deadline = op->how != NULL ? op->how->deadline_ns : 0;
+    uint64_t deadline = op->how != NULL ? op->how->deadline_ns : 0, own;
 
-    if (op->token->timeout_ns != 0 && !op->inline_only) {
-        uint64_t own = ks_now_ns() + op->token->timeout_ns;
-
-        return ks_worker_run(op, deadline == 0 || own < deadline ? own : deadline);
+    if (op->inline_only || (op->token->timeout_ns == 0 && !ks_worker_needed()))
+        return ks_op_try(op);
+    if (op->token->timeout_ns != 0) {
+        own = ks_now_ns() + op->token->timeout_ns;
+        if (deadline == 0 || own < deadline)
+            deadline = own;
     }
-    return ks_op_try(op);
+    return ks_worker_run(op, deadline);
 }
 
 ks_status ks_op_run_direct(struct ks_op *op)

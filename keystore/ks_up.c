@@ -5,6 +5,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#ifdef __SANITIZE_THREAD__
+#include <sanitizer/tsan_interface.h>
+#endif
 
 #include "ks_internal.h"
 
@@ -249,6 +252,17 @@ static ks_status bring_back(struct ks_token *token, const struct ks_how *how, st
     return st;
 }
 
+/* ThreadSanitizer of gcc 12 and clang 14 does not see pthread_mutex_clocklock(). */
+static void tell_tsan_of_lock(pthread_mutex_t *lock)
+{
+#ifdef __SANITIZE_THREAD__
+    __tsan_mutex_pre_lock(lock, __tsan_mutex_try_lock);
+    __tsan_mutex_post_lock(lock, __tsan_mutex_try_lock, 0);
+#else
+    (void)lock;
+#endif
+}
+
 /* Another thread may be inside the module with the lock, for as long as that takes. */
 bool ks_token_lock_up(struct ks_token *token, const struct ks_how *how)
 {
@@ -257,7 +271,10 @@ bool ks_token_lock_up(struct ks_token *token, const struct ks_how *how)
     if (how == NULL || how->deadline_ns == 0)
         return pthread_mutex_lock(&token->up_lock) == 0;
     until = ks_timespec(how->deadline_ns);
-    return pthread_mutex_clocklock(&token->up_lock, CLOCK_MONOTONIC, &until) == 0;
+    if (pthread_mutex_clocklock(&token->up_lock, CLOCK_MONOTONIC, &until) != 0)
+        return false;
+    tell_tsan_of_lock(&token->up_lock);
+    return true;
 }
 
 ks_status ks_token_up(struct ks_token *token, const struct ks_how *how, struct ks_error *err)

@@ -8,7 +8,10 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <time.h>
+#include <ucontext.h>
+#include <unistd.h>
 
 #include "ks_internal.h"
 
@@ -27,6 +30,7 @@ struct job {
     pthread_mutex_t lock;
     pthread_cond_t cond;
     bool finished, abandoned;
+    void *waiter; /* the pauser's; NULL: the caller waits on `cond` */
     void (*run)(struct job *job);
     unsigned char bytes[]; /* arg, in, aux, out */
 };
@@ -37,6 +41,7 @@ struct worker {
     struct job *job;
 };
 
+static _Atomic(const struct ks_pauser *) pauser;
 static pthread_mutex_t pool_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct worker *idle; /* pool_lock */
 
@@ -44,6 +49,18 @@ void ks_workers_forked(void)
 {
     pthread_mutex_init(&pool_lock, NULL);
     idle = NULL; /* the parent's threads; their memory stays with us */
+}
+
+void ks_set_pauser(const struct ks_pauser *new_pauser)
+{
+    atomic_store(&pauser, new_pauser);
+}
+
+bool ks_worker_needed(void)
+{
+    const struct ks_pauser *p = atomic_load_explicit(&pauser, memory_order_relaxed);
+
+    return p != NULL && p->on();
 }
 
 /* --- jobs ------------------------------------------------------------------------------------ */
@@ -192,7 +209,9 @@ static void run_op(struct job *job)
     job->finished = true;
     abandoned = job->abandoned;
     /* The caller frees the job once it has the lock: nothing of it after this. */
-    if (!abandoned)
+    if (!abandoned && job->waiter != NULL)
+        atomic_load(&pauser)->wake(job->waiter);
+    else if (!abandoned)
         pthread_cond_signal(&job->cond);
     else
         atomic_store(&job->op.token->answered_ns, ks_now_ns());
@@ -225,6 +244,69 @@ static ks_status take_results(struct ks_op *op, struct job *job)
     return st;
 }
 
+/* With the job's lock, until the worker is done with it or it is too late. */
+static void wait_for_worker(struct job *job, uint64_t deadline_ns)
+{
+    struct timespec until = ks_timespec(deadline_ns);
+    const struct ks_pauser *p = atomic_load(&pauser);
+
+    while (!job->finished && (deadline_ns == 0 || ks_now_ns() < deadline_ns)) {
+        if (job->waiter != NULL) {
+            pthread_mutex_unlock(&job->lock);
+            p->pause(job->waiter);
+            pthread_mutex_lock(&job->lock);
+        } else if (deadline_ns == 0) {
+            pthread_cond_wait(&job->cond, &job->lock);
+        } else {
+            (void)pthread_cond_timedwait(&job->cond, &job->lock, &until);
+        }
+    }
+}
+
+/* --- where there can be no thread ------------------------------------------------------------ */
+
+/* One operation on a stack of our own. */
+struct trip {
+    struct ks_op *op;
+    ks_status status;
+    ucontext_t there, back;
+};
+static _Thread_local struct trip *trip;
+
+static void trip_main(void)
+{
+    trip->status = ks_op_try(trip->op);
+}
+
+/* The caller's stack is too small for a module, and no thread can be had (HAProxy forbids itself
+ * new ones once it runs): the caller does it, on a larger stack, and is not paused. */
+static ks_status run_on_own_stack(struct ks_op *op)
+{
+    const size_t guard = (size_t)sysconf(_SC_PAGESIZE);
+    struct trip this = {.op = op, .status = {KS_INTERNAL}};
+    char *stack = mmap(NULL, guard + STACK_SIZE, PROT_READ | PROT_WRITE,
+                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
+
+    if (stack == MAP_FAILED)
+        return ks_no_memory(op->err);
+    if (mprotect(stack, guard, PROT_NONE) != 0 || getcontext(&this.there) != 0) {
+        (void)munmap(stack, guard + STACK_SIZE);
+        return ks_no_memory(op->err);
+    }
+    this.there.uc_stack.ss_sp = stack + guard;
+    this.there.uc_stack.ss_size = STACK_SIZE;
+    this.there.uc_link = &this.back;
+    makecontext(&this.there, trip_main, 0);
+    trip = &this;
+    if (swapcontext(&this.back, &this.there) != 0)
+        this.status = ks_no_memory(op->err);
+    trip = NULL;
+    (void)munmap(stack, guard + STACK_SIZE);
+    return this.status;
+}
+
+/* --- operations, continued ------------------------------------------------------------------- */
+
 static ks_status left_behind(struct ks_op *op, uint64_t started_ns)
 {
     return ks_fail_token(op->err, op->token, KS_TIMEOUT,
@@ -241,9 +323,11 @@ bool ks_token_hung(struct ks_token *token)
 
 ks_status ks_worker_run(struct ks_op *op, uint64_t deadline_ns)
 {
-    struct timespec until = ks_timespec(deadline_ns);
+    const struct ks_pauser *p = ks_worker_needed() ? atomic_load(&pauser) : NULL;
     uint64_t started = ks_now_ns();
+    void *waiter = NULL; /* the job is the worker's alone when it is left behind */
     struct job *job;
+    bool finished;
     ks_status st;
 
     if (ks_token_hung(op->token)) {
@@ -257,25 +341,37 @@ ks_status ks_worker_run(struct ks_op *op, uint64_t deadline_ns)
     if (job == NULL)
         return ks_no_memory(op->err);
     job->run = run_op;
+    if (p != NULL)
+        waiter = job->waiter = p->begin(deadline_ns);
     if (!submit(job)) {
+        if (waiter != NULL)
+            p->end(waiter);
         job_free(job, op->room);
-        return ks_fail(op->err, KS_INTERNAL, "no thread can be started for the operation");
+        if (deadline_ns == 0)
+            return run_on_own_stack(op);
+        return ks_fail(op->err, KS_INTERNAL,
+                       "no thread can be started for the operation, and it has a time limit; the "
+                       "program forbids itself new ones (HAProxy: see insecure-fork-wanted), or "
+                       "there are too many");
     }
     pthread_mutex_lock(&job->lock);
-    while (!job->finished && pthread_cond_timedwait(&job->cond, &job->lock, &until) != ETIMEDOUT)
-        ;
-    if (!job->finished) {
+    wait_for_worker(job, deadline_ns);
+    finished = job->finished;
+    if (!finished) {
         job->abandoned = true;
         atomic_fetch_add(&op->token->stuck, 1);
         atomic_store(&op->token->hung_ns, ks_now_ns());
-        pthread_mutex_unlock(&job->lock);
+    }
+    pthread_mutex_unlock(&job->lock);
+    if (waiter != NULL)
+        p->end(waiter);
+    if (!finished) {
         /* what `arg` owned is the worker's now */
         if (op->release != NULL && op->arg_size > 0)
             memset(op->arg, 0, op->arg_size);
         ks_log_event(KS_LOG_ERROR, "token-hung", op->token, NULL);
         return left_behind(op, started);
     }
-    pthread_mutex_unlock(&job->lock);
     st = take_results(op, job);
     job_free(job, op->room);
     return st;

@@ -354,7 +354,7 @@ struct prov_key *prov_key_from_ref(struct prov_ctx *ctx, const struct prov_ref *
         return NULL;
     if (ref->has_public && !ctx->config.check_key_at_load) {
         /* the token can wait, but who uses the key may not be allowed to read the PIN */
-        ks_token_keep_pin(ctx->token);
+        ks_token_keep_pin(ctx->token, how);
         return lazy_key(ctx, ref);
     }
     priv = find_reference(ctx, ref, how);
@@ -388,6 +388,7 @@ struct ks_key *prov_key_private(struct prov_key *key, const struct ks_how *how)
     }
     if (!prov_usable(key->ctx) || !CRYPTO_THREAD_write_lock(key->lock))
         return NULL;
+    prov_async_hold();
     priv = key->priv;
     if (priv == NULL) {
         priv = find_reference(key->ctx, key->ref, how);
@@ -397,6 +398,7 @@ struct ks_key *prov_key_private(struct prov_key *key, const struct ks_how *how)
         }
         __atomic_store_n(&key->priv, priv, __ATOMIC_RELEASE);
     }
+    prov_async_release();
     CRYPTO_THREAD_unlock(key->lock);
     return priv;
 }

@@ -233,7 +233,8 @@ void prov_config_override(const char *key, const char *value);
 
 struct prov_ctx {
     const OSSL_CORE_HANDLE *core;
-    OSSL_LIB_CTX *libctx; /* a child of the application's: its providers, digests, properties */
+    OSSL_LIB_CTX *libctx;   /* a child of the application's: its providers, digests, properties */
+    struct prov_link *link; /* what ties it to that; child_context.c */
     struct prov_config config;
     char *broken;                   /* why the configuration is unusable; NULL: it is fine */
     struct ks_token *token;         /* NULL when broken */
@@ -334,6 +335,16 @@ bool prov_ecdsa_verify_raw(void *key, const uint8_t *digest, size_t digest_len,
 /* Purpose: the same for EdDSA, over a message (signature_eddsa.c). */
 bool prov_eddsa_verify_raw(void *key, const uint8_t *message, size_t message_len,
                            const uint8_t *signature, size_t signature_len);
+
+/* --- ASYNC_JOBs (async.c) -------------------------------------------------------------------- */
+
+/* What the keystore is told of them. */
+extern const struct ks_pauser prov_async_pauser;
+
+/* Purpose: between the two, which may be nested, an operation of this thread does not pause the
+ * job that it is in: a lock is held that another job on this thread may want. */
+void prov_async_hold(void);
+void prov_async_release(void);
 
 /* --- curves and public halves (prov_public.c) ------------------------------------------------- */
 
@@ -478,6 +489,15 @@ EVP_MD *prov_digest_fetch(const struct prov_ctx *ctx, const struct prov_digest *
  * where libcrypto has it, the whole process's generator when it is initialised; without this the
  * application's random numbers would come from there, whatever is configured. */
 void prov_rand_keep_method(void);
+
+/* --- our library context (child_context.c) --------------------------------------------------- */
+
+/* Purpose: a child of the application's library context, as OSSL_LIB_CTX_new_child() makes it, that
+ * may be freed after its parent. `*link` goes with it. NULL without memory. */
+OSSL_LIB_CTX *prov_child_new(const OSSL_CORE_HANDLE *handle, const OSSL_DISPATCH *in,
+                             struct prov_link **link);
+/* Purpose: free it; both may be NULL. */
+void prov_child_free(OSSL_LIB_CTX *child, struct prov_link *link);
 
 /* --- libcrypto (libcrypto.c) ----------------------------------------------------------------- */
 

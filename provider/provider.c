@@ -58,6 +58,7 @@ static const struct ks_hooks hooks = {hook_enter, hook_leave};
 static void once_per_process(void)
 {
     ks_set_hooks(&hooks);
+    ks_set_pauser(&prov_async_pauser);
 #if OPENSSL_VERSION_MAJOR < 4
     /* For programs that call OPENSSL_cleanup() themselves; exit() alone is ks_shutdown's own. */
     (void)OPENSSL_atexit(ks_shutdown);
@@ -126,7 +127,7 @@ static void teardown(void *provctx)
         return;
     prov_unconfigure(ctx);
     prov_supplied_free(ctx);
-    OSSL_LIB_CTX_free(ctx->libctx);
+    prov_child_free(ctx->libctx, ctx->link);
     OPENSSL_free(ctx);
 }
 
@@ -191,7 +192,7 @@ int OSSL_provider_init(const OSSL_CORE_HANDLE *handle, const OSSL_DISPATCH *in,
         return 0;
     ctx->core = handle;
     take_core_functions(ctx, in);
-    ctx->libctx = OSSL_LIB_CTX_new_child(handle, in);
+    ctx->libctx = prov_child_new(handle, in, &ctx->link);
     if (ctx->libctx == NULL || pthread_once(&once, once_per_process) != 0 || !prov_configure(ctx)) {
         teardown(ctx);
         return 0;

@@ -103,13 +103,17 @@ static int from_token(const struct prov_ctx *prov, unsigned char *out, size_t le
     struct ks_how how = {0};
     struct timespec now;
     struct ks_error err;
+    ks_status status;
 
     if (!prov_permits(prov, PROV_CLASS_RAND, NULL))
         return 0;
     if (clock_gettime(CLOCK_MONOTONIC, &now) == 0)
         how.deadline_ns =
             ((uint64_t)now.tv_sec + WAIT_SECONDS) * 1000000000U + (uint64_t)now.tv_nsec;
-    if (!ks_ok(ks_random(prov->token, &how, out, len, &err))) {
+    prov_async_hold(); /* libcrypto's generators are locked */
+    status = ks_random(prov->token, &how, out, len, &err);
+    prov_async_release();
+    if (!ks_ok(status)) {
         prov_raise_ks(prov, &err);
         return 0;
     }

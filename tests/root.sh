@@ -101,6 +101,9 @@ root_run() {
                 mkdir -p /mnt/root/work
                 mount --bind "$ROOT_DIR/work" /mnt/root/work
                 ROOT_DIR=/mnt/root
+            else
+                # a mount of its own, or unshare --mount in there fails
+                mount --bind "$ROOT_DIR" "$ROOT_DIR"
             fi
             mount -t proc proc "$ROOT_DIR/proc"
             mount -t tmpfs -o mode=1777 none "$ROOT_DIR/dev/shm" 2>/dev/null ||

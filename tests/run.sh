@@ -5,14 +5,15 @@
 #
 #   lint      layout, clang-tidy, cppcheck, who may use what
 #   unit      unit tests, built with gcc and with clang; unit:gcc without clang
-#   valgrind  unit tests under valgrind
+#   valgrind  unit tests under valgrind (a quarter of an hour and more)
 #   e2e       end-to-end tests with real tokens and servers; e2e:WORD only those with WORD in the name
 #   asan      unit and end-to-end tests built with AddressSanitizer and UBSan; asan:WORD likewise
-#   example   examples/nginx/run.sh --once
+#   tsan      what uses threads, built with ThreadSanitizer: unit tests, and threads-share-a-key
+#   example   examples/nginx/run.sh --once, and examples/cluster/run.sh --once
 #   fault     the fault campaign: every CKR_ at every call (about a minute)
 #   matrix    unit tests and a few of e2e in a root of Debian 13, with OpenSSL 3.5 (needs root's
 #             rights; tests/matrix.sh can do more)
-#   all       all of these but fault and matrix; so does no part at all
+#   all       all of these but valgrind and matrix; so does no part at all
 #
 # Logs are in build/log/. The last line counts what passed and failed; the status is 0 if nothing did.
 set -euo pipefail
@@ -23,10 +24,10 @@ cd "$(dirname "$0")/.."
 parts=" "
 for part in "$@"; do
     case $part in
-    all) parts="${parts}lint unit valgrind e2e asan example " ;;
-    lint | unit | unit:gcc | valgrind | e2e | asan | example | fault | matrix | e2e:* | asan:*) parts="$parts$part " ;;
-    -h | --help) sed -n '4,17s/^# \{0,1\}//p' "$0"; exit 0 ;;
-    *) die "no such part: $part (there are lint unit valgrind e2e asan example fault matrix all)" ;;
+    all) parts="${parts}lint unit e2e fault asan tsan example " ;;
+    lint | unit | unit:gcc | valgrind | e2e | asan | tsan | example | fault | matrix | e2e:* | asan:*) parts="$parts$part " ;;
+    -h | --help) sed -n '4,18s/^# \{0,1\}//p' "$0"; exit 0 ;;
+    *) die "no such part: $part (there are lint unit valgrind e2e asan tsan example fault matrix all)" ;;
     esac
 done
 
@@ -100,14 +101,14 @@ unit_tests() {
 
 # --- end-to-end tests -----------------------------------------------------------------------------
 
-# e2e NAME BUILD WORD: all tests in tests/e2e/ for each kind of token, $jobs at a time.
+# e2e NAME BUILD WORD [TOKENS]: all tests in tests/e2e/ for each kind of token, $jobs at a time.
 e2e() {
     local name=$1 build=$2 word=$3 test tokens token id pid status
     local -A running=() started=()
     local queue=()
     for test in $(e2e_tests "$word"); do
         tokens=$(sed -n 's/^# tokens: *//p' "$test" | tr ',' ' ')
-        for token in ${tokens:-softhsm softhsm-remote nss}; do
+        for token in ${4:-${tokens:-softhsm softhsm-remote nss}}; do
             queue+=("$test $token")
         done
     done
@@ -150,7 +151,8 @@ words() {
 sets="build"
 with lint && sets="$sets lint"
 with example && sets="$sets example"
-case $parts in *" unit "* | *" valgrind "* | *" fault "* | *" asan"*) sets="$sets test" ;; esac
+with tsan && sets="$sets e2e"
+case $parts in *" unit "* | *" valgrind "* | *" fault "* | *" asan"* | *" tsan "*) sets="$sets test" ;; esac
 with matrix && sets="$sets roots"
 while read -r word; do
     [ "$word" != '*' ] || word=
@@ -203,8 +205,24 @@ if with asan; then
         unset HSM_PRELOAD
     fi
 fi
+if with tsan; then
+    # Not test_ks_module: it forks amid its threads, which ThreadSanitizer cannot follow.
+    if step "build with ThreadSanitizer" build-tsan.log env CC=gcc scripts/build.sh build-tsan -Dwerror=true \
+        -Db_sanitize=thread; then
+        TSAN_OPTIONS=die_after_fork=0 CK_TIMEOUT_MULTIPLIER=4 \
+            unit_tests threads build-tsan --timeout-multiplier 4 test_calls test_ks_group test_ks_log test_ks_op \
+            test_ks_pin test_ks_session test_ks_stats test_rand
+        HSM_PRELOAD=$(gcc -print-file-name=libtsan.so)
+        export HSM_PRELOAD
+        # Not nss: it unloads and loads a library, which suppressions cannot name then.
+        e2e tsan "$root/build-tsan" threads-share-a-key "softhsm softhsm-remote"
+        unset HSM_PRELOAD
+    fi
+fi
 if with example; then
-    step "examples/nginx/run.sh --once" example.log examples/nginx/run.sh --once || true
+    for name in nginx cluster; do
+        step "examples/$name/run.sh --once" "example-$name.log" "examples/$name/run.sh" --once || true
+    done
 fi
 if with fault; then
     unit_tests fault build --suite fault

@@ -17,6 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../engine/fakepem.h"
 #include "cmd.h"
 
 struct file {
@@ -60,15 +61,39 @@ static bool ends_with(const char *text, const char *end)
     "software-private-keys = refuse forbids to use it where the HSM is asked; make a key in the "  \
     "HSM (hsmkey generate) and remove this one"
 
-/* Find the first reference among the PEM blocks (there may be certificates before it). */
-static bool find_reference(struct file *file)
+/* What a file holds besides the reference. */
+struct seen {
+    bool software; /* a private key, or what passes for one */
+    bool fake;     /* a vendor's PEM with false private numbers */
+    bool bad;      /* a reference that is not usable; the error is in the queue */
+};
+
+/* One PEM block. */
+static void look_at(struct file *file, const char *name, const unsigned char *data, size_t len,
+                    struct seen *seen)
+{
+    bool ours = false;
+    struct prov_ref *ref = prov_ref_from_der(file->checks->env->prov, data, len, &ours);
+
+    seen->bad = ref == NULL && ours;
+    if (ref == NULL && !ours && ends_with(name, "PRIVATE KEY")) {
+        seen->software = true;
+        seen->fake = seen->fake || eng_pem_kind(data, len, NULL) == ENG_PEM_FAKE;
+    }
+    if (file->ref == NULL) {
+        file->ref = ref;
+    } else {
+        prov_ref_free(ref);
+    }
+}
+
+/* All blocks, up to a bad reference. There may be certificates before the reference. */
+static bool look(struct file *file, struct seen *seen)
 {
     FILE *stream = fopen(file->path, "re");
     BIO *bio = stream != NULL ? BIO_new_fp(stream, BIO_CLOSE) : NULL;
     unsigned char *data = NULL;
     char *name = NULL, *header = NULL;
-    bool ours = false, software = false, bad = false;
-    struct prov_ref *ref;
     long len;
 
     if (bio == NULL) {
@@ -78,15 +103,8 @@ static bool find_reference(struct file *file)
         }
         return false;
     }
-    while (!bad && PEM_read_bio(bio, &name, &header, &data, &len) == 1) {
-        ref = prov_ref_from_der(file->checks->env->prov, data, (size_t)len, &ours);
-        bad = ref == NULL && ours;
-        software = software || (ref == NULL && !ours && ends_with(name, "PRIVATE KEY"));
-        if (file->ref == NULL) {
-            file->ref = ref;
-        } else {
-            prov_ref_free(ref);
-        }
+    while (!seen->bad && PEM_read_bio(bio, &name, &header, &data, &len) == 1) {
+        look_at(file, name, data, (size_t)len, seen);
         OPENSSL_free(name);
         OPENSSL_free(header);
         OPENSSL_clear_free(data, (size_t)len);
@@ -94,23 +112,38 @@ static bool find_reference(struct file *file)
         data = NULL;
     }
     BIO_free(bio);
-    if (file->ref != NULL && !bad) {
-        ERR_clear_error();
-        if (software && file->checks->env->prov->config.refuse_software_keys) {
-            fail(file, "holds a private key itself, too, which is not in the HSM, and " REFUSED);
-        }
-        return true;
+    return true;
+}
+
+/* Find the first reference in the file, and say what else is in there. */
+static bool find_reference(struct file *file)
+{
+    const bool refuse = file->checks->env->prov->config.refuse_software_keys;
+    struct seen seen = {0};
+    bool found;
+
+    if (!look(file, &seen)) {
+        return false;
     }
-    if (bad) {
+    found = file->ref != NULL && !seen.bad;
+    if (seen.bad) {
         fail_openssl(file, "the key reference is not usable");
-    } else if (software) {
+    } else if (seen.fake) {
+        fail(file,
+             "%sa vendor's fake PEM, whose private numbers are false: software that loads it signs "
+             "rubbish; this command makes a key reference of it: hsmkey reference --from-fake %s "
+             "-o NEW.pem",
+             found ? "holds, too, " : "", file->shown);
+    } else if (found && seen.software && refuse) {
+        fail(file, "holds a private key itself, too, which is not in the HSM, and " REFUSED);
+    } else if (!found && seen.software) {
         fail(file, "holds a private key itself and no key reference: this key is not in the HSM%s",
-             file->checks->env->prov->config.refuse_software_keys ? ", and " REFUSED : "");
-    } else {
+             refuse ? ", and " REFUSED : "");
+    } else if (!found) {
         fail(file, "holds no key reference in PEM; hsmkey reference makes one");
     }
     ERR_clear_error();
-    return false;
+    return found;
 }
 
 /* Through libcrypto, as a program. */

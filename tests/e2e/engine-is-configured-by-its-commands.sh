@@ -90,7 +90,7 @@ says_refused() { # WHAT PATTERN NAME [VALUE]
 says_refused "a PIN itself" 'engine command refused.*PIN: the PIN itself is not taken.*PIN = file:' PIN 99887766
 says_not "  which is not shown" 'command refused.*99887766' out
 says_refused "SO_PATH" 'SO_PATH: a command of the engine `dynamic`' SO_PATH /x.so
-says_refused "DEBUG_LEVEL" 'DEBUG_LEVEL: there is no log' DEBUG_LEVEL 7
+says_refused "DEBUG_LEVEL" "DEBUG_LEVEL: the log is the provider's" DEBUG_LEVEL 7
 says_refused "a relative PROVIDER_PATH" 'PROVIDER_PATH: must be the absolute path' PROVIDER_PATH hsm.so
 says_refused "PROVIDER_PATH too late" 'PROVIDER_PATH: the provider hsm is loaded already' PROVIDER_PATH "$provider"
 says_refused "a relative path of a module" 'pkcs11-module.*absolute path' MODULE_PATH ./x.so
@@ -98,7 +98,7 @@ engine_conf PIN="$pin"
 refused "a PIN in openssl.cnf gives no key, and the first one says why" 'PIN: the PIN itself is not taken'
 says_not "  the PIN is not shown" "$pin" out
 engine_conf DEBUG_LEVEL=7
-refused "DEBUG_LEVEL in openssl.cnf" 'DEBUG_LEVEL: there is no log'
+refused "DEBUG_LEVEL in openssl.cnf" "DEBUG_LEVEL: the log is the provider's"
 engine_conf MODULE_PATH=./x.so
 refused "a relative path in openssl.cnf" 'pkcs11-module.*absolute path'
 engine_conf MODULE_PATH=/nowhere/module.so

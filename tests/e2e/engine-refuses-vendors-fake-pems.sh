@@ -43,6 +43,12 @@ modulus() {
 }
 fake "$(modulus rsa.pub)" old.pem
 fake "$(modulus rsa.pub)" old8.pem pkcs8
+for file in old.pem old8.pem; do
+    must_fail "hsmkey check knows it" "^FAILED +file +$file: a vendor's fake PEM.*hsmkey reference --from-fake $file -o NEW.pem" \
+        hsmkey check $file
+done
+cat old.pem rsa.pem >both-kinds.pem
+must_fail "  also before a reference" '^FAILED +file +both-kinds.pem: holds, too, a vendor.s fake PEM' hsmkey check both-kinds.pem
 must "software takes a fake for a key: that is the danger" plain_openssl pkey -in old.pem -pubout -out old.pub
 same_files "with the right public half" old.pub rsa.pub
 

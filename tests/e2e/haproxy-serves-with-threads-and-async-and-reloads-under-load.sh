@@ -9,7 +9,17 @@
 . "$here/programs.inc"
 
 token
-count_calls
+if grep -q jemalloc <<<"$(ldd "$(command -v haproxy)")"; then
+    # pkcs11-spy of OpenSC 0.27 and later has its module use libc's free() for what jemalloc gave:
+    # the provider's own audit counts.
+    install -m 666 /dev/null audit.log
+    configure log="file:$W/audit.log" audit=yes
+    calls() {
+        grep -c 'event=operation token=hsm class=sign .*outcome=done$' audit.log || true
+    }
+else
+    count_calls
+fi
 software_ca
 key rsa rsa:2048
 key ec ec:P-256
@@ -25,7 +35,7 @@ write_conf() {
         -e "s|^    user .*|${worker:+    user $worker}|" \
         -e "s|^    group .*|${worker:+    group $(id -gn "${worker:-root}")}|" \
         -e "s|^    server .*|    http-request return status 200 content-type text/plain file $W/page|" \
-        -e "s|^    ssl-mode-async|$async|" "$root/examples/haproxy/haproxy.cfg" >haproxy.cfg
+        -e "s|^    ssl-mode-async|$async|; s|^    insecure-fork-wanted|$new_threads|" "$root/examples/haproxy/haproxy.cfg" >haproxy.cfg
 }
 
 # HAProxy 2.6 takes its RSA certificate only for clients that know rsa_pkcs1, with TLS 1.3 as well.
@@ -37,8 +47,11 @@ four_pages() {
     must_fetch EC 1.3
 }
 
+# A new worker, and none of the old ones: since HAProxy 3.1 a worker loads its configuration after
+# it was forked, and one that is asked for its sockets before it serves does not give them.
 renewed() {
-    [ -n "$(comm -13 <(printf '%s\n' "$old") <(children "$server_pid"))" ]
+    [ -n "$(comm -13 <(printf '%s\n' "$old") <(children "$server_pid"))" ] &&
+        [ -z "$(comm -12 <(printf '%s\n' "$old") <(children "$server_pid"))" ]
 }
 
 # All connections at once, each with a signature of its own.
@@ -55,10 +68,24 @@ at_once() {
     [ ! -e once.failed ] || failed "16 connections at once" "got: $(cat once.failed)"
 }
 
-for way in "1 certificate-first no" "4 key-first no" "4 certificate-first yes" "1 key-first yes"; do
+# most_threads: of HAProxy's workers.
+most_threads() {
+    local pid most=0 n
+    for pid in $(children "$server_pid"); do
+        n=$(find "/proc/$pid/task" -mindepth 1 -maxdepth 1 | wc -l)
+        [ "$n" -le $most ] || most=$n
+    done
+    echo $most
+}
+
+# alone: ssl-mode-async, but HAProxy forbids itself the threads of the provider. It works, and gains
+# nothing.
+for way in "1 certificate-first no" "4 key-first no" "1 certificate-first alone" "4 certificate-first yes" "1 key-first yes"; do
     read -r threads order with_async <<<"$way"
     async=
     [ "$with_async" = no ] || async='    ssl-mode-async'
+    new_threads=
+    [ "$with_async" != yes ] || new_threads='    insecure-fork-wanted'
     step "HAProxy, $threads thread(s), $order, async: $with_async"
     if [ "$order" = key-first ]; then
         cat rsa.pem rsa.crt >site.pem.rsa
@@ -70,6 +97,12 @@ for way in "1 certificate-first no" "4 key-first no" "4 certificate-first yes" "
     serve haproxy.log write_conf haproxy -W -db -f "$W/haproxy.cfg"
     signatures 4 "4 handshakes, $way" four_pages
     signatures 16 "16 handshakes at once, $way" at_once
+    if [ "$threads" = 1 ] && [ "$with_async" != alone ]; then
+        # In an ASYNC_JOB the token's work is on threads of ours, and HAProxy's one goes on.
+        some=no
+        [ "$(most_threads)" = 1 ] || some=yes
+        same "$way: threads beside HAProxy's own" $some "$with_async"
+    fi
     load_start 2
     for i in 1 2 3; do
         old=$(children "$server_pid")

@@ -61,6 +61,7 @@ trap 'exit 143' TERM
 
 # Reports go to files, so that a program that was to fail cannot hide one in its failure.
 export ASAN_OPTIONS="detect_leaks=0:log_path=$W/reports/asan:${ASAN_OPTIONS:-}"
+export TSAN_OPTIONS="die_after_fork=0:suppressions=$here/tsan.supp:log_path=$W/reports/tsan:${TSAN_OPTIONS:-}"
 export UBSAN_OPTIONS="print_stacktrace=1:halt_on_error=1:log_path=$W/reports/ubsan:${UBSAN_OPTIONS:-}"
 
 # --- expectations ---------------------------------------------------------------------------------
@@ -163,7 +164,8 @@ plain_openssl() {
 # leaks_count COMMAND...: a program of ours, which a build with sanitizers instruments: what it does
 # not free is an error, too.
 leaks_count() {
-    ASAN_OPTIONS="${ASAN_OPTIONS/detect_leaks=0/detect_leaks=1}" \
+    # The slow way to unwind: what others leak is told from ours by who called them.
+    ASAN_OPTIONS="${ASAN_OPTIONS/detect_leaks=0/detect_leaks=1:fast_unwind_on_malloc=0}" \
         LSAN_OPTIONS="suppressions=$here/lsan.supp:print_suppressions=0" timeout "$limit" "$@"
 }
 
@@ -390,7 +392,7 @@ pkcs11_tool() {
 # software_ca: ca.pem and ca.key, nothing to do with the token.
 software_ca() {
     must "a CA in software" plain_openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -noenc \
-        -keyout ca.key -out ca.pem -days 2 -subj "/CN=test CA"
+        -keyout ca.key -out ca.pem -days 2 -subj "/CN=test CA" -addext keyUsage=critical,keyCertSign,cRLSign
 }
 
 # certificate NAME: a CSR with NAME.pem, signed by the software CA: NAME.crt

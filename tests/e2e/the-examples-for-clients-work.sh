@@ -44,7 +44,7 @@ asks "Python asks Python" python3 "$examples/python/client.py" client.crt client
 curl --help all >/dev/null || failed "curl is installed"
 sed "s|/etc/client/tls|$W|" "$examples/curl/curlrc" >curlrc
 asks "curl -K curlrc" curl --silent --show-error --cacert ca.pem -K curlrc "https://localhost:$port/"
-if [ -e "$build/engine/hsm.so" ] && curl --engine list | grep -q dynamic; then
+if [ -e "$build/engine/hsm.so" ] && grep -q dynamic <<<"$(curl --engine list)"; then
     . "$here/engine.inc"
     sed "s|/etc/client/tls|$W|" "$examples/curl/engine.curlrc" >engine.curlrc
     conf=$W/engine.cnf engine_conf

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -88,6 +89,7 @@ static void zero_counts(void)
  * it, nothing has happened. */
 static void after_fork(void)
 {
+    pthread_mutex_unlock(&mutex); /* or ThreadSanitizer takes it for locked for ever */
     pthread_mutex_init(&mutex, NULL);
     pthread_cond_init(&released, NULL);
     pthread_cond_init(&hanging, NULL);
@@ -148,11 +150,23 @@ static void hang(void)
     fake.hanging--;
 }
 
+/* To the point, as far as that is the kernel's to decide: by default it adds up to 50 us, so that
+ * it can wake several at once. */
 static void sleep_us(unsigned us)
 {
-    struct timespec t = {.tv_sec = us / 1000000, .tv_nsec = (long)(us % 1000000) * 1000};
+    static _Thread_local bool exact;
+    struct timespec t;
 
-    while (nanosleep(&t, &t) != 0)
+    if (!exact)
+        exact = prctl(PR_SET_TIMERSLACK, 1) == 0;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    t.tv_sec += us / 1000000;
+    t.tv_nsec += (long)(us % 1000000) * 1000;
+    if (t.tv_nsec >= 1000000000) {
+        t.tv_sec++;
+        t.tv_nsec -= 1000000000;
+    }
+    while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &t, NULL) != 0)
         ;
 }
 

@@ -347,6 +347,59 @@ START_TEST(the_shutdown_waits_for_a_bounded_time_and_then_leaves_the_module_alon
 }
 END_TEST
 
+/* p11-kit's remote client does so when its server hangs. */
+static void shut_down_with_a_hanging_finalize(void *arg)
+{
+    need(signs(arg, "k"), "signing failed");
+    fake_hang("C_Finalize", 1);
+    ks_shutdown();
+    need(fake_calls("C_Finalize") == 1, "not finalised");
+    need(fx_sign(arg).code == KS_SHUTDOWN, "signing after the end");
+}
+
+START_TEST(the_shutdown_does_not_wait_for_ever_for_c_finalize)
+{
+    struct ks_key *key = fx_new_key(FAKE_P256, "k");
+
+    in_child(shut_down_with_a_hanging_finalize, key);
+    ks_key_free(key);
+}
+END_TEST
+
+/* As a destructor of the module's that waits for a call which never returns. */
+static void wait_for_ever(void)
+{
+    for (;;)
+        pause();
+}
+
+START_TEST(a_module_that_hangs_does_not_keep_the_process_from_ending)
+{
+    int status = 0;
+    pid_t pid;
+
+    fake_add_pair(fx.slot, FAKE_P256, "k");
+    fflush(NULL);
+    pid = fork();
+    ck_assert_int_ge(pid, 0);
+    if (pid == 0) {
+        struct ks_key *key = NULL;
+        pthread_t thread;
+
+        signal(SIGALRM, SIG_DFL);
+        need(atexit(wait_for_ever) == 0, "atexit"); /* before the module is initialised */
+        need(ks_ok(fx_find("k", &key)), "not found");
+        fake_hang("C_Sign", 1);
+        need(pthread_create(&thread, NULL, hang_in_sign, key) == 0, "no thread");
+        need(fake_wait_hanging(1, 5000), "nothing hangs");
+        exit(42);
+    }
+    ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+    ck_assert_msg(WIFEXITED(status) && WEXITSTATUS(status) == 42, "ended with 0x%x",
+                  (unsigned)status);
+}
+END_TEST
+
 /* What a process writes at its end, with what is registered with atexit(). */
 static void counts_of_exit(const char *counts, bool use, char *line, size_t size)
 {
@@ -419,6 +472,8 @@ int main(void)
         {a_hanging_call_in_the_parent_does_not_hang_the_child, 0},
         {after_the_shutdown_everything_says_so, 0},
         {the_shutdown_waits_for_a_bounded_time_and_then_leaves_the_module_alone, 0},
+        {the_shutdown_does_not_wait_for_ever_for_c_finalize, 0},
+        {a_module_that_hangs_does_not_keep_the_process_from_ending, 0},
         {at_exit_the_module_is_finalised_by_who_initialised_it, 0},
         {at_exit_a_child_that_used_nothing_calls_nothing, 0},
     };

@@ -504,9 +504,30 @@ START_TEST(a_pin_is_kept_for_a_later_login)
 
     config.pin = fx.pin;
     fx_ok(ks_token_new(&config, &fx.token, &fx.err));
-    ks_token_keep_pin(fx.token);
+    ks_token_keep_pin(fx.token, NULL);
     ck_assert_uint_eq(fake_calls(NULL), 0);
     ck_assert_int_eq(unlink(fx.pin_path), 0);
+    fx_ok(ks_token_connect(fx.token, NULL, &fx.err));
+    ck_assert(fake_logged_in(fx.slot));
+}
+END_TEST
+
+START_TEST(a_person_is_asked_for_it_in_time)
+{
+    struct person person = {.pin = "1234"};
+    struct ks_prompt prompt = {answer, &person};
+    struct ks_how how = {.prompt = &prompt};
+    struct ks_token_config config = fx_config();
+
+    config.pin = "prompt";
+    fx_ok(ks_token_new(&config, &fx.token, &fx.err));
+    ks_token_keep_pin(fx.token, NULL);
+    ck_assert_uint_eq(person.asked, 0);
+    for (int i = 0; i < 2; i++)
+        ks_token_keep_pin(fx.token, &how);
+    ck_assert_uint_eq(person.asked, 1);
+    ck_assert_ptr_nonnull(strstr(person.what, "pkcs11:"));
+    ck_assert_uint_eq(fake_calls(NULL), 0);
     fx_ok(ks_token_connect(fx.token, NULL, &fx.err));
     ck_assert(fake_logged_in(fx.slot));
 }
@@ -519,7 +540,7 @@ START_TEST(but_not_where_it_is_not_to_be_kept)
     config.pin = fx.pin;
     config.forget_pin = true;
     fx_ok(ks_token_new(&config, &fx.token, &fx.err));
-    ks_token_keep_pin(fx.token);
+    ks_token_keep_pin(fx.token, NULL);
     ck_assert_int_eq(unlink(fx.pin_path), 0);
     fx_fails(ks_token_connect(fx.token, NULL, &fx.err), KS_PIN_SOURCE);
     fx_says("No such file");
@@ -558,6 +579,7 @@ int main(void)
         {a_token_without_a_user_pin_says_so, 0},
         {the_pin_stays_for_later_logins, 0},
         {a_pin_is_kept_for_a_later_login, 0},
+        {a_person_is_asked_for_it_in_time, 0},
         {but_not_where_it_is_not_to_be_kept, 0},
     };
 

@@ -1,0 +1,73 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+#
+# A program ends in the middle of signatures, unloads the provider, forks at any time: no crash, no
+# hang, the right exit status, no signature lost, nothing left behind.
+. "$(dirname "$0")/lib.sh"
+
+token
+key rsa rsa:2048
+key ec ec:P-256
+must "what is in the token" hsmkey list
+cp out before
+rounds=${ROUNDS:-3}
+exec=exec
+[ $HSM_TOKEN != softhsm-remote ] || exec=
+
+# ways KEY WAY...: each in so many processes; what their programs leak is an error as well.
+ways() {
+    local key=$1 way
+    shift
+    for way in "$@"; do
+        must "$way, with $key" client exits "$key.pem" "$rounds" "$way"
+        same "rounds" "$(cat out)" "$way: $rounds of $rounds rounds good"
+    done
+}
+
+for name in ec rsa; do
+    ways $name return free cleanup 'free, cleanup' 'exit in a thread' 'return while signing' \
+        SIGTERM 'SIGTERM, exit in the handler' 'SIGTERM, exit in the handler, threads'
+done
+ways ec 'child quits' 'child does nothing' 'forks while signing' 'children while signing' \
+    'fork in a thread' 'double fork' daemon $exec
+configure timeout-ms=20000
+ways ec return free 'free, cleanup' 'exit in a thread' 'return while signing' SIGTERM \
+    'SIGTERM, exit in the handler' 'SIGTERM, exit in the handler, threads' 'forks while signing' \
+    'children while signing' 'double fork' daemon $exec
+# not activated by the configuration, so that it can be unloaded
+configure activate=
+ways ec unload 'free the context'
+configure
+
+# hung: the servers of the connections, which p11-kit server forks.
+hung() {
+    pgrep -P "$p11_kit_pid" || true
+}
+
+no_connection() {
+    [ -z "$(hung)" ]
+}
+
+if [ "$HSM_TOKEN" = softhsm-remote ]; then
+    wait_until 10 "the token's server has no connection left" no_connection
+    step "a server that hangs does not keep a program from ending"
+    mkfifo input
+    client exits ec.pem run wait <input 9>said >waiting.log 2>&1 &
+    waiting=$!
+    pids="$pids $waiting"
+    exec 8>input
+    wait_until 30 "it has signed" test -s said
+    # shellcheck disable=SC2046
+    kill -STOP $(hung)
+    exec 8>&-
+    start=$SECONDS status=0
+    wait "$waiting" || status=$?
+    pids=${pids/ $waiting/}
+    # shellcheck disable=SC2046
+    kill -CONT $(hung)
+    same "exit status" "$status" 4
+    [ $((SECONDS - start)) -le 30 ] || failed "it ends in a bounded time" "got: after $((SECONDS - start)) s"
+    wait_until 10 "the token's server has no connection left" no_connection
+fi
+must "what is in the token afterwards" hsmkey list
+same_files "nothing was left behind in the token" before out
