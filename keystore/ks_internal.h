@@ -75,8 +75,9 @@ struct ks_module {
     unsigned refs; /* registry lock */
 
     CK_FUNCTION_LIST *fn; /* p11-kit's managed list; once set never released */
-    bool sends_sigpipe;
-    bool not_after_fork; /* no use in a child of a process that used it */
+    bool sends_sigpipe;   /* p11-kit's remote client */
+    char *remote;         /* the server's address in p11-kit's configuration, or NULL */
+    bool not_after_fork;  /* no use in a child of a process that used it */
     pthread_mutex_t init_lock;
     atomic_uint initialized;    /* fork generation + 1 in which we called C_Initialize; 0: never */
     atomic_uint init_count;     /* handles from before the last C_Initialize are dead */
@@ -120,6 +121,9 @@ ks_status ks_module_reinit(struct ks_module *module, unsigned seen, uint64_t int
  * process. Never nested. */
 ks_status ks_gate_enter(struct ks_gate *gate, struct ks_module *module, struct ks_error *err);
 void ks_gate_leave(struct ks_gate *gate);
+/* Purpose: programs that this process executes shall not inherit connections to that server;
+ * `remote` is its address in p11-kit's terms, NULL: p11-kit-client's. (ks_remote.c) */
+void ks_remote_keep(const char *remote);
 /* Purpose: counts forks: handles of another generation must not be used. */
 unsigned ks_generation(void);
 /* Purpose: in a child of the process that loaded the first module, add to an error what such a

@@ -160,6 +160,7 @@ static void module_destroy(struct ks_module *m)
     free(m->path);
     free(m->key);
     free(m->init_args);
+    free(m->remote);
     free(m);
 }
 
@@ -514,15 +515,12 @@ static ks_status module_load(struct ks_module *m, struct ks_error *err)
 {
     const char *why;
 
-    char *remote;
-
     if (m->fn != NULL)
         return KS_SUCCESS;
     m->fn = is_p11kit_name(m->path) ? load_by_name(m->path) : p11_kit_module_load(m->path, 0);
     if (m->fn != NULL) {
-        remote = p11_kit_config_option(m->fn, "remote");
-        m->sends_sigpipe = m->sends_sigpipe || remote != NULL;
-        free(remote);
+        m->remote = p11_kit_config_option(m->fn, "remote");
+        m->sends_sigpipe = m->sends_sigpipe || m->remote != NULL;
         return KS_SUCCESS;
     }
     why = p11_kit_message();
@@ -554,6 +552,8 @@ static ks_status module_initialize(struct ks_module *m, struct ks_error *err)
         return ks_fail(err, KS_SHUTDOWN, "%s", ks_code_text(KS_SHUTDOWN));
     }
     rv = m->fn->C_Initialize(&args);
+    if (rv == CKR_OK && m->sends_sigpipe)
+        ks_remote_keep(m->remote);
     /* Right after C_Initialize, so that it runs before the module's own destructors: for each
      * module, the latest one's come first. */
     if (rv == CKR_OK && !m->exit_handled)

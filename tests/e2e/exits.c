@@ -317,9 +317,7 @@ static void on_term(int number)
 {
     (void)number;
     atomic_store(&ending, true);
-    /* What nobody should do, and many do. */
-    // NOLINTNEXTLINE(bugprone-signal-handler,cert-sig30-c)
-    exit(5);
+    exit(5); // NOLINT(bugprone-signal-handler,cert-sig30-c): as many do
 }
 
 static void *terminate(void *arg)
@@ -329,7 +327,7 @@ static void *terminate(void *arg)
     clock_gettime(CLOCK_MONOTONIC, &now);
     nap(now.tv_nsec / 1000 % BEFORE_TERM);
     if (arg != NULL)
-        // NOLINTNEXTLINE(bugprone-bad-signal-to-kill-thread,cert-pos44-c): as kill(1) may
+        // NOLINTNEXTLINE(bugprone-bad-signal-to-kill-thread,cert-pos44-c): the process is meant
         pthread_kill(*(pthread_t *)arg, SIGTERM);
     else
         kill(getpid(), SIGTERM);
