@@ -200,7 +200,7 @@ struct ks_token {
     pthread_mutex_t up_lock;
     /* written under up_lock and lock, read under either */
     struct ks_token_facts facts;
-    CK_SLOT_ID slot;
+    _Atomic CK_SLOT_ID slot; /* written under up_lock */
     /* under up_lock */
     bool doubtful;              /* the last login failed, and not because of the PIN, it seems; */
     bool doubt_low;             /* and then wrong PINs had been counted before it */

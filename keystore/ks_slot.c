@@ -308,8 +308,10 @@ static ks_status list_direct(struct ks_op *op)
     if (rv != CKR_OK)
         return ks_fail_rv(op->err, NULL, "C_GetSlotList", rv, NULL);
     listing->all = calloc(count + 1, sizeof(*listing->all));
-    if (listing->all == NULL)
-        st = ks_no_memory(op->err);
+    if (listing->all == NULL) {
+        free(slots);
+        return ks_no_memory(op->err);
+    }
     for (CK_ULONG i = 0; i < count && ks_ok(st); i++)
         st = list_slot(op, slots[i], &library);
     free(slots);

@@ -16,6 +16,8 @@
 /* How often a module that has only just started looks again, and the first pause before that. */
 #define LOOKS_FRESH   4
 #define LOOK_AGAIN_NS 20000000U
+/* What has to be left for the look itself when its time has come. */
+#define LOOK_TAKES_NS 50000000U
 
 bool ks_token_up_locked(const struct ks_token *token)
 {
@@ -185,8 +187,10 @@ static void wait_for_interval(struct ks_token *token, const struct ks_how *how, 
     struct timespec pause = ks_timespec(at - now);
 
     if (until == 0 && served)
-        until = now + WAIT_MAX_NS;
-    if (at <= now || at >= until || !ks_token_started(token)) /* after a C_Initialize that failed */
+        until = now + WAIT_MAX_NS + LOOK_TAKES_NS;
+    if (at <= now || at + LOOK_TAKES_NS >= until)
+        return;
+    if (!ks_token_started(token)) /* after a C_Initialize that failed */
         return;
     nanosleep(&pause, NULL);
 }

@@ -300,6 +300,7 @@ static ks_status run_on_own_stack(struct ks_op *op)
     trip = &this;
     if (swapcontext(&this.back, &this.there) != 0)
         this.status = ks_no_memory(op->err);
+    trip = NULL;
     (void)munmap(stack, guard + STACK_SIZE);
     return this.status;
 }

@@ -7,7 +7,7 @@
 #
 #   unit      unit tests
 #   core      the end-to-end tests that show whether all operations work with that OpenSSL
-#   few       some of those (what .ci/run has the time for)
+#   few       some of those, to see whether a release works at all
 #   e2e       all end-to-end tests; e2e:WORD only those with WORD in the name
 #   --fresh   make the roots anew, with the packages of today
 #

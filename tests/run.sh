@@ -11,8 +11,8 @@
 #   tsan      what uses threads, built with ThreadSanitizer: unit tests, and threads-share-a-key
 #   example   examples/nginx/run.sh --once, and examples/cluster/run.sh --once
 #   fault     the fault campaign: every CKR_ at every call (about a minute)
-#   matrix    unit tests and a few of e2e in a root of Debian 13, with OpenSSL 3.5 (needs root's
-#             rights; tests/matrix.sh can do more)
+#   matrix    unit tests and the core of e2e in roots of Debian 13 and of sid, with OpenSSL 3.5 and
+#             3.6 (needs root's rights; tests/matrix.sh can do more)
 #   all       all of these but valgrind and matrix; so does no part at all
 #
 # Logs are in build/log/. The last line counts what passed and failed; the status is 0 if nothing did.
@@ -229,7 +229,7 @@ if with fault; then
 fi
 if with matrix; then
     # Passes its own lines on, and counts by its last one.
-    tests/matrix.sh trixie unit few 2>&1 </dev/null | tee "$logs/matrix.log" | sed -u '$d' || true
+    tests/matrix.sh trixie sid unit core 2>&1 </dev/null | tee "$logs/matrix.log" | sed -u '$d' || true
     count=$(sed -nE '$s/^([0-9]+) passed, ([0-9]+) failed$/\1 \2/p' "$logs/matrix.log")
     if [ -n "$count" ]; then
         passed=$((passed + ${count% *}))

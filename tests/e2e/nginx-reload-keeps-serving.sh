@@ -54,7 +54,7 @@ says_not "no worker ended by a signal" 'exited on signal' error.log
 step "a killed worker is replaced and the new one signs"
 for i in 1 2 3; do
     for pid in $(workers); do
-        kill -KILL "$pid"
+        kill -KILL "$pid" 2>/dev/null || true # one of the last reload's may just have ended
     done
     sleep 1
     must_fetch RSA 1.3

@@ -118,6 +118,33 @@ serves_not "  with a log of the provider's own" \
     "level=error event=connect-failed token=hsm text=\".*environment variables.*nginx: env NAME;"
 without=
 
+# A new binary gets the environment that nginx.conf leaves it. nginx changes its binary only if it
+# is a daemon, and was started by its full path.
+configure
+without='env OPENSSL_CONF;'
+step "nginx takes OPENSSL_CONF away from the binary that is to follow it"
+until port=$((20000 + RANDOM % 12000)) && ! listening "$port"; do :; done
+write_conf
+sed -i 's/^daemon off/daemon on/' nginx.conf
+must "  nginx starts" env OPENSSL_CONF="$conf" timeout "$limit" env ${HSM_PRELOAD:+LD_PRELOAD="$HSM_PRELOAD"} \
+    "$(command -v nginx)" "${nginx_server[@]:1}"
+wait_until 60 "  nginx writes its pid" test -s nginx.pid
+master=$(cat nginx.pid)
+pids="$pids $master"
+wait_until 60 "  nginx listens" listening "$port"
+must_fetch RSA 1.3
+kill -USR2 "$master"
+new_binary_ended() {
+    grep -aqE "cannot load certificate key \"$W/rsa.pem\".*unsupported" error.log &&
+        grep -aqE 'new binary process [0-9]+ exited|process [0-9]+ exited with code 1$' error.log
+}
+wait_until 60 "  the new one says why it ends" new_binary_ended
+must_fetch RSA 1.2
+must_fetch EC 1.3
+kill "$master"
+wait_until 60 "  the old one ends" gone "$master"
+without=
+
 # What the master process was given it keeps for its workers.
 export TEST_PIN=$pin
 configure check-key-at-load=no pin=env:TEST_PIN
