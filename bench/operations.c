@@ -5,6 +5,7 @@
  *
  *   calls        PKCS#11 calls per operation at 1, 8 and 32 threads
  *   throughput   share of what a token with 2 ms per signature could do, at 1 to 64 threads
+ *   handovers    how often threads wait for one another in an operation, with and without timeout-ms
  *   cpu          CPU per signature against the bare C_SignInit and C_Sign
  *   load         from a reference to the first signature, with 1 and with 5,000 key pairs
  *   memory       growth over 100,000 signatures of each kind
@@ -17,8 +18,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
+#include "../provider/prov_local.h"
 #include "bench.h"
 
 #define THREADS_MAX 64
@@ -291,6 +294,42 @@ static void throughput(void)
     bench_down();
 }
 
+static long switches(void)
+{
+    struct rusage usage;
+
+    bench_must(getrusage(RUSAGE_SELF, &usage) == 0, "getrusage");
+    return usage.ru_nvcsw;
+}
+
+/* Each time that a thread goes to sleep is one: the caller for the worker, and the worker for its
+ * next job. */
+static void handovers(void)
+{
+    static const char *const limits[] = {NULL, "20000"};
+    const unsigned rounds = 5000;
+
+    printf("\nThread hand-overs per signature (voluntary context switches), 1 thread\n");
+    for (int i = 0; i < 2; i++) {
+        struct job model = {.kind = ECDSA};
+        long before;
+
+        if (limits[i] != NULL)
+            prov_config_override("timeout-ms", limits[i]);
+        tokens(0, true);
+        bench_up();
+        model.key = bench_key("ec");
+        run(&model, 1, 10, work);
+        before = switches();
+        run(&model, 1, rounds, work);
+        printf("%-20s %12.3f\n", limits[i] != NULL ? "with timeout-ms" : "without",
+               (double)(switches() - before) / rounds);
+        EVP_PKEY_free(model.key);
+        bench_down();
+    }
+    prov_config_override("timeout-ms", NULL);
+}
+
 static double cpu_of(const struct job *model, unsigned threads, unsigned rounds,
                      void *(*how)(void *))
 {
@@ -444,7 +483,8 @@ static const struct {
     const char *name;
     void (*measure)(void);
 } measurements[] = {
-    {"calls", calls}, {"throughput", throughput}, {"cpu", cpu}, {"load", load}, {"memory", memory},
+    {"calls", calls}, {"throughput", throughput}, {"handovers", handovers}, {"cpu", cpu},
+    {"load", load},   {"memory", memory},
 };
 #define MEASUREMENTS ((int)(sizeof(measurements) / sizeof(measurements[0])))
 
@@ -464,7 +504,8 @@ int main(int argc, char **argv)
         }
     }
     if (done < (argc == 1 ? MEASUREMENTS : argc - 1)) {
-        fprintf(stderr, "usage: %s [calls] [throughput] [cpu] [load] [memory]\n", argv[0]);
+        fprintf(stderr, "usage: %s [calls] [throughput] [handovers] [cpu] [load] [memory]\n",
+                argv[0]);
         return 2;
     }
     return 0;

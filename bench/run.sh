@@ -2,18 +2,18 @@
 # SPDX-License-Identifier: Apache-2.0
 #
 # run.sh [MEASUREMENT...]: build optimised, into build-bench/, and print ratios and counts: calls
-# throughput async cpu load memory timing, or some of these. docs/performance.md says what they mean.
+# throughput handovers async cpu load memory timing, or some of these. docs/performance.md says what they mean.
 # Nothing passes or fails. SAMPLES=N: samples per line of `timing`; RSA=1: with real decryptions.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/common.sh
 
-[ $# -gt 0 ] || set -- calls throughput async cpu load memory timing
+[ $# -gt 0 ] || set -- calls throughput handovers async cpu load memory timing
 for measurement in "$@"; do
     case $measurement in
-    calls | throughput | async | cpu | load | memory | timing) ;;
+    calls | throughput | handovers | async | cpu | load | memory | timing) ;;
     -h | --help) sed -n '4,6s/^# \{0,1\}//p' "$0"; exit 0 ;;
-    *) die "unknown measurement: $measurement (there are calls throughput async cpu load memory timing)" ;;
+    *) die "unknown measurement: $measurement (there are calls throughput handovers async cpu load memory timing)" ;;
     esac
 done
 
