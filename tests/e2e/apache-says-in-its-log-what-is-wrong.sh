@@ -8,50 +8,24 @@
 # has it, in Apache's log.
 . "$(dirname "$0")/lib.sh"
 . "$here/programs.inc"
+. "$here/apache.inc"
 
 token
 software_ca
 key rsa rsa:2048
 certificate rsa
-mkdir html
-echo "a page over TLS" >html/index.html
 worker www-data
 
-modules=$(dirname "$(find_file "/usr/lib/apache2/modules/mod_ssl.so" "/usr/lib64/httpd/modules/mod_ssl.so")")
 level=warn
 write_conf() {
-    local module
-    : >error.log
-    {
-        for module in mpm_event ssl authz_core dir mime; do
-            echo "LoadModule ${module}_module $modules/mod_$module.so"
-        done
-        cat <<EOF
-${worker:+User $worker}
-${worker:+Group $(id -gn "$worker")}
-ServerRoot $W
-ServerName localhost
-PidFile $W/apache.pid
-ErrorLog $W/error.log
-LogLevel $level
-DefaultRuntimeDir $W
-Mutex file:$W
-TypesConfig /dev/null
-DirectoryIndex index.html
-DocumentRoot $W/html
-StartServers 1
-Listen 127.0.0.1:$port
-SSLSessionCache none
-SSLSessionTickets off
+    apache_conf event $level <<END
 <VirtualHost 127.0.0.1:$port>
     SSLEngine on
     SSLCertificateFile $W/rsa.crt
     SSLCertificateKeyFile "${key_file:-$W/rsa.pem}"
 </VirtualHost>
-EOF
-    } >apache.conf
+END
 }
-apache=(setsid apache2 -DFOREGROUND -d "$W" -f "$W/apache.conf")
 
 starts_not() { # WHAT PATTERN
     local status=0

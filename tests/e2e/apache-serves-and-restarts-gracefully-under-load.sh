@@ -6,6 +6,7 @@
 # graceful restarts under load. The virtual host is the one in examples/apache/.
 . "$(dirname "$0")/lib.sh"
 . "$here/programs.inc"
+. "$here/apache.inc"
 
 token
 count_calls
@@ -15,53 +16,11 @@ key ec ec:P-256
 certificate rsa
 certificate ec
 worker www-data
-mkdir html
-echo "a page over TLS" >html/index.html
-
-modules=$(dirname "$(find_file "/usr/lib/apache2/modules/mod_ssl.so" "/usr/lib64/httpd/modules/mod_ssl.so")")
 write_conf() {
-    local module
-    : >error.log
-    {
-        for module in mpm_$mpm ssl authz_core dir mime socache_shmcb; do
-            echo "LoadModule ${module}_module $modules/mod_$module.so"
-        done
-        cat <<END
-${worker:+User $worker}
-${worker:+Group $(id -gn "$worker")}
-ServerRoot $W
-ServerName localhost
-PidFile $W/apache.pid
-ErrorLog $W/error.log
-LogLevel warn
-DefaultRuntimeDir $W
-Mutex file:$W
-TypesConfig /dev/null
-DirectoryIndex index.html
-StartServers 2
-MaxConnectionsPerChild 0
-Listen 127.0.0.1:$port
-SSLSessionCache none
-SSLSessionTickets off
-END
-        # The example's virtual host, with this test's paths and keys.
-        sed -e "s|\*:443|127.0.0.1:$port|; s|www\.example\.org|localhost|; s|/var/www/html|$W/html|" \
-            -e "s|KeyFile \"pkcs11:object=ec.*|KeyFile $ec_key|; s|KeyFile .*/rsa.pem|KeyFile $rsa_key|" \
-            -e "s|/etc/apache2/tls|$W|" "$root/examples/apache/site.conf"
-    } >apache.conf
-}
-
-four_pages() {
-    local kind version
-    for kind in RSA EC; do
-        for version in 1.2 1.3; do
-            must_fetch $kind $version
-        done
-    done
-}
-
-renewed() {
-    [ -n "$(comm -13 <(printf '%s\n' "$old") <(children "$server_pid"))" ]
+    # The example's virtual host, with this test's paths and keys.
+    sed -e "s|\*:443|127.0.0.1:$port|; s|www\.example\.org|localhost|; s|/var/www/html|$W/html|" \
+        -e "s|KeyFile \"pkcs11:object=ec.*|KeyFile $ec_key|; s|KeyFile .*/rsa.pem|KeyFile $rsa_key|" \
+        -e "s|/etc/apache2/tls|$W|" "$root/examples/apache/site.conf" | apache_conf $mpm warn
 }
 
 # The two kinds of name are the other way round for the last MPM.
@@ -71,8 +30,7 @@ for mpm in prefork worker event; do
         rsa_key="pkcs11:object=rsa;type=private" ec_key=$W/ec.pem
     fi
     step "Apache, MPM $mpm"
-    # When it ends, Apache sends SIGTERM to all of its process group: give it one of its own.
-    serve apache.log write_conf setsid apache2 -DFOREGROUND -d "$W" -f "$W/apache.conf"
+    serve apache.log write_conf "${apache[@]}"
     signatures 4 "4 handshakes, $mpm" four_pages
     load_start 2
     for i in 1 2 3 4; do

@@ -7,6 +7,7 @@
 # URI and by a reference, a graceful restart, and a device that is not there.
 . "$(dirname "$0")/lib.sh"
 . "$here/programs.inc"
+. "$here/apache.inc"
 . "$here/engine.inc"
 
 token
@@ -17,36 +18,11 @@ key ec ec:P-256
 certificate rsa
 certificate ec
 worker www-data
-mkdir html
-echo "a page over TLS" >html/index.html
 conf=$W/engine.cnf
 engine_conf
 
-modules=$(dirname "$(find_file "/usr/lib/apache2/modules/mod_ssl.so" "/usr/lib64/httpd/modules/mod_ssl.so")")
 write_conf() {
-    local module
-    : >error.log
-    {
-        for module in mpm_event ssl authz_core dir mime; do
-            echo "LoadModule ${module}_module $modules/mod_$module.so"
-        done
-        cat <<EOF
-${worker:+User $worker}
-${worker:+Group $(id -gn "$worker")}
-ServerRoot $W
-ServerName localhost
-PidFile $W/apache.pid
-ErrorLog $W/error.log
-LogLevel warn
-DefaultRuntimeDir $W
-Mutex file:$W
-TypesConfig /dev/null
-DirectoryIndex index.html
-DocumentRoot $W/html
-StartServers 2
-Listen 127.0.0.1:$port
-SSLSessionCache none
-SSLSessionTickets off
+    apache_conf event warn <<END
 SSLCryptoDevice ${device:-hsm}
 <VirtualHost 127.0.0.1:$port>
     SSLEngine on
@@ -55,20 +31,7 @@ SSLCryptoDevice ${device:-hsm}
     SSLCertificateFile $W/ec.crt
     SSLCertificateKeyFile "$W/ec.pem"
 </VirtualHost>
-EOF
-    } >apache.conf
-}
-apache=(setsid apache2 -DFOREGROUND -d "$W" -f "$W/apache.conf")
-four_pages() {
-    local kind version
-    for kind in RSA EC; do
-        for version in 1.2 1.3; do
-            must_fetch $kind $version
-        done
-    done
-}
-renewed() {
-    [ -n "$(comm -13 <(printf '%s\n' "$old") <(children "$server_pid"))" ]
+END
 }
 
 step "SSLCryptoDevice hsm: Apache starts"
