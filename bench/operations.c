@@ -5,7 +5,7 @@
  *
  *   calls        PKCS#11 calls per operation at 1, 8 and 32 threads
  *   throughput   share of what a token with 2 ms per signature could do, at 1 to 64 threads
- *   handovers    how often threads wait for one another in an operation, with and without timeout-ms
+ *   handovers    how often threads wait for one another, with and without timeout-ms
  *   cpu          CPU per signature against the bare C_SignInit and C_Sign
  *   load         from a reference to the first signature, with 1 and with 5,000 key pairs
  *   memory       growth over 100,000 signatures of each kind
