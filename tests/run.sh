@@ -210,8 +210,8 @@ if with tsan; then
     if step "build with ThreadSanitizer" build-tsan.log env CC=gcc scripts/build.sh build-tsan -Dwerror=true \
         -Db_sanitize=thread; then
         TSAN_OPTIONS=die_after_fork=0 CK_TIMEOUT_MULTIPLIER=4 \
-            unit_tests threads build-tsan --timeout-multiplier 4 test_calls test_ks_group test_ks_log test_ks_op \
-            test_ks_pin test_ks_session test_ks_stats test_rand
+            unit_tests threads build-tsan --timeout-multiplier 4 test_async test_calls test_ks_group test_ks_log test_ks_op \
+            test_ks_pin test_ks_recover test_ks_session test_ks_stats test_rand
         HSM_PRELOAD=$(gcc -print-file-name=libtsan.so)
         export HSM_PRELOAD
         # Not nss: it unloads and loads a library, which suppressions cannot name then.
