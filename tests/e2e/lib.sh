@@ -15,7 +15,8 @@
 #   HSM_KEEP    not empty: leave $W behind
 #
 # A comment "# tokens: ..." on top of a test says for which kinds tests/run.sh runs it (default:
-# the first three). A comment "# packages: ..." names Debian packages that only this test needs.
+# the first three). A comment "# packages: ..." names Debian packages that only this test needs, and
+# "# not with sanitizers: ..." says why it cannot run so.
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)

@@ -1,6 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
 # packages: nodejs
+# not with sanitizers: curl hangs in setlocale() under a preloaded AddressSanitizer, without us as well
 # tokens: softhsm nss
 #
 # examples/: curl's configurations, the programs in Python and for Node.js, the CA with the openssl
