@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
 # packages: wget
-# not with sanitizers: curl hangs in setlocale() under a preloaded AddressSanitizer, without us as well
+# not with sanitizers: under a preloaded AddressSanitizer libgnutls keeps a lock of glibc, and programs hang without us, too
 #
 # curl shows a client certificate whose key is in the token: by its reference, by its URI with the
 # provider alone where curl can, and with `--engine hsm --key-type ENG`. Debian's wget is built with

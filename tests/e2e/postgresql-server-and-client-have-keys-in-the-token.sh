@@ -1,6 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
 # packages: postgresql
+# not with sanitizers: under a preloaded AddressSanitizer libgnutls keeps a lock of glibc, and programs hang without us, too
 #
 # PostgreSQL: the server's key by reference, with a reload, and libpq's client key by reference. The
 # settings are those of examples/postgresql/.

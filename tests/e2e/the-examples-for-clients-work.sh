@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
 # packages: nodejs
-# not with sanitizers: curl hangs in setlocale() under a preloaded AddressSanitizer, without us as well
+# not with sanitizers: under a preloaded AddressSanitizer libgnutls keeps a lock of glibc, and programs hang without us, too
 # tokens: softhsm nss
 #
 # examples/: curl's configurations, the programs in Python and for Node.js, the CA with the openssl
