@@ -520,28 +520,34 @@ static ks_status nobody(struct ks_op *op)
 }
 
 /* Tries the candidates one after the other. op->err is not NULL. */
-static ks_status run_on_candidates(struct ks_op *op, const struct candidate *list, size_t n)
+static ks_status run_on_candidates(struct ks_op *op, struct candidate *list, size_t n)
 {
     uint64_t deadline = whole_deadline(op), now;
     struct ks_how how = {.prompt = op->how != NULL ? op->how->prompt : NULL};
     struct answers answers;
     ks_status st = {KS_DEVICE};
+    size_t turns = n;
+    bool more;
 
     answers.any = false;
-    for (size_t i = 0; i < n; i++) {
+    for (size_t i = 0; i < turns; i++) {
         how.deadline_ns = deadline;
-        if (deadline != 0 && i + 1 < n) {
+        if (deadline != 0 && i + 1 < turns) {
             now = ks_now_ns();
             how.deadline_ns = now < deadline ? now + (deadline - now) / 2 : deadline;
         }
         /* a lost one is brought back in the foreground only if there is nobody else */
-        st = run_on_member(op, list[i].index, &how, i + 1 < n && list[0].state == STATE_UP);
+        more = i + 1 < n && list[0].state == STATE_UP;
+        st = run_on_member(op, list[i].index, &how, more);
         if (ks_ok(st) || op->once || !worth_another(st))
             return st; /* what is wrong with the data is said by the one who looked at it */
         note_answer(op->token, &answers, list[i].index, op->err);
         if (deadline != 0 && ks_now_ns() >= deadline)
             break;
-        if (i + 1 < n)
+        /* It may only have been away for a while, unnoticed: if the others cannot, it is next. */
+        if (more && ks_class_of_error(op->err) == KS_DEVICE_LOST)
+            list[turns++] = list[i];
+        if (i + 1 < turns)
             ks_stats_failed_over(op->token->members[list[i].index],
                                  op->token->members[list[i + 1].index], op->class);
     }
@@ -552,7 +558,7 @@ static ks_status run_on_candidates(struct ks_op *op, const struct candidate *lis
 
 ks_status ks_group_run(struct ks_op *op)
 {
-    struct candidate list[KS_GROUP_MAX];
+    struct candidate list[2 * KS_GROUP_MAX]; /* each may have a second turn */
     size_t n = candidates(op, list);
     struct ks_error *err = op->err, why;
     ks_status st;

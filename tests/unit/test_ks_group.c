@@ -87,6 +87,28 @@ static void wait_ms(unsigned ms)
     nanosleep(&ts, NULL);
 }
 
+/* A member may have been away and come back without anybody noticing: its sessions are gone, and it
+ * is passed by at first. When the others cannot do it either, it is not given up. */
+START_TEST(who_came_back_unnoticed_gets_another_turn)
+{
+    struct ks_key *key;
+
+    make_group(KS_GROUP_CLUSTER, 0);
+    add_everywhere("k");
+    key = find("pkcs11:object=k");
+    for (int i = 0; i < 20; i++)
+        sign_well(key, "k");
+    fake_clear_counts();
+    /* the first two are passed by, the third is tried as often as may be */
+    fake_inject("C_SignInit", 1, 5, CKR_DEVICE_ERROR, false);
+    sign_well(key, "k");
+    ck_assert_uint_eq(fake_calls("C_SignInit"), 6);
+    fake_heal(NULL);
+    ks_key_free(key);
+    drop_group();
+}
+END_TEST
+
 START_TEST(two_calls_in_steady_state)
 {
     struct ks_key *key;
@@ -364,6 +386,7 @@ int main(void)
 {
     const struct fx_test tests[] = {
         {two_calls_in_steady_state, 0},
+        {who_came_back_unnoticed_gets_another_turn, 0},
         {none_is_lost_while_a_member_is_up, 0},
         {it_serves_again_when_the_first_member_is_back, 0},
         {a_member_without_the_key_is_not_used, 0},
