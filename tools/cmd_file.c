@@ -27,13 +27,17 @@ static void on_signal(int sig)
     if (pending_dir >= 0) {
         (void)unlinkat((int)pending_dir, pending_temp, 0);
     }
-    /* SA_RESETHAND: the default action, once this handler returns and unblocks it. */
+    /* The default action, once this handler returns and unblocks it. Not by SA_RESETHAND: a second
+     * signal right behind (timeout(1) sends two) would end us before the first came here. */
+    (void)signal(sig, SIG_DFL);
     (void)raise(sig);
 }
 
+static const int signals[] = {SIGHUP, SIGINT, SIGTERM};
+#define SIGNALS (sizeof(signals) / sizeof(signals[0]))
+
 static void watch_signals(const struct cmd_file *file)
 {
-    static const int signals[] = {SIGHUP, SIGINT, SIGTERM};
     struct sigaction action, old;
     size_t i;
 
@@ -41,8 +45,7 @@ static void watch_signals(const struct cmd_file *file)
     pending_dir = file->dir;
     memset(&action, 0, sizeof(action));
     action.sa_handler = on_signal;
-    action.sa_flags = (int)SA_RESETHAND;
-    for (i = 0; i < sizeof(signals) / sizeof(signals[0]); i++) {
+    for (i = 0; i < SIGNALS; i++) {
         /* What was ignored (nohup) stays so. */
         if (sigaction(signals[i], NULL, &old) == 0 && old.sa_handler == SIG_DFL) {
             (void)sigaction(signals[i], &action, NULL);
@@ -94,12 +97,43 @@ static const char *obstacle(const struct cmd_file *file)
     return file->force ? NULL : "exists already; choose another name, or add --force";
 }
 
+/* No signal comes between the file and what takes it away again. errno is set on failure. */
+static bool create_temporary(struct cmd_file *file)
+{
+    unsigned long number;
+    sigset_t watched, before;
+    size_t i;
+    int tries, saved;
+
+    sigemptyset(&watched);
+    for (i = 0; i < SIGNALS; i++) {
+        sigaddset(&watched, signals[i]);
+    }
+    (void)sigprocmask(SIG_BLOCK, &watched, &before);
+    for (tries = 0; file->fd < 0 && tries < 16; tries++) {
+        if (getrandom(&number, sizeof(number), 0) != (ssize_t)sizeof(number)) {
+            break;
+        }
+        snprintf(file->temp, sizeof(file->temp), ".hsmkey-%016lx", number);
+        file->fd = openat(file->dir, file->temp,
+                          O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+        if (file->fd < 0 && errno != EEXIST) {
+            break;
+        }
+    }
+    if (file->fd >= 0) {
+        watch_signals(file);
+    }
+    saved = errno;
+    (void)sigprocmask(SIG_SETMASK, &before, NULL);
+    errno = saved;
+    return file->fd >= 0 && fchmod(file->fd, 0600) == 0;
+}
+
 bool cmd_file_begin(struct cmd_env *env, struct cmd_file *file, const char *path, bool force)
 {
     const char *why = NULL;
-    unsigned long number;
     char shown[512];
-    int tries;
 
     file->path = path;
     file->force = force;
@@ -117,22 +151,10 @@ bool cmd_file_begin(struct cmd_env *env, struct cmd_file *file, const char *path
         cmd_error(env, "%s: %s", shown, why);
         return false;
     }
-    for (tries = 0; file->fd < 0 && tries < 16; tries++) {
-        if (getrandom(&number, sizeof(number), 0) != (ssize_t)sizeof(number)) {
-            break;
-        }
-        snprintf(file->temp, sizeof(file->temp), ".hsmkey-%016lx", number);
-        file->fd = openat(file->dir, file->temp,
-                          O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
-        if (file->fd < 0 && errno != EEXIST) {
-            break;
-        }
-    }
-    if (file->fd < 0 || fchmod(file->fd, 0600) != 0) {
+    if (!create_temporary(file)) {
         cmd_error(env, "%s: cannot be created: %s", shown, strerror(errno));
         return false;
     }
-    watch_signals(file);
     return true;
 }
 
