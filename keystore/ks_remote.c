@@ -23,7 +23,10 @@ static const char *address(const char *remote)
         remote = secure_getenv("P11_KIT_SERVER_ADDRESS"); /* p11-kit-client's, and its default */
     if (remote == NULL)
         return "/p11-kit/pkcs11";
-    return strncmp(remote, UNIX_PREFIX, prefix) == 0 ? remote + prefix : NULL;
+    /* an empty one would be the end of every socket's path: of the program's own as well */
+    if (strncmp(remote, UNIX_PREFIX, prefix) != 0 || remote[prefix] == '\0')
+        return NULL;
+    return remote + prefix;
 }
 
 static bool connected_to(int fd, const char *path)
