@@ -67,16 +67,13 @@ unsigned ks_generation(void)
 /* Servers' workers have given up rights, and some servers empty their environment. */
 void ks_note_child(struct ks_error *err)
 {
-    size_t used;
-
     if (err == NULL || ks_generation() == 0)
         return;
-    used = strlen(err->text);
-    snprintf(err->text + used, sizeof(err->text) - used,
-             "; this process runs as user %lu and is a child of the one that loaded the provider "
-             "as user %lu: it needs access to the token's files as well, and the environment "
-             "variables that the module wants (nginx: env NAME;)",
-             (unsigned long)geteuid(), (unsigned long)loaded_by);
+    ks_error_add(err,
+                 "this process runs as user %lu and is a child of the one that loaded the provider "
+                 "as user %lu: it needs access to the token's files as well, and the environment "
+                 "variables that the module wants (nginx: env NAME;)",
+                 (unsigned long)geteuid(), (unsigned long)loaded_by);
 }
 
 void ks_registry_lock(void)
