@@ -257,6 +257,8 @@ void ks_tokens_forked(void);
 /* Purpose: initialise the module where that is still to be done, find the token's slot, and note
  * what the module says of it. The caller holds up_lock. */
 ks_status ks_slot_connect(struct ks_token *token, struct ks_error *err);
+/* Purpose: the same, once more where what failed may pass. ks_up.c; the caller holds up_lock. */
+ks_status ks_token_find(struct ks_token *token, const struct ks_how *how, struct ks_error *err);
 /* Purpose: ask the slot again: others may have used up tries of the PIN. Holds up_lock. */
 ks_status ks_slot_refresh(struct ks_token *token, struct ks_error *err);
 /* Purpose: KS_TOKEN_NOT_FOUND when `uri` (may be NULL) names another token than this one. */

@@ -200,7 +200,7 @@ static ks_status facts_direct(struct ks_op *op)
         return ks_fail_token(op->err, op->token, KS_TIMEOUT,
                              "another thread has not finished connecting to the token in time");
     if (!ks_token_is_up(op->token))
-        st = ks_slot_connect(op->token, op->err);
+        st = ks_token_find(op->token, op->how, op->err);
     if (ks_ok(st))
         copy_facts(op->token, op->arg);
     pthread_mutex_unlock(&op->token->up_lock);
@@ -234,10 +234,13 @@ ks_status ks_token_matches(struct ks_token *token, const struct ks_how *how,
 
     if (uri == NULL)
         return KS_SUCCESS;
-    /* First with login, as whoever asks goes on to use the token: one look at the slots. */
+    /* First with login, as whoever asks goes on to use the token: one look at the slots. What it
+     * saw holds even if another thread has found the sessions lost since. */
     st = ks_token_connect(token, how, err);
-    if (ks_ok(st))
-        st = ks_token_facts(token, how, &facts, err);
+    if (ks_ok(st) && token->members != NULL)
+        st = ks_group_facts(token, how, &facts, err);
+    else if (ks_ok(st))
+        copy_facts(token, &facts);
     if (!ks_ok(st) || ks_uri_matches_facts(uri, &facts))
         return st;
     return ks_fail_token(err, token, KS_TOKEN_NOT_FOUND,

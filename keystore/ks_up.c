@@ -104,17 +104,25 @@ fail:
     return st;
 }
 
+static ks_status find_slot(struct ks_token *token, const struct ks_how *how, struct ks_error *err)
+{
+    (void)how;
+    return ks_slot_connect(token, err);
+}
+
+typedef ks_status step_fn(struct ks_token *token, const struct ks_how *how, struct ks_error *err);
+
 /* Again where a new session was lost as quickly as the old ones, and after a pause for what
  * passes. Holds up_lock. */
-static ks_status bring_up_patiently(struct ks_token *token, const struct ks_how *how,
-                                    struct ks_error *err)
+static ks_status patiently(step_fn *step, struct ks_token *token, const struct ks_how *how,
+                           struct ks_error *err)
 {
     struct timespec pause = {.tv_nsec = 5000000};
     enum ks_rv_class class;
     ks_status st;
 
     for (int tries = 0;; tries++) {
-        st = bring_up(token, how, err);
+        st = step(token, how, err);
         if (ks_ok(st) || tries == 2)
             return st;
         class = ks_class_of_error(err);
@@ -128,6 +136,11 @@ static ks_status bring_up_patiently(struct ks_token *token, const struct ks_how 
             return st;
         }
     }
+}
+
+ks_status ks_token_find(struct ks_token *token, const struct ks_how *how, struct ks_error *err)
+{
+    return patiently(find_slot, token, how, err);
 }
 
 /* What bring_back() knows after a try that failed. */
@@ -225,7 +238,7 @@ static ks_status bring_back(struct ks_token *token, const struct ks_how *how, st
 
     ks_session_close_idle(token);
     for (unsigned round = 0, looks = 0;; round++) {
-        st = bring_up_patiently(token, how, err);
+        st = patiently(bring_up, token, how, err);
         if (round == 0)
             look.fresh = seen != atomic_load(&token->module->init_count);
         if (ks_ok(st) || !may_come_back(token, st, err, &look))

@@ -233,6 +233,24 @@ struct listing {
     unsigned seen, stop_after;
 };
 
+/* Asked for while the token is down, which another thread may have found a moment ago. */
+START_TEST(facts_are_asked_for_once_more_where_that_may_help)
+{
+    static const unsigned long passing[] = {CKR_SESSION_CLOSED, CKR_DEVICE_MEMORY,
+                                            CKR_FUNCTION_CANCELED};
+    struct ks_token_facts facts;
+
+    fx_ok(ks_token_connect(fx_token(), NULL, &fx.err));
+    for (size_t i = 0; i < sizeof(passing) / sizeof(passing[0]); i++) {
+        ks_token_down(fx.token, fx.token->epoch);
+        fake_clear_counts();
+        fake_inject("C_GetTokenInfo", 1, 1, passing[i], false);
+        fx_ok(ks_token_facts(fx.token, NULL, &facts, &fx.err));
+        ck_assert_uint_eq(fake_calls("C_GetTokenInfo"), 2);
+    }
+}
+END_TEST
+
 static bool list_token(void *arg, const struct ks_token_facts *facts)
 {
     struct listing *l = arg;
@@ -542,6 +560,7 @@ int main(void)
         {a_token_that_is_pulled_out_is_not_found_and_found_again, 0},
         {a_token_that_goes_between_list_and_look_is_passed_over, 0},
         {facts_are_told_without_login, 0},
+        {facts_are_asked_for_once_more_where_that_may_help, 0},
         {all_tokens_of_a_module_are_listed, 0},
         {questions_end_within_the_token_s_time, 0},
         {what_the_token_can_is_known_while_it_is_brought_up_again, 0},
