@@ -32,6 +32,11 @@ static const OSSL_ALGORITHM keymgmt[] = {
 };
 
 static const OSSL_ALGORITHM signature[] = {
+    ROW(PROV_OWN_RSA, "", prov_signature_rsa, "RSA by an HSM"),
+    ROW(PROV_OWN_ECDSA, "", prov_signature_ecdsa, "ECDSA by an HSM"),
+    ROW(PROV_OWN_ED25519, "", prov_signature_ed25519, "Ed25519 by an HSM"),
+    ROW(PROV_OWN_ED448, "", prov_signature_ed448, "Ed448 by an HSM"),
+    /* what an application asks for by name, with provider=hsm */
     ROW("RSA:rsaEncryption:1.2.840.113549.1.1.1", "", prov_signature_rsa, "RSA by an HSM"),
     ROW("ECDSA", "", prov_signature_ecdsa, "ECDSA by an HSM"),
     ROW("ED25519:1.3.101.112", "", prov_signature_ed25519, "Ed25519 by an HSM"),
@@ -113,17 +118,20 @@ static const OSSL_ALGORITHM *signatures(const struct prov_ctx *ctx)
 }
 
 static const OSSL_ALGORITHM asymcipher[] = {
+    ROW(PROV_OWN_RSA, "", prov_asymcipher_rsa, "RSA by an HSM"),
     ROW("RSA:rsaEncryption:1.2.840.113549.1.1.1", "", prov_asymcipher_rsa, "RSA by an HSM"),
     LAST_ROW,
 };
 
 static const OSSL_ALGORITHM keyexch[] = {
+    ROW(PROV_OWN_ECDH, "", prov_keyexch_ecdh, "ECDH by an HSM"),
     ROW("ECDH", "", prov_keyexch_ecdh, "ECDH by an HSM"),
     LAST_ROW,
 };
 
-/* With software-private-keys = refuse; the first row as above. */
+/* With software-private-keys = refuse; the first rows as above. */
 static const OSSL_ALGORITHM asymcipher_strict[] = {
+    ROW(PROV_OWN_RSA, "", prov_asymcipher_rsa, "RSA by an HSM"),
     ROW("RSA:rsaEncryption:1.2.840.113549.1.1.1", "", prov_asymcipher_rsa, "RSA by an HSM"),
     ROW("SM2:1.2.156.10197.1.301", "", prov_asymcipher_refused, "refuses software keys"),
     LAST_ROW,

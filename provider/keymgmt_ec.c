@@ -111,9 +111,9 @@ static const char *query_operation_name(int operation_id)
 {
     switch (operation_id) {
     case OSSL_OP_SIGNATURE:
-        return "ECDSA";
+        return PROV_OWN_ECDSA;
     case OSSL_OP_KEYEXCH:
-        return "ECDH";
+        return PROV_OWN_ECDH;
     default:
         return NULL;
     }

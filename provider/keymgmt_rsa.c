@@ -69,11 +69,11 @@ static const OSSL_PARAM *gettable_params(void *provctx)
     return params;
 }
 
-/* Both types sign, and decrypt, with the algorithms called RSA. */
+/* Of both types. */
 static const char *query_operation_name(int operation_id)
 {
-    (void)operation_id;
-    return "RSA";
+    return operation_id == OSSL_OP_SIGNATURE || operation_id == OSSL_OP_ASYM_CIPHER ? PROV_OWN_RSA
+                                                                                    : NULL;
 }
 
 static void *rsa_gen_init(void *provctx, int selection, const OSSL_PARAM params[])

@@ -45,6 +45,16 @@ enum prov_key_type { PROV_RSA, PROV_RSA_PSS, PROV_EC, PROV_ED25519, PROV_ED448, 
 #define PROV_NAMES_ED25519 "ED25519:1.3.101.112:" PROV_OID_ED25519
 #define PROV_NAMES_ED448   "ED448:1.3.101.113:" PROV_OID_ED448
 
+/* The names of what our keys sign, decrypt and agree with (query_operation_name). No other provider
+ * has them, so that libcrypto does not first take the algorithm of another one and have the key
+ * exported to it, which we refuse: rows of their own in algorithms.c, as a second name in the row
+ * of "RSA" would make it the same algorithm. */
+#define PROV_OWN_RSA     "HSM-RSA"
+#define PROV_OWN_ECDSA   "HSM-ECDSA"
+#define PROV_OWN_ECDH    "HSM-ECDH"
+#define PROV_OWN_ED25519 "HSM-ED25519"
+#define PROV_OWN_ED448   "HSM-ED448"
+
 struct prov_type_info {
     const char *name; /* "RSA", what EVP_PKEY_is_a() is asked with */
     const char *oid;  /* the reference's OID, dotted */

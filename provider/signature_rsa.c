@@ -712,10 +712,23 @@ int prov_rsa_sig_sign(void *vctx, unsigned char *out, size_t *out_len, size_t ou
     return digest_suffices(rsa) && sign_tbs(rsa, out, out_len, out_size, tbs, tbs_len);
 }
 
+#ifdef OSSL_FUNC_SIGNATURE_QUERY_KEY_TYPES
+/* Asked where an application fetched this algorithm itself: the keys name another (PROV_OWN_). */
+static const char **rsa_query_key_types(void)
+{
+    static const char *types[] = {"RSA", "RSA-PSS", NULL};
+
+    return types;
+}
+#endif
+
 const OSSL_DISPATCH prov_signature_rsa[] = {
     {OSSL_FUNC_SIGNATURE_NEWCTX, (void (*)(void))prov_rsa_sig_newctx},
     {OSSL_FUNC_SIGNATURE_FREECTX, (void (*)(void))prov_rsa_sig_freectx},
     {OSSL_FUNC_SIGNATURE_DUPCTX, (void (*)(void))prov_rsa_sig_dupctx},
+#ifdef OSSL_FUNC_SIGNATURE_QUERY_KEY_TYPES
+    {OSSL_FUNC_SIGNATURE_QUERY_KEY_TYPES, (void (*)(void))rsa_query_key_types},
+#endif
     {OSSL_FUNC_SIGNATURE_SIGN_INIT, (void (*)(void))prov_rsa_sig_sign_init},
     {OSSL_FUNC_SIGNATURE_SIGN, (void (*)(void))prov_rsa_sig_sign},
     {OSSL_FUNC_SIGNATURE_VERIFY_INIT, (void (*)(void))prov_sig_verify_init},

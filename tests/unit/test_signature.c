@@ -767,6 +767,30 @@ START_TEST(property_queries_for_us_do_not_reach_the_digest)
 }
 END_TEST
 
+/* What a key says that it signs with is not to be found anywhere else: libcrypto would try that
+ * first, and the key would have to be exported to it. */
+START_TEST(keys_name_algorithms_that_only_we_have)
+{
+    static const OSSL_DISPATCH *const keys[] = {prov_keymgmt_rsa, prov_keymgmt_rsa_pss,
+                                                prov_keymgmt_ec, prov_keymgmt_ed25519,
+                                                prov_keymgmt_ed448};
+    const OSSL_DISPATCH *row = keys[_i];
+    const char *name;
+    EVP_SIGNATURE *alg;
+
+    while (row->function_id != 0 && row->function_id != OSSL_FUNC_KEYMGMT_QUERY_OPERATION_NAME)
+        row++;
+    ck_assert_int_ne(row->function_id, 0);
+    name = OSSL_FUNC_keymgmt_query_operation_name(row)(OSSL_OP_SIGNATURE);
+    alg = EVP_SIGNATURE_fetch(libctx, name, NULL);
+    ck_assert_ptr_nonnull(alg);
+    ck_assert_str_eq(OSSL_PROVIDER_get0_name(EVP_SIGNATURE_get0_provider(alg)), "hsm");
+    EVP_SIGNATURE_free(alg);
+    ck_assert_ptr_null(EVP_SIGNATURE_fetch(libctx, name, "provider=default"));
+    ERR_clear_error();
+}
+END_TEST
+
 /* --- signature algorithms with a digest in their name ---------------------------------------- */
 
 #ifdef OSSL_FUNC_SIGNATURE_SIGN_MESSAGE_INIT
@@ -844,6 +868,40 @@ START_TEST(sigalgs_sign_and_verify)
     pair_free(&p);
 }
 END_TEST
+
+/* By names that are not those that the keys give. */
+START_TEST(algorithms_that_the_application_fetched_take_our_keys)
+{
+    static const struct {
+        enum fake_kind kind;
+        bool pss;
+        const char *name;
+    } cases[] = {{FAKE_RSA, false, "RSA"},    {FAKE_RSA, true, "RSA"},
+                 {FAKE_P256, false, "ECDSA"}, {FAKE_RSA, false, "HSM-RSA"},
+                 {FAKE_RSA, true, "HSM-RSA"}, {FAKE_P256, false, "HSM-ECDSA"}};
+    struct pair p = pair_new(cases[_i].kind);
+    EVP_PKEY *key = cases[_i].pss ? pss_key(&p, NULL, NULL, 0) : p.key;
+    const struct scheme s = {cases[_i].pss                ? RSA_PKCS1_PSS_PADDING
+                             : cases[_i].kind == FAKE_RSA ? RSA_PKCS1_PADDING
+                                                          : 0,
+                             NULL, RSA_PSS_SALTLEN_AUTO};
+    EVP_SIGNATURE *alg = EVP_SIGNATURE_fetch(libctx, cases[_i].name, "provider=hsm");
+    EVP_PKEY_CTX *pctx = EVP_PKEY_CTX_new_from_pkey(libctx, key, NULL);
+    unsigned char sig[SIG_MAX], hash[32];
+    size_t len = sizeof(sig);
+
+    ck_assert_int_eq(EVP_Q_digest(plain, "SHA256", NULL, message, sizeof(message), hash, NULL), 1);
+    ck_assert_int_eq(EVP_PKEY_sign_init_ex2(pctx, alg, NULL), 1);
+    ck_assert_int_eq(EVP_PKEY_CTX_set_signature_md(pctx, EVP_sha256()), 1);
+    ck_assert_int_eq(EVP_PKEY_sign(pctx, sig, &len, hash, sizeof(hash)), 1);
+    ck_assert_int_eq(verify(plain, p.pub, "SHA256", &s, sig, len), 1);
+    EVP_PKEY_CTX_free(pctx);
+    EVP_SIGNATURE_free(alg);
+    if (key != p.key)
+        EVP_PKEY_free(key);
+    pair_free(&p);
+}
+END_TEST
 #endif
 
 int main(void)
@@ -873,7 +931,9 @@ int main(void)
     tcase_add_loop_test(tc, a_class_that_is_not_offloaded, 0, 2);
     tcase_add_loop_test(tc, an_error_of_the_token_is_told, 0, 2);
     tcase_add_test(tc, property_queries_for_us_do_not_reach_the_digest);
+    tcase_add_loop_test(tc, keys_name_algorithms_that_only_we_have, 0, 5);
 #ifdef OSSL_FUNC_SIGNATURE_SIGN_MESSAGE_INIT
+    tcase_add_loop_test(tc, algorithms_that_the_application_fetched_take_our_keys, 0, 6);
     tcase_add_loop_test(tc, sigalgs_sign_and_verify, 0, COUNT(sigalgs));
 #endif
     suite_add_tcase(suite, tc);
