@@ -338,6 +338,14 @@ int prov_ref_to_der(const struct prov_key *key, unsigned char **der, size_t *len
 /* Purpose: wipe and free prov_key.ir_secret; NULL is allowed (padding.c). */
 void prov_ir_secret_free(void *secret);
 
+/* The largest ECDSA signature, of P-521, as r || s and as DER. */
+#define PROV_ECDSA_RAW_MAX ((size_t)2 * 66)
+#define PROV_ECDSA_DER_MAX (PROV_ECDSA_RAW_MAX + 16)
+
+/* Purpose: r || s, each half of `raw_len` bytes, as the DER of Ecdsa-Sig-Value (RFC 3279, 2.2.3).
+ * `der` has room for PROV_ECDSA_DER_MAX bytes. Returns the length; 0 if that failed, also where
+ * `raw` is too long (signature_common.c). */
+size_t prov_ecdsa_to_der(const uint8_t *raw, size_t raw_len, unsigned char *der);
 /* Purpose: verify r || s in software with the key `key`, a struct prov_key; raises nothing. Fits
  * ks_expect.verify (signature_common.c). */
 bool prov_ecdsa_verify_raw(void *key, const uint8_t *digest, size_t digest_len,

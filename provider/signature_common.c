@@ -532,34 +532,44 @@ int prov_sig_verify_message_final(void *vsig)
 }
 #endif
 
+size_t prov_ecdsa_to_der(const uint8_t *raw, size_t raw_len, unsigned char *der)
+{
+    const int half = (int)(raw_len / 2);
+    ECDSA_SIG *rs;
+    BIGNUM *r, *s;
+    int len = -1;
+
+    if (raw_len > PROV_ECDSA_RAW_MAX || raw_len % 2 != 0)
+        return 0;
+    rs = ECDSA_SIG_new();
+    r = BN_bin2bn(raw, half, NULL);
+    s = BN_bin2bn(raw + half, half, NULL);
+    if (rs != NULL && r != NULL && s != NULL && ECDSA_SIG_set0(rs, r, s)) {
+        r = s = NULL;
+        len = i2d_ECDSA_SIG(rs, &der);
+    }
+    ECDSA_SIG_free(rs);
+    BN_free(r);
+    BN_free(s);
+    return len > 0 ? (size_t)len : 0;
+}
+
 bool prov_ecdsa_verify_raw(void *vkey, const uint8_t *digest, size_t digest_len,
                            const uint8_t *signature, size_t signature_len)
 {
     const struct prov_key *key = vkey;
-    const size_t half = signature_len / 2;
-    ECDSA_SIG *rs = ECDSA_SIG_new();
-    BIGNUM *r = BN_bin2bn(signature, (int)half, NULL);
-    BIGNUM *s = BN_bin2bn(signature + half, (int)half, NULL);
     EVP_PKEY_CTX *soft = NULL;
-    unsigned char *der = NULL;
-    int der_len;
-    bool good = false;
+    unsigned char der[PROV_ECDSA_DER_MAX];
+    size_t der_len;
+    bool good;
 
     ERR_set_mark();
-    if (rs == NULL || r == NULL || s == NULL || signature_len % 2 != 0 || !ECDSA_SIG_set0(rs, r, s))
-        goto out;
-    r = s = NULL;
-    der_len = i2d_ECDSA_SIG(rs, &der);
+    der_len = prov_ecdsa_to_der(signature, signature_len, der);
     soft = EVP_PKEY_CTX_new_from_pkey(key->ctx->libctx, key->pub, PROV_NOT_US);
     good = der_len > 0 && soft != NULL && EVP_PKEY_verify_init(soft) == 1 &&
-           EVP_PKEY_verify(soft, der, (size_t)der_len, digest, digest_len) == 1;
-out:
+           EVP_PKEY_verify(soft, der, der_len, digest, digest_len) == 1;
     ERR_pop_to_mark();
     EVP_PKEY_CTX_free(soft);
-    OPENSSL_free(der);
-    ECDSA_SIG_free(rs);
-    BN_free(r);
-    BN_free(s);
     return good;
 }
 

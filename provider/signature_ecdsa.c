@@ -3,14 +3,10 @@
  * signature_ecdsa.c - ECDSA signatures. Verification is signature_common.c's.
  */
 #include <openssl/crypto.h>
-#include <openssl/ec.h>
 #include <openssl/objects.h>
 #include <string.h>
 
 #include "signature_common.h"
-
-/* The largest order, P-521's. Any curve that a key can have fits. */
-#define EC_MAX_ORDER 66U
 
 void *prov_ecdsa_newctx(void *provctx, const char *propq)
 {
@@ -136,28 +132,20 @@ const OSSL_PARAM *prov_ecdsa_gettable_ctx_params(void *vctx, void *provctx)
 
 /* --- signing --------------------------------------------------------------------------------- */
 
-/* r || s to the DER of Ecdsa-Sig-Value (RFC 3279, 2.2.3). */
-static int encode(const struct prov_sig *ec, const unsigned char *raw, size_t half,
+static int encode(const struct prov_sig *ec, const unsigned char *raw, size_t raw_len,
                   unsigned char *out, size_t *out_len, size_t out_size)
 {
-    ECDSA_SIG *rs = ECDSA_SIG_new();
-    BIGNUM *r = BN_bin2bn(raw, (int)half, NULL);
-    BIGNUM *s = BN_bin2bn(raw + half, (int)half, NULL);
-    int len = -1;
+    unsigned char der[PROV_ECDSA_DER_MAX];
+    const size_t len = prov_ecdsa_to_der(raw, raw_len, der);
+    const bool fits = len > 0 && len <= out_size;
 
-    if (rs != NULL && r != NULL && s != NULL && ECDSA_SIG_set0(rs, r, s)) {
-        r = s = NULL;
-        len = i2d_ECDSA_SIG(rs, NULL);
-        if (len > 0 && (size_t)len <= out_size)
-            *out_len = (size_t)i2d_ECDSA_SIG(rs, &out);
+    if (fits) {
+        memcpy(out, der, len);
+        *out_len = len;
+    } else {
+        prov_raise(ec->ctx, PROV_R_SOFTWARE, "an ECDSA signature could not be encoded");
     }
-    ECDSA_SIG_free(rs);
-    BN_free(r);
-    BN_free(s);
-    if (len > 0 && (size_t)len <= out_size)
-        return 1;
-    prov_raise(ec->ctx, PROV_R_SOFTWARE, "an ECDSA signature could not be encoded");
-    return 0;
+    return fits;
 }
 
 /* The message, for tokens that hash by themselves. `tbs` is its hash, or what counts of it. */
@@ -178,11 +166,11 @@ static int sign_tbs(const struct prov_sig *ec, unsigned char *out, size_t *out_l
     const struct ks_mech ecdsa = {.kind = KS_MECH_ECDSA};
     const unsigned bits = prov_sig_bits(ec);
     const size_t size = prov_sig_size(ec), half = (bits + 7) / 8;
-    unsigned char raw[2 * EC_MAX_ORDER];
+    unsigned char raw[PROV_ECDSA_RAW_MAX];
     size_t raw_len = sizeof(raw);
     struct ks_error err;
 
-    if (out_size < size || half > EC_MAX_ORDER) {
+    if (out_size < size || 2 * half > PROV_ECDSA_RAW_MAX) {
         prov_raise(ec->ctx, PROV_R_PARAMETER,
                    "the signature needs %zu bytes, and there is room for %zu", size, out_size);
         return 0;
@@ -212,7 +200,7 @@ static int sign_tbs(const struct prov_sig *ec, unsigned char *out, size_t *out_l
                    "the token's ECDSA signature has %zu bytes instead of %zu", raw_len, 2 * half);
         return 0;
     }
-    return encode(ec, raw, half, out, out_len, out_size);
+    return encode(ec, raw, raw_len, out, out_len, out_size);
 }
 
 int prov_ecdsa_sign_init(void *vctx, void *vkey, const OSSL_PARAM params[])
