@@ -5,7 +5,7 @@
 # started again, and stopped and continued: nginx is never restarted, handshakes fail only while
 # the token is away, in bounded time, and two seconds after it is back all of them work.
 #
-#   HSM_SOAK=N  N cycles, each at random one of the two, instead of two and one
+#   SOAK=N  N cycles, each at random one of the two, instead of two and one
 #
 # tokens: softhsm-remote
 . "$(dirname "$0")/lib.sh"
@@ -138,8 +138,8 @@ same "requests that failed before anything happened" "$(failures 0 "$(now_ms)")"
 kill_and_start "killed"
 rss=$(rss_kb)
 fd=$(fds)
-if [ -n "${HSM_SOAK:-}" ]; then
-    for cycle in $(seq "$HSM_SOAK"); do
+if [ -n "${SOAK:-}" ]; then
+    for cycle in $(seq "$SOAK"); do
         if [ $((RANDOM % 2)) = 0 ]; then
             kill_and_start "cycle $cycle, killed"
         else
