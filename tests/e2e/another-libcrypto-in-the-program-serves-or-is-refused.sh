@@ -10,11 +10,7 @@
 
 token
 count_calls
-software_ca
-key rsa rsa:2048
-key ec ec:P-256
-certificate rsa
-certificate ec
+rsa_and_ec
 
 # --- Node.js: its own libcrypto, unless the distribution built it with the system's ----------------
 

@@ -10,11 +10,7 @@
 
 token
 count_calls
-software_ca
-key rsa rsa:2048
-key ec ec:P-256
-certificate rsa
-certificate ec
+rsa_and_ec
 worker www-data
 write_conf() {
     # The example's virtual host, with this test's paths and keys.

@@ -5,11 +5,7 @@
 . "$(dirname "$0")/lib.sh"
 
 token
-software_ca
-key rsa rsa:2048
-key ec ec:P-256
-certificate rsa
-certificate ec
+rsa_and_ec
 printf 'dear reader,\r\nthis is a mail\r\n' >mail
 
 for name in rsa ec; do

@@ -11,11 +11,7 @@
 
 token
 count_calls
-software_ca
-key rsa rsa:2048
-key ec ec:P-256
-certificate rsa
-certificate ec
+rsa_and_ec
 must "a server's key in software" plain_openssl req -x509 -newkey rsa:2048 -noenc -keyout server.key \
     -out server.crt -days 2 -subj /CN=localhost -addext subjectAltName=DNS:localhost
 printf '' >none.cnf

@@ -8,11 +8,7 @@
 . "$here/engine.inc"
 
 token
-software_ca
-key rsa rsa:2048
-key ec ec:P-256
-certificate rsa
-certificate ec
+rsa_and_ec
 count_calls
 conf=$W/engine.cnf
 

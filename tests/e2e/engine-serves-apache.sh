@@ -12,11 +12,7 @@
 
 token
 count_calls
-software_ca
-key rsa rsa:2048
-key ec ec:P-256
-certificate rsa
-certificate ec
+rsa_and_ec
 worker www-data
 conf=$W/engine.cnf
 engine_conf

@@ -8,11 +8,7 @@
 
 token
 count_calls
-software_ca
-key rsa rsa:2048
-key ec ec:P-256
-certificate rsa
-certificate ec
+rsa_and_ec
 conf=$W/engine.cnf
 engine_conf init= # nginx itself never initialises an engine
 

@@ -11,7 +11,6 @@
 #include <openssl/crypto.h>
 #include <openssl/err.h>
 #include <openssl/evp.h>
-#include <openssl/pem.h>
 #include <openssl/provider.h>
 #include <poll.h>
 #include <pthread.h>
@@ -25,6 +24,8 @@
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
+
+#include "keys.h"
 
 #define REPORT      9 /* the descriptor on which a process says how it went: g(ood) or b(ad) */
 #define THREADS     8
@@ -62,33 +63,6 @@ static void bad(const char *what)
 }
 
 /* --- signatures ------------------------------------------------------------------------------ */
-
-static EVP_PKEY *load(OSSL_LIB_CTX *libctx)
-{
-    FILE *file = fopen(key_path, "r");
-    EVP_PKEY *loaded;
-
-    if (file == NULL)
-        return NULL;
-    loaded = PEM_read_PrivateKey_ex(file, NULL, NULL, NULL, libctx, NULL);
-    fclose(file);
-    return loaded;
-}
-
-static EVP_PKEY *public_half(EVP_PKEY *of)
-{
-    unsigned char *der = NULL;
-    const unsigned char *p;
-    EVP_PKEY *half = NULL;
-    int len = i2d_PUBKEY(of, &der);
-
-    if (len > 0) {
-        p = der;
-        half = d2i_PUBKEY(NULL, &p, len);
-    }
-    OPENSSL_free(der);
-    return half;
-}
 
 /* 1: made and verified; 0: not made; -1: made, and wrong. */
 static int sign_with(OSSL_LIB_CTX *libctx, EVP_PKEY *with)
@@ -279,9 +253,9 @@ static int in_context(bool context_first)
     }
     software = OSSL_PROVIDER_load(libctx, "default");
     hsm = OSSL_PROVIDER_load(libctx, "hsm");
-    its = load(libctx);
+    its = keys_load(libctx, key_path);
     if (pub == NULL && its != NULL)
-        pub = public_half(its);
+        pub = keys_public_half(its);
     if (software != NULL && hsm != NULL && its != NULL && sign_with(libctx, its) == 1)
         good();
     else
@@ -604,9 +578,9 @@ static int run(const struct way *way)
     if (way->start == NO_ATEXIT)
         OPENSSL_init_crypto(OPENSSL_INIT_NO_ATEXIT, NULL);
     if (way->start != OWN_CONTEXT) {
-        key = load(NULL);
+        key = keys_load(NULL, key_path);
         if (key != NULL)
-            pub = public_half(key);
+            pub = keys_public_half(key);
         if (pub == NULL) {
             bad("the key");
             return 94;

@@ -20,11 +20,7 @@ if grep -q jemalloc <<<"$(ldd "$(command -v haproxy)")"; then
 else
     count_calls
 fi
-software_ca
-key rsa rsa:2048
-key ec ec:P-256
-certificate rsa
-certificate ec
+rsa_and_ec
 worker haproxy www-data
 echo "a page over TLS" >page
 

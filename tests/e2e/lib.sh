@@ -406,6 +406,15 @@ certificate() {
         -copy_extensions copy -days 2 -out "$1.crt"
 }
 
+# rsa_and_ec: what most servers are tested with: the keys rsa and ec, each with a certificate.
+rsa_and_ec() {
+    software_ca
+    key rsa rsa:2048
+    key ec ec:P-256
+    certificate rsa
+    certificate ec
+}
+
 # start_server LOG COMMAND...: in the background; $server_pid.
 start_server() {
     local log=$1

@@ -8,11 +8,7 @@
 . "$here/programs.inc"
 
 token
-software_ca
-key rsa rsa:2048
-key ec ec:P-256
-certificate rsa
-certificate ec
+rsa_and_ec
 mkdir html tmp
 echo "a page over TLS" >html/index.html
 worker www-data

@@ -17,11 +17,7 @@ slack_ms=2000
 [ -z "${HSM_PRELOAD:-}" ] || back_ms=8000 slack_ms=8000
 
 token
-software_ca
-key rsa rsa:2048
-key ec ec:P-256
-certificate rsa
-certificate ec
+rsa_and_ec
 configure timeout-ms=$timeout_ms
 nginx_start rsa ec
 master=$(cat nginx.pid)

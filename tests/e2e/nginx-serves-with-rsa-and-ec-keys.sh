@@ -6,11 +6,7 @@
 
 token
 count_calls
-software_ca
-key rsa rsa:2048
-key ec ec:P-256
-certificate rsa
-certificate ec
+rsa_and_ec
 
 nginx_start rsa ec
 before=$(calls C_Sign)

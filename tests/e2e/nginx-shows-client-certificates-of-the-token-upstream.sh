@@ -8,11 +8,7 @@
 
 token
 count_calls
-software_ca
-key rsa rsa:2048
-key ec ec:P-256
-certificate rsa
-certificate ec
+rsa_and_ec
 must "a key of the upstream server in software" plain_openssl req -newkey rsa:2048 -noenc -keyout up.key \
     -out up.csr -subj /CN=upstream -addext subjectAltName=DNS:upstream
 must "its certificate" plain_openssl x509 -req -in up.csr -CA ca.pem -CAkey ca.key -copy_extensions copy \

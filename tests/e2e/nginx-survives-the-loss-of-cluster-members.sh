@@ -194,11 +194,7 @@ resources() {
 # --- the test -------------------------------------------------------------------------------------
 
 token
-software_ca
-key rsa rsa:2048
-key ec ec:P-256
-certificate rsa
-certificate ec
+rsa_and_ec
 make_members
 # nginx's workers cannot read the PIN files: their master has to, for the absent member as well.
 step "only east is there when nginx starts"

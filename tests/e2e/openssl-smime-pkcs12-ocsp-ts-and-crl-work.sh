@@ -8,11 +8,7 @@
 
 token
 count_calls
-software_ca
-key rsa rsa:2048
-key ec ec:P-256
-certificate rsa
-certificate ec
+rsa_and_ec
 
 for name in rsa ec; do
     signs() {

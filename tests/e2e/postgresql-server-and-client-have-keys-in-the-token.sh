@@ -10,11 +10,7 @@
 
 token
 count_calls
-software_ca
-key rsa rsa:2048
-key ec ec:P-256
-certificate rsa
-certificate ec
+rsa_and_ec
 # All of it runs as the database's user, who has to read the PIN as well: nothing here starts as root.
 worker postgres
 mkdir pg

@@ -7,11 +7,7 @@
 
 token
 count_calls
-software_ca
-key rsa rsa:2048
-key ec ec:P-256
-certificate rsa
-certificate ec
+rsa_and_ec
 
 cat >talk.py <<'END'
 import socket, ssl, sys, threading

@@ -6,11 +6,7 @@
 . "$(dirname "$0")/lib.sh"
 
 token
-software_ca
-key rsa rsa:2048
-key ec ec:P-256
-certificate rsa
-certificate ec
+rsa_and_ec
 
 cat >load.py <<'END'
 import ssl, sys

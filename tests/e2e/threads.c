@@ -9,15 +9,15 @@
 #include <errno.h>
 #include <openssl/err.h>
 #include <openssl/evp.h>
-#include <openssl/pem.h>
 #include <openssl/rsa.h>
-#include <openssl/x509.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+#include "keys.h"
 
 #define THREADS_MAX 256
 #define CHILDREN    4
@@ -30,36 +30,6 @@ struct job {
     int decrypt;
     int ok;
 };
-
-static EVP_PKEY *load(const char *path)
-{
-    EVP_PKEY *key = NULL;
-    FILE *file = fopen(path, "r");
-
-    if (file == NULL) {
-        perror(path);
-        return NULL;
-    }
-    key = PEM_read_PrivateKey(file, NULL, NULL, NULL);
-    fclose(file);
-    return key;
-}
-
-/* The public half as a certificate would carry it: through DER, so no connection to the HSM. */
-static EVP_PKEY *public_half(EVP_PKEY *key)
-{
-    unsigned char *der = NULL;
-    const unsigned char *p;
-    EVP_PKEY *pub = NULL;
-    int len = i2d_PUBKEY(key, &der);
-
-    if (len > 0) {
-        p = der;
-        pub = d2i_PUBKEY(NULL, &p, len);
-    }
-    OPENSSL_free(der);
-    return pub;
-}
 
 static int sign_once(const struct job *job, const unsigned char *message, size_t len)
 {
@@ -226,12 +196,12 @@ int main(int argc, char **argv)
         fprintf(stderr, "from 1 to %d threads, at least one signature\n", THREADS_MAX);
         return EXIT_FAILURE;
     }
-    model.key = load(argv[1]);
+    model.key = keys_load(NULL, argv[1]);
     if (model.key == NULL) {
         ERR_print_errors_fp(stderr);
         return EXIT_FAILURE;
     }
-    model.pub = public_half(model.key);
+    model.pub = keys_public_half(model.key);
     if (!no_stale_errors())
         goto out;
     if (model.pub == NULL) {

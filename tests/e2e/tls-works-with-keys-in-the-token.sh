@@ -5,11 +5,7 @@
 . "$(dirname "$0")/lib.sh"
 
 token
-software_ca
-key rsa rsa:2048
-key ec ec:P-256
-certificate rsa
-certificate ec
+rsa_and_ec
 page='s_server'
 
 s_server -cert rsa.crt -key rsa.pem -dcert ec.crt -dkey ec.pem -no_ticket -no_cache
