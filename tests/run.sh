@@ -14,7 +14,7 @@
 #   fault     the fault campaign: every CKR_ at every call (about a minute)
 #   matrix    unit tests and the core of e2e in roots of Debian 13 and of sid, with OpenSSL 3.5 and
 #             3.6 (needs root's rights; tests/matrix.sh can do more)
-#   all       all of these but valgrind, fault and matrix; so does no part at all
+#   all       all of these but valgrind and matrix; so does no part at all
 #
 # Logs are in build/log/. The last line counts what passed and failed; the status is 0 if nothing did.
 set -euo pipefail
@@ -25,7 +25,7 @@ cd "$(dirname "$0")/.."
 parts=" "
 for part in "$@"; do
     case $part in
-    all) parts="${parts}lint unit e2e asan tsan example " ;;
+    all) parts="${parts}lint unit e2e asan tsan fault example " ;;
     lint | unit | unit:gcc | valgrind | e2e | asan | tsan | example | fault | matrix | e2e:* | asan:*) parts="$parts$part " ;;
     -h | --help) sed -n '4,20s/^# \{0,1\}//p' "$0"; exit 0 ;;
     *) die "no such part: $part (there are lint unit valgrind e2e asan tsan example fault matrix all)" ;;
