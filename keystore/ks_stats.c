@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * ks_stats.c - counters and latency histograms of each token, and their text for Prometheus.
+ * ks_stats.c - counters and latency histograms of each token; ks_stats_text.c shows them.
  */
-#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -21,17 +20,12 @@ static const char *const code_names[] = {
 #undef KS_STATUS
 };
 
-static pthread_mutex_t keys_lock = PTHREAD_MUTEX_INITIALIZER;
+pthread_mutex_t ks_stats_keys_lock = PTHREAD_MUTEX_INITIALIZER;
 static atomic_uint next_stripe;
 
 static void add(_Atomic uint64_t *counter, uint64_t n)
 {
     atomic_fetch_add_explicit(counter, n, memory_order_relaxed);
-}
-
-static uint64_t get(_Atomic uint64_t *counter)
-{
-    return atomic_load_explicit(counter, memory_order_relaxed);
 }
 
 /* --- counting -------------------------------------------------------------------------------- */
@@ -108,8 +102,21 @@ const char *ks_failure_name(const struct ks_op *op, ks_status st, char *room, si
     return rv != CKR_OK ? rv_text(rv, room, size) : code_names[st.code];
 }
 
+/* ks_failure.what: the class from bit 48 on, the CK_RV, and: */
 #define WHAT_STATUS ((uint64_t)1 << 40) /* the low half is a ks_code and not a CK_RV */
 #define WHAT_USED   ((uint64_t)1 << 41)
+
+enum ks_op_class ks_failure_class(uint64_t what)
+{
+    return (enum ks_op_class)(what >> 48);
+}
+
+const char *ks_failure_text(uint64_t what, char *room, size_t size)
+{
+    if (what & WHAT_STATUS)
+        return code_names[what & 0xff];
+    return rv_text((CK_RV)(what & 0xffffffffU), room, size);
+}
 
 /* Count one (class, code); entries are taken and never given back. */
 static void count_failure(struct ks_stats *stats, enum ks_op_class class, CK_RV rv, ks_status st)
@@ -162,25 +169,27 @@ static void failed(struct ks_op *op, ks_status st)
         op->measure.queue_ns += rest;
     add(&op->token->stats.rare[op->class].failed, 1);
     count_failure(&op->token->stats, op->class, failure_rv(op), st);
-    if (op->key != NULL && op->key->stats != NULL)
-        add(&op->key->stats->failed, 1);
     log_failure(op, st);
 }
 
 void ks_stats_end(struct ks_op *op, ks_status st)
 {
     struct ks_class_stats *c = &stripe(op->token)->classes[op->class];
+    struct ks_key_stats *key = op->key != NULL ? op->key->stats : NULL;
+    const bool done = ks_counts_as_done(op->class, st);
 
-    if (ks_counts_as_done(op->class, st)) {
+    if (done)
         add(&c->done, 1);
-        if (op->key != NULL && op->key->stats != NULL)
-            add(&op->key->stats->done, 1);
-    } else {
+    else
         failed(op, st);
-    }
     observe(&c->queue, op->measure.queue_ns);
     if (op->measure.call_ns > 0)
         observe(&c->call, op->measure.call_ns);
+    if (key != NULL) {
+        add(done ? &key->counts.done : &key->counts.failed, 1);
+        if (op->measure.call_ns > 0)
+            observe(&key->counts.call, op->measure.call_ns);
+    }
     if (op->measure.retries > 0)
         add(&op->token->stats.rare[op->class].retried, op->measure.retries);
     if (atomic_load_explicit(&ks_stats_file_wanted, memory_order_relaxed))
@@ -264,7 +273,7 @@ struct ks_key_stats *ks_stats_key(struct ks_token *token, const struct ks_object
 
     if (!ks_ok(ks_object_uri(object, NULL, KS_URI_DETAIL_REFERENCE, uri, sizeof(uri), NULL)))
         memcpy(uri, "other", sizeof("other"));
-    pthread_mutex_lock(&keys_lock);
+    pthread_mutex_lock(&ks_stats_keys_lock);
     k = key_find(stats, uri);
     if (k == NULL && stats->key_count >= KS_STATS_KEYS) {
         memcpy(uri, "other", sizeof("other"));
@@ -279,7 +288,7 @@ struct ks_key_stats *ks_stats_key(struct ks_token *token, const struct ks_object
             stats->key_count++;
         }
     }
-    pthread_mutex_unlock(&keys_lock);
+    pthread_mutex_unlock(&ks_stats_keys_lock);
     return k;
 }
 
@@ -296,7 +305,7 @@ void ks_stats_clear(struct ks_stats *stats)
 
 void ks_stats_forked(struct ks_token *tokens)
 {
-    pthread_mutex_init(&keys_lock, NULL);
+    pthread_mutex_init(&ks_stats_keys_lock, NULL);
     for (struct ks_token *t = tokens; t != NULL; t = t->next) {
         struct ks_key_stats *keys = t->stats.keys;
         unsigned count = t->stats.key_count;
@@ -304,368 +313,10 @@ void ks_stats_forked(struct ks_token *tokens)
         memset(&t->stats, 0, sizeof(t->stats));
         t->stats.keys = keys;
         t->stats.key_count = count;
-        for (; keys != NULL; keys = keys->next) {
-            atomic_store(&keys->done, 0);
-            atomic_store(&keys->failed, 0);
-        }
+        for (; keys != NULL; keys = keys->next)
+            memset(&keys->counts, 0, sizeof(keys->counts));
     }
     atomic_store(&ks_log_lost, 0);
     ks_log_forked();
     ks_stats_file_forked();
-}
-
-/* --- text ------------------------------------------------------------------------------------ */
-
-/* A token as the text shows it. */
-struct shown {
-    struct ks_token *token;
-    char name[200]; /* escaped; its own, should two be called the same */
-};
-
-struct text {
-    FILE *out;
-    char pid[40]; /* "pid=\"1\"," or nothing */
-    bool final;
-    struct shown *shown;
-    size_t count;
-};
-
-/* For a label's value: printable, and Prometheus' own escapes. */
-static void put_escaped(FILE *out, const char *value)
-{
-    char plain[1024];
-
-    ks_escape(plain, sizeof(plain), value, SIZE_MAX);
-    for (const char *p = plain; *p != '\0'; p++) {
-        if (*p == '\\' || *p == '"')
-            putc('\\', out);
-        putc(*p, out);
-    }
-}
-
-static void put_head(const struct text *t, const char *name, const char *type, const char *help)
-{
-    fprintf(t->out, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, type);
-}
-
-/* name{pid,token,...: the caller goes on with labels, or "}". */
-static void put_name(const struct text *t, const char *name, const struct shown *s)
-{
-    fprintf(t->out, "%s{%stoken=\"", name, t->pid);
-    put_escaped(t->out, s->name);
-    putc('"', t->out);
-}
-
-static void put_class(const struct text *t, const char *name, const struct shown *s, unsigned class)
-{
-    put_name(t, name, s);
-    fprintf(t->out, ",class=\"%s\"", ks_op_class_names[class]);
-}
-
-static uint64_t sum_done(struct ks_stats *stats, unsigned class)
-{
-    uint64_t sum = 0;
-
-    for (unsigned i = 0; i < KS_STATS_STRIPES; i++)
-        sum += get(&stats->stripes[i].classes[class].done);
-    return sum;
-}
-
-static bool class_used(struct ks_stats *stats, unsigned class)
-{
-    return sum_done(stats, class) + get(&stats->rare[class].failed) +
-               get(&stats->rare[class].refused) >
-           0;
-}
-
-static void put_operations(const struct text *t)
-{
-    put_head(t, "hsm_operations_total", "counter",
-             "Operations that ended: done, failed, or refused before the token was asked.");
-    for (size_t i = 0; i < t->count; i++) {
-        const struct shown *s = &t->shown[i];
-        struct ks_stats *stats = &s->token->stats;
-
-        for (unsigned c = 0; c < KS_OP_CLASSES; c++) {
-            const struct {
-                const char *name;
-                uint64_t n;
-            } results[] = {{"done", sum_done(stats, c)},
-                           {"failed", get(&stats->rare[c].failed)},
-                           {"refused", get(&stats->rare[c].refused)}};
-
-            for (size_t r = 0; class_used(stats, c) && r < 3; r++) {
-                put_class(t, "hsm_operations_total", s, c);
-                fprintf(t->out, ",result=\"%s\"} %" PRIu64 "\n", results[r].name, results[r].n);
-            }
-        }
-    }
-}
-
-/* One number a class. */
-static void put_rare(const struct text *t, const char *name, const char *help,
-                     uint64_t (*of)(struct ks_rare_stats *rare))
-{
-    put_head(t, name, "counter", help);
-    for (size_t i = 0; i < t->count; i++) {
-        for (unsigned c = 0; c < KS_OP_CLASSES; c++) {
-            if (!class_used(&t->shown[i].token->stats, c))
-                continue;
-            put_class(t, name, &t->shown[i], c);
-            fprintf(t->out, "} %" PRIu64 "\n", of(&t->shown[i].token->stats.rare[c]));
-        }
-    }
-}
-
-static uint64_t of_retried(struct ks_rare_stats *rare)
-{
-    return get(&rare->retried);
-}
-
-static uint64_t of_failed_over(struct ks_rare_stats *rare)
-{
-    return get(&rare->failed_over);
-}
-
-static void put_failures(const struct text *t)
-{
-    put_head(t, "hsm_failures_total", "counter",
-             "Failed operations by the code of PKCS#11, or of the keystore where there is none.");
-    for (size_t i = 0; i < t->count; i++) {
-        struct ks_stats *stats = &t->shown[i].token->stats;
-        char room[32];
-
-        for (unsigned f = 0; f < KS_STATS_FAILURES; f++) {
-            uint64_t what = get(&stats->failures[f].what);
-
-            if (what == 0)
-                break;
-            put_class(t, "hsm_failures_total", &t->shown[i], (unsigned)(what >> 48));
-            fprintf(t->out, ",code=\"%s\"} %" PRIu64 "\n",
-                    what & WHAT_STATUS ? code_names[what & 0xff]
-                                       : rv_text((CK_RV)(what & 0xffffffffU), room, sizeof(room)),
-                    get(&stats->failures[f].count));
-        }
-        if (get(&stats->failures_other) > 0) {
-            put_name(t, "hsm_failures_total", &t->shown[i]);
-            fprintf(t->out, ",class=\"any\",code=\"any\"} %" PRIu64 "\n",
-                    get(&stats->failures_other));
-        }
-    }
-}
-
-static void put_seconds(FILE *out, uint64_t ns)
-{
-    fprintf(out, "%" PRIu64 ".%09" PRIu64, ns / 1000000000U, ns % 1000000000U);
-}
-
-/* One histogram: all stripes together, buckets that add up. */
-static void put_histogram(const struct text *t, const char *name, const struct shown *s,
-                          unsigned class, bool queue)
-{
-    uint64_t buckets[KS_STATS_BUCKETS + 1] = {0}, sum = 0, total = 0;
-    char bucket[64], label[64];
-
-    for (unsigned i = 0; i < KS_STATS_STRIPES; i++) {
-        struct ks_class_stats *c = &s->token->stats.stripes[i].classes[class];
-        struct ks_histogram *h = queue ? &c->queue : &c->call;
-
-        for (unsigned b = 0; b <= KS_STATS_BUCKETS; b++)
-            buckets[b] += get(&h->buckets[b]);
-        sum += get(&h->sum_ns);
-    }
-    snprintf(bucket, sizeof(bucket), "%s_bucket", name);
-    for (unsigned b = 0; b <= KS_STATS_BUCKETS; b++) {
-        uint64_t us = (uint64_t)1 << (b + KS_STATS_SHIFT);
-
-        total += buckets[b];
-        if (b < KS_STATS_BUCKETS)
-            snprintf(label, sizeof(label), "%" PRIu64 ".%06" PRIu64, us / 1000000U, us % 1000000U);
-        else
-            snprintf(label, sizeof(label), "+Inf");
-        put_class(t, bucket, s, class);
-        fprintf(t->out, ",le=\"%s\"} %" PRIu64 "\n", label, total);
-    }
-    snprintf(bucket, sizeof(bucket), "%s_sum", name);
-    put_class(t, bucket, s, class);
-    fputs("} ", t->out);
-    put_seconds(t->out, sum);
-    snprintf(bucket, sizeof(bucket), "%s_count", name);
-    putc('\n', t->out);
-    put_class(t, bucket, s, class);
-    fprintf(t->out, "} %" PRIu64 "\n", total);
-}
-
-static void put_histograms(const struct text *t, const char *name, const char *help, bool queue)
-{
-    put_head(t, name, "histogram", help);
-    for (size_t i = 0; i < t->count; i++)
-        for (unsigned c = 0; c < KS_OP_CLASSES; c++)
-            if (class_used(&t->shown[i].token->stats, c))
-                put_histogram(t, name, &t->shown[i], c, queue);
-}
-
-static void put_keys(const struct text *t)
-{
-    put_head(t, "hsm_key_operations_total", "counter", "Operations with a private key.");
-    pthread_mutex_lock(&keys_lock);
-    for (size_t i = 0; i < t->count; i++) {
-        for (struct ks_key_stats *k = t->shown[i].token->stats.keys; k != NULL; k = k->next) {
-            for (int r = 0; r < 2; r++) {
-                put_name(t, "hsm_key_operations_total", &t->shown[i]);
-                fputs(",key=\"", t->out);
-                put_escaped(t->out, k->uri);
-                fprintf(t->out, "\",result=\"%s\"} %" PRIu64 "\n", r == 0 ? "done" : "failed",
-                        get(r == 0 ? &k->done : &k->failed));
-            }
-        }
-    }
-    pthread_mutex_unlock(&keys_lock);
-}
-
-struct state {
-    bool up;
-    unsigned open, busy, limit, waiting;
-};
-
-static struct state state_of(struct ks_token *token)
-{
-    struct state s = {0};
-
-    pthread_mutex_lock(&token->lock);
-    s.up = ks_token_up_locked(token);
-    if (s.up) {
-        s.open = token->open_count;
-        s.busy = token->open_count - token->idle_count;
-        s.limit = token->limit;
-        s.waiting = ks_session_waiting(token);
-    }
-    pthread_mutex_unlock(&token->lock);
-    s.up = s.up && !ks_token_hung(token);
-    for (size_t i = 0; i < token->member_count; i++)
-        s.up = s.up || state_of(token->members[i]).up;
-    return s;
-}
-
-static void put_session_rows(const struct text *t, const struct shown *shown)
-{
-    struct state s = state_of(shown->token);
-    const struct {
-        const char *name;
-        unsigned n;
-    } rows[] = {{"open", s.open}, {"busy", s.busy}, {"limit", s.limit}, {"waiting", s.waiting}};
-
-    for (size_t r = 0; r < sizeof(rows) / sizeof(rows[0]); r++) {
-        put_name(t, "hsm_sessions", shown);
-        fprintf(t->out, ",state=\"%s\"} %u\n", rows[r].name, rows[r].n);
-    }
-}
-
-static void put_sessions(const struct text *t)
-{
-    put_head(t, "hsm_sessions", "gauge",
-             "Sessions that are open, and of these busy; the limit; operations that wait for one.");
-    for (size_t i = 0; i < t->count; i++)
-        if (t->shown[i].token->members == NULL) /* a group of tokens has none of its own */
-            put_session_rows(t, &t->shown[i]);
-}
-
-static void put_tokens(const struct text *t)
-{
-    put_head(t, "hsm_token_info", "gauge", "What is behind a name: the token's label.");
-    for (size_t i = 0; i < t->count; i++) {
-        put_name(t, "hsm_token_info", &t->shown[i]);
-        /* escaped by ks_escape() before */
-        fputs(",label=\"", t->out);
-        for (const char *p = ks_token_label(t->shown[i].token); *p != '\0'; p++)
-            fprintf(t->out, "%s%c", *p == '\\' || *p == '"' ? "\\" : "", *p);
-        fputs("\"} 1\n", t->out);
-    }
-    put_head(t, "hsm_recoveries_total", "counter", "How often a token that was lost came back.");
-    for (size_t i = 0; i < t->count; i++) {
-        put_name(t, "hsm_recoveries_total", &t->shown[i]);
-        fprintf(t->out, "} %" PRIu64 "\n", get(&t->shown[i].token->stats.recoveries));
-    }
-    put_head(t, "hsm_log_lines_lost_total", "counter", "Lines that the log did not take.");
-    fprintf(t->out, "hsm_log_lines_lost_total{%.*s} %" PRIu64 "\n",
-            (int)(t->pid[0] != '\0' ? strlen(t->pid) - 1 : 0), t->pid, get(&ks_log_lost));
-    if (t->final)
-        return;
-    put_head(t, "hsm_token_up", "gauge",
-             "1: connected and answering. 0: lost, hung, or not used yet.");
-    for (size_t i = 0; i < t->count; i++) {
-        put_name(t, "hsm_token_up", &t->shown[i]);
-        fprintf(t->out, "} %d\n", state_of(t->shown[i].token).up);
-    }
-    put_sessions(t);
-}
-
-/* Names by which the text tells the tokens apart. */
-static bool name_tokens(struct text *t)
-{
-    size_t n = 0;
-
-    for (struct ks_token *token = ks_tokens_locked(); token != NULL; token = token->next)
-        n++;
-    t->shown = calloc(n + 1, sizeof(*t->shown));
-    if (t->shown == NULL)
-        return false;
-    for (struct ks_token *token = ks_tokens_locked(); token != NULL; token = token->next) {
-        struct shown *s = &t->shown[t->count];
-        unsigned same = 1;
-
-        for (size_t i = 0; i < t->count; i++)
-            same += strcmp(t->shown[i].token->name, token->name) == 0;
-        s->token = token;
-        if (same == 1)
-            snprintf(s->name, sizeof(s->name), "%.180s", token->name);
-        else
-            snprintf(s->name, sizeof(s->name), "%.180s#%u", token->name, same);
-        t->count++;
-    }
-    return true;
-}
-
-char *ks_stats_render(bool pid, bool final, size_t *len)
-{
-    struct text t = {.final = final};
-    char *text = NULL;
-    bool ok = false;
-
-    *len = 0;
-    if (pid)
-        snprintf(t.pid, sizeof(t.pid), "pid=\"%ld\",", (long)getpid());
-    t.out = open_memstream(&text, len);
-    if (t.out == NULL)
-        return NULL;
-    ks_registry_lock();
-    if (name_tokens(&t)) {
-        put_operations(&t);
-        put_rare(&t, "hsm_retries_total", "Tries after the first, with the same token.",
-                 of_retried);
-        put_rare(&t, "hsm_failovers_total", "Operations that went on with another token.",
-                 of_failed_over);
-        put_failures(&t);
-        put_histograms(&t, "hsm_queue_seconds",
-                       "Time until the operation had a session, and between its tries.", true);
-        put_histograms(&t, "hsm_call_seconds", "Time in the PKCS#11 module.", false);
-        put_keys(&t);
-        put_tokens(&t);
-        ok = true;
-    }
-    ks_registry_unlock();
-    free(t.shown);
-    if (fclose(t.out) != 0 || !ok) {
-        free(text);
-        return NULL;
-    }
-    return text;
-}
-
-ks_status ks_stats_text(char **out, struct ks_error *err)
-{
-    size_t len;
-
-    *out = ks_stats_render(false, false, &len);
-    return *out != NULL ? KS_SUCCESS : ks_no_memory(err);
 }

@@ -61,7 +61,10 @@ struct ks_failure {
 /* Lives as long as its token: loading a key again goes on where it was. */
 struct ks_key_stats {
     struct ks_key_stats *next;
-    _Atomic uint64_t done, failed;
+    struct {
+        _Atomic uint64_t done, failed;
+        struct ks_histogram call;
+    } counts;
     char uri[]; /* percent-encoded, printable */
 };
 
@@ -74,7 +77,7 @@ struct ks_stats {
     _Atomic uint64_t recoveries;     /* how often of that after it had been lost */
     _Atomic uint64_t lost_epoch;     /* the latest that was */
     atomic_bool lost;                /* was up, and is not */
-    struct ks_key_stats *keys;       /* ks_stats.c's lock */
+    struct ks_key_stats *keys;       /* ks_stats_keys_lock */
     unsigned key_count;
 };
 
@@ -104,6 +107,8 @@ void ks_stats_token_up(struct ks_token *token);
 
 /* Purpose: the record of a key, found or made; NULL without memory. */
 struct ks_key_stats *ks_stats_key(struct ks_token *token, const struct ks_object *object);
+/* Held while ks_stats.keys is gone through, or added to. */
+extern pthread_mutex_t ks_stats_keys_lock;
 /* Purpose: free what hangs on it. */
 void ks_stats_clear(struct ks_stats *stats);
 /* Purpose: in a forked child everything starts at 0, or sums over processes would count the
@@ -114,10 +119,15 @@ struct ks_token *ks_tokens_locked(void);
 /* Purpose: what a failed operation is counted as: "CKR_..." or the name of the status. `room`
  * holds numbers without a name. */
 const char *ks_failure_name(const struct ks_op *op, ks_status st, char *room, size_t size);
+/* Purpose: the parts of ks_failure.what: its class, and the same name. */
+enum ks_op_class ks_failure_class(uint64_t what);
+const char *ks_failure_text(uint64_t what, char *room, size_t size);
 /* Purpose: tell whether an operation counts as done. A decryption that the token refused because
  * of the data does: whoever can read counters or a log must not learn which ciphertexts are
  * good. */
 bool ks_counts_as_done(enum ks_op_class class, ks_status st);
+
+/* --- their text (ks_stats_text.c) ------------------------------------------------------------- */
 
 /* Purpose: ks_stats_text() for a file: `pid` adds that label to every line, `final` leaves out
  * what a process that has ended does not have (sessions, state). NULL without memory. */

@@ -80,6 +80,16 @@ static bool drop_pid(char *labels)
     return true;
 }
 
+/* The provider writes no other characters, and the file may be the work of a server's user while
+ * root looks at it: nothing else goes to a terminal. */
+static bool is_printable(const char *line, size_t len)
+{
+    for (size_t i = 0; i < len; i++)
+        if (line[i] < 0x20 || line[i] > 0x7e)
+            return false;
+    return true;
+}
+
 /* "name{labels} value", or "name value". */
 static bool take_line(struct stats *s, char *line, bool *memory)
 {
@@ -126,7 +136,7 @@ static bool read_stats(struct cmd_env *env, const char *path, struct stats *s)
         if (len > 0 && line[len - 1] == '\n')
             line[--len] = '\0';
         if (len > 0 && line[0] != '#' &&
-            (strlen(line) != (size_t)len || !take_line(s, line, &memory)))
+            (!is_printable(line, (size_t)len) || !take_line(s, line, &memory)))
             ok = false;
     }
     if (!memory)
@@ -194,38 +204,46 @@ static bool label_is(const struct series *one, const char *name, const char *wan
     return label(one, name, got, sizeof(got)) && strcmp(got, want) == 0;
 }
 
-/* The sum of the series with these labels (pairs up to a NULL); 0 without any. */
+/* `pairs`: labels with their values, up to a NULL. */
+static bool matches(const struct series *one, const char *name, const char *const *pairs)
+{
+    size_t k;
+
+    if (strcmp(one->name, name) != 0)
+        return false;
+    for (k = 0; pairs[k] != NULL && label_is(one, pairs[k], pairs[k + 1]); k += 2)
+        ;
+    return pairs[k] == NULL;
+}
+
+/* The sum of the series with these labels; 0 without any. */
 static double sum(const struct stats *s, const char *name, const char *const *pairs)
 {
     double total = 0;
-    size_t i, k;
+    size_t i;
 
-    for (i = 0; i < s->count; i++) {
-        if (strcmp(s->list[i].name, name) != 0)
-            continue;
-        for (k = 0; pairs[k] != NULL && label_is(&s->list[i], pairs[k], pairs[k + 1]); k += 2)
-            ;
-        if (pairs[k] == NULL)
+    for (i = 0; i < s->count; i++)
+        if (matches(&s->list[i], name, pairs))
             total += s->list[i].value;
-    }
     return total;
 }
 
 /* The bound (seconds) of the first bucket in which the share of all values lies; -1: beyond the
  * last, or no values. */
-static double quantile(const struct stats *s, const char *bucket, const char *token,
-                       const char *class, double share)
+static double quantile(const struct stats *s, const char *what, const char *const *pairs,
+                       double share)
 {
-    const char *const all[] = {"token", token, "class", class, "le", "+Inf", NULL};
-    double count = sum(s, bucket, all), best = -1, le;
-    char text[64];
+    double count, best = -1, le;
+    char name[64], text[64];
     size_t i;
 
+    snprintf(name, sizeof(name), "%s_count", what);
+    count = sum(s, name, pairs);
+    snprintf(name, sizeof(name), "%s_bucket", what);
     for (i = 0; count > 0 && i < s->count; i++) {
         const struct series *one = &s->list[i];
 
-        if (strcmp(one->name, bucket) != 0 || !label_is(one, "token", token) ||
-            !label_is(one, "class", class) || !label(one, "le", text, sizeof(text)) ||
+        if (!matches(one, name, pairs) || !label(one, "le", text, sizeof(text)) ||
             strcmp(text, "+Inf") == 0)
             continue;
         le = strtod(text, NULL);
@@ -293,13 +311,49 @@ static bool show_operations(const struct stats *s)
             count_text(sum(s, one->name, refused), n[2], sizeof(n[2])),
             mean_text(s, "hsm_queue_seconds", pairs, ms[0], sizeof(ms[0])),
             mean_text(s, "hsm_call_seconds", pairs, ms[1], sizeof(ms[1])),
-            ms_text(quantile(s, "hsm_call_seconds_bucket", token, class, 0.99), ms[2],
-                    sizeof(ms[2])),
+            ms_text(quantile(s, "hsm_call_seconds", pairs, 0.99), ms[2], sizeof(ms[2])),
         };
         ok = cmd_table_row(&table, cells);
     }
     if (ok)
         cmd_table_print(&table, stdout);
+    cmd_table_clear(&table);
+    return ok;
+}
+
+/* One row for each key that was used. */
+static bool show_keys(const struct stats *s)
+{
+    static const char *const head[] = {"TOKEN", "KEY", "DONE", "FAILED", "IN HSM", "99 % UNDER"};
+    struct cmd_table table = {.columns = 6};
+    char token[256], key[1024], n[2][32], ms[2][32];
+    bool ok = cmd_table_row(&table, head), any = false;
+    size_t i;
+
+    for (i = 0; ok && i < s->count; i++) {
+        const struct series *one = &s->list[i];
+        const char *const pairs[] = {"token", token, "key", key, NULL};
+        const char *const failed[] = {"token", token, "key", key, "result", "failed", NULL};
+
+        if (strcmp(one->name, "hsm_key_operations_total") != 0 ||
+            !label_is(one, "result", "done") || !label(one, "token", token, sizeof(token)) ||
+            !label(one, "key", key, sizeof(key)) || one->value + sum(s, one->name, failed) == 0)
+            continue;
+        const char *const cells[] = {
+            token,
+            key,
+            count_text(one->value, n[0], sizeof(n[0])),
+            count_text(sum(s, one->name, failed), n[1], sizeof(n[1])),
+            mean_text(s, "hsm_key_call_seconds", pairs, ms[0], sizeof(ms[0])),
+            ms_text(quantile(s, "hsm_key_call_seconds", pairs, 0.99), ms[1], sizeof(ms[1])),
+        };
+        ok = cmd_table_row(&table, cells);
+        any = true;
+    }
+    if (ok && any) {
+        printf("\n");
+        cmd_table_print(&table, stdout);
+    }
     cmd_table_clear(&table);
     return ok;
 }
@@ -314,12 +368,11 @@ static void show_rest(const struct stats *s)
         {"hsm_retries_total", "tried again", "class"},
         {"hsm_failovers_total", "moved to another token", "class"},
         {"hsm_recoveries_total", "came back after it was lost", NULL},
-        {"hsm_key_operations_total", "operations", "key"},
         {"hsm_sessions", "sessions", "state"},
         {"hsm_token_up", "processes to which it is up", NULL},
         {"hsm_log_lines_lost_total", "log lines lost", NULL},
     };
-    char token[256], what[1024], class[64], shown[1024];
+    char token[256], what[1024], class[64];
     size_t r, i;
 
     printf("\n");
@@ -337,11 +390,8 @@ static void show_rest(const struct stats *s)
             if (strcmp(rows[r].name, "hsm_failures_total") != 0 ||
                 !label(one, "class", class, sizeof(class)))
                 class[0] = '\0';
-            if (strcmp(rows[r].name, "hsm_key_operations_total") == 0)
-                (void)label(one, "result", class, sizeof(class));
-            ks_escape(shown, sizeof(shown), what, SIZE_MAX);
             printf("%s%s%s%s%s%s%s: %.0f\n", token, token[0] != '\0' ? ": " : "", rows[r].text,
-                   class[0] != '\0' ? " " : "", class, shown[0] != '\0' ? " " : "", shown,
+                   class[0] != '\0' ? " " : "", class, what[0] != '\0' ? " " : "", what,
                    one->value);
         }
     }
@@ -397,7 +447,7 @@ static int stats_run(struct cmd_env *env, int argc, char **argv)
     if (env->json) {
         as_json(&env->doc, &s, files);
     } else {
-        if (!show_operations(&s)) {
+        if (!show_operations(&s) || !show_keys(&s)) {
             cmd_error(env, "out of memory");
             goto out;
         }

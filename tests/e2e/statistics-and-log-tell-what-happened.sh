@@ -59,7 +59,9 @@ same "every line is whole" "$(grep -cvE '^ts=[0-9T:.-]+Z pid=[0-9]+ level=(info|
 stop_server "$server_pid"
 must "hsmkey stats shows a table" hsmkey stats stats/*.prom
 says "with the signatures in it" "^hsm +sign +$handshakes +0 +0 " out
-says "and the keys" 'operations done pkcs11:.*object=(rsa|ec)' out
+says "and the keys" '^hsm +pkcs11:.*object=rsa;type=private +3 +0 +[0-9.]+ ms +[0-9.]+ ms$' out
+printf 'hsm_operations_total{token="\033[2J",class="sign",result="done"} 1\n' >crafted.prom
+must_fail "nothing that a terminal would act on is shown" 'not of a statistics file' hsmkey stats crafted.prom
 must_fail "what is not a statistics file is refused" 'not of a statistics file' hsmkey stats data
 for secret in "$pin" "some text to sign"; do
     says_not "no secret in log and statistics" "$secret" <(cat log stats/*.prom)

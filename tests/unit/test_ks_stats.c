@@ -84,6 +84,10 @@ START_TEST(every_class_is_counted_as_itself)
     ck_assert(value("hsm_call_seconds_bucket{token=\"test\",class=\"sign\",le=\"+Inf\"}") == 3);
     ck_assert(value("hsm_key_operations_total{token=\"test\",key=\"pkcs11:id=%6B;object=k;"
                     "type=private\",result=\"done\"}") == 4);
+    ck_assert(value("hsm_key_call_seconds_count{token=\"test\",key=\"pkcs11:id=%6B;object=k;"
+                    "type=private\"}") == 4);
+    ck_assert(value("hsm_key_call_seconds_bucket{token=\"test\",key=\"pkcs11:id=%6B;object=k;"
+                    "type=private\",le=\"+Inf\"}") == 4);
     ck_assert(!has("class=\"derive\""));
     ks_key_free(key);
 }
