@@ -260,7 +260,9 @@ static ks_status read_file(struct ks_pin *pin, struct ks_error *err)
     if (len == 0 || len > PIN_MAX)
         return ks_fail(err, KS_PIN_SOURCE, "PIN file %s: %s", path,
                        len == 0 ? "is empty" : "is too long for a PIN");
-    memcpy(pin->page->pin, to, len);
+    /* the same as before, most often, and somebody may be reading it */
+    if (len != pin->len || memcmp(pin->page->pin, to, len) != 0)
+        memcpy(pin->page->pin, to, len);
     pin->len = len;
     return KS_SUCCESS;
 }
@@ -301,6 +303,13 @@ static ks_status read_prompt(struct ks_pin *pin, const struct ks_how *how, const
     return KS_SUCCESS;
 }
 
+void ks_pin_renew(struct ks_pin *pin)
+{
+    if (pin->kind == SOURCE_FILE && pin->len > 0 && ks_ok(read_file(pin, NULL)))
+        pin->outdated = false;
+    explicit_bzero(pin->page->spare, sizeof(pin->page->spare));
+}
+
 ks_status ks_pin_get(struct ks_pin *pin, const struct ks_how *how, const char *what,
                      const char **bytes, size_t *len, struct ks_error *err)
 {
@@ -316,6 +325,9 @@ ks_status ks_pin_get(struct ks_pin *pin, const struct ks_how *how, const char *w
         explicit_bzero(pin->page->spare, sizeof(pin->page->spare));
         if (ks_ok(st))
             pin->outdated = false;
+        else if (pin->len > 0 && err != NULL)
+            ks_error_add(err, "the token refused the PIN that was read before: if it has been "
+                              "changed, reload the service, so that its first process reads it");
     }
     if (ks_ok(st)) {
         *bytes = pin->page->pin;

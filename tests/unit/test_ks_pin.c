@@ -512,6 +512,39 @@ START_TEST(a_pin_is_kept_for_a_later_login)
 }
 END_TEST
 
+/* A server that is reloaded loads its keys again, as root; its new workers are not root. */
+START_TEST(a_changed_pin_is_taken_when_keys_are_loaded_again)
+{
+    struct ks_key *key = fx_new_key(FAKE_P256, "k"), *again;
+
+    fx_write(fx.pin_path, "5678\n", 0600);
+    fake_set_pin(fx.slot, "5678");
+    fx_sign_well(key, "k"); /* still logged in */
+    again = fx_key("k");
+    ck_assert_int_eq(unlink(fx.pin_path), 0);
+    fake_lose_sessions(false);
+    fx_sign_well(again, "k");
+    ck_assert_uint_eq(fake_calls("C_Login"), 2);
+    ks_key_free(again);
+    ks_key_free(key);
+}
+END_TEST
+
+START_TEST(without_its_file_a_refused_pin_leads_to_a_reload)
+{
+    struct ks_key *key = fx_new_key(FAKE_P256, "k");
+
+    fake_set_pin(fx.slot, "5678");
+    ck_assert_int_eq(unlink(fx.pin_path), 0);
+    fake_lose_sessions(false);
+    fx_fails(fx_sign(key), KS_PIN_REFUSED);
+    fx_fails(fx_sign(key), KS_PIN_SOURCE);
+    fx_says("reload the service");
+    ck_assert_uint_eq(fake_calls("C_Login"), 2);
+    ks_key_free(key);
+}
+END_TEST
+
 START_TEST(a_person_is_asked_for_it_in_time)
 {
     struct person person = {.pin = "1234"};
@@ -579,6 +612,8 @@ int main(void)
         {a_token_without_a_user_pin_says_so, 0},
         {the_pin_stays_for_later_logins, 0},
         {a_pin_is_kept_for_a_later_login, 0},
+        {a_changed_pin_is_taken_when_keys_are_loaded_again, 0},
+        {without_its_file_a_refused_pin_leads_to_a_reload, 0},
         {a_person_is_asked_for_it_in_time, 0},
         {but_not_where_it_is_not_to_be_kept, 0},
     };
