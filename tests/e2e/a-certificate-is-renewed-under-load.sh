@@ -86,7 +86,7 @@ must "a key that waits" rotate request www
 in_use=$(readlink www/current)
 must_fail "another key's certificate" "for another key" rotate install www www/current/cert.pem true
 issue
-must "a certificate of yesterday" plain_openssl x509 -req -in www/next/request.csr -CA ca.pem -CAkey ca.key -days -1 -out old.crt
+must "a certificate that ends today" plain_openssl x509 -req -in www/next/request.csr -CA ca.pem -CAkey ca.key -days 0 -out old.crt
 must_fail "  is refused" "no good" rotate install www old.crt true
 must_fail "a reload that fails" "in use as before" rotate install www new.crt false
 same "the key in use is the one before" "$in_use" "$(readlink www/current)"
