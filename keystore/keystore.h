@@ -229,9 +229,8 @@ const char *ks_token_name(const struct ks_token *token);
 KS_MUST_USE ks_status ks_token_connect(struct ks_token *token, const struct ks_how *how,
                                        struct ks_error *err);
 
-/* Purpose: read the PIN now (of all members), from a file again if that was done before, without
- * asking the token anything: this process, or those that it will fork, may later lack the rights
- * to. `how` (NULL:
+/* Purpose: read the PIN now (of all members) if that was not done yet, without asking the token
+ * anything: this process, or those that it will fork, may later lack the rights to. `how` (NULL:
  * nobody) is who can be asked for it. Errors come back at the login. Does nothing with
  * `forget_pin`. */
 void ks_token_keep_pin(struct ks_token *token, const struct ks_how *how);

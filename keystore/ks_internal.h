@@ -161,8 +161,8 @@ bool ks_pin_asks(const struct ks_pin *pin);
  * asked. The bytes belong to the holder. The caller holds token->up_lock. */
 ks_status ks_pin_get(struct ks_pin *pin, const struct ks_how *how, const char *what,
                      const char **bytes, size_t *len, struct ks_error *err);
-/* Purpose: where the source is a file, and this process may read it, take what is in it now. The
- * caller holds token->up_lock. */
+/* Purpose: where a PIN is kept that came from a file, and this process may read that, take what is
+ * in it now. For a forked child, which has one thread and nobody's locks. */
 void ks_pin_renew(struct ks_pin *pin);
 /* Purpose: the PIN that is in memory already; false when there is none, or it was refused. Needs
  * no lock once the token is up. */
@@ -274,9 +274,6 @@ ks_status ks_token_matches(struct ks_token *token, const struct ks_how *how,
  * up_lock; outside the gate, for a person may be asked. */
 ks_status ks_login(struct ks_token *token, const struct ks_how *how, CK_SESSION_HANDLE session,
                    struct ks_error *err);
-/* Purpose: where the PIN is kept and its file can be read, take what is in it now: it may have been
- * changed. */
-void ks_token_renew_pin(struct ks_token *token);
 /* Purpose: C_Login(CKU_CONTEXT_SPECIFIC) for an operation that was just initialised. The PIN is
  * in memory since the token's login. The caller is inside the gate. */
 CK_RV ks_token_context_login(struct ks_token *token, CK_SESSION_HANDLE session);

@@ -102,20 +102,6 @@ ks_status ks_login(struct ks_token *token, const struct ks_how *how, CK_SESSION_
     return st;
 }
 
-/* Does somebody else hold the lock, then to log in, and so reads it. */
-static bool lock_pin(struct ks_token *token)
-{
-    return token->pin != NULL && !token->forget_pin && pthread_mutex_trylock(&token->up_lock) == 0;
-}
-
-void ks_token_renew_pin(struct ks_token *token)
-{
-    if (!lock_pin(token))
-        return;
-    ks_pin_renew(token->pin);
-    pthread_mutex_unlock(&token->up_lock);
-}
-
 void ks_token_keep_pin(struct ks_token *token, const struct ks_how *how)
 {
     char name[136], what[200];
@@ -124,12 +110,11 @@ void ks_token_keep_pin(struct ks_token *token, const struct ks_how *how)
 
     for (size_t i = 0; i < token->member_count; i++)
         ks_token_keep_pin(token->members[i], how);
-    if (!lock_pin(token))
+    /* Whoever has the lock is about to log in, and reads it. */
+    if (token->pin == NULL || token->forget_pin || pthread_mutex_trylock(&token->up_lock) != 0)
         return;
     (void)ks_pin_peek(token->pin, &pin, &len);
-    if (len > 0) {
-        ks_pin_renew(token->pin);
-    } else {
+    if (len == 0) {
         /* its label is not known yet */
         snprintf(what, sizeof(what), "PIN for token '%s'",
                  ks_escape(name, sizeof(name), token->uri != NULL ? token->uri->text : token->name,

@@ -327,7 +327,7 @@ ks_status ks_pin_get(struct ks_pin *pin, const struct ks_how *how, const char *w
             pin->outdated = false;
         else if (pin->len > 0 && err != NULL)
             ks_error_add(err, "the token refused the PIN that was read before: if it has been "
-                              "changed, reload the service, so that its first process reads it");
+                              "changed, reload the service, whose new workers read it");
     }
     if (ks_ok(st)) {
         *bytes = pin->page->pin;

@@ -392,12 +392,8 @@ ks_status ks_token_connect(struct ks_token *token, const struct ks_how *how, str
 
     if (token->members != NULL)
         return ks_group_connect(token, how, err);
-    if (ks_token_is_up(token)) {
-        /* Whoever asks is about to load a key. Servers do so as root when they are reloaded, and
-         * then fork processes that log in, and may not read the PIN. */
-        ks_token_renew_pin(token);
+    if (ks_token_is_up(token))
         return KS_SUCCESS;
-    }
     if (token->timeout_ns == 0)
         return ks_token_up(token, how, err);
     /* Within the token's time on a worker. Where a person has to be asked for the PIN, which is

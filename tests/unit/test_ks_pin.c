@@ -6,6 +6,7 @@
 
 #include <pthread.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 
 /* Connects with `pin` as the source. The token is fx.token. */
 static ks_status connect_with(const char *pin, const struct ks_how *how)
@@ -512,20 +513,46 @@ START_TEST(a_pin_is_kept_for_a_later_login)
 }
 END_TEST
 
-/* A server that is reloaded loads its keys again, as root; its new workers are not root. */
-START_TEST(a_changed_pin_is_taken_when_keys_are_loaded_again)
+/* A server's worker may read the file when it is forked, and never again. */
+START_TEST(a_forked_child_has_the_pin_that_the_file_has_then)
 {
-    struct ks_key *key = fx_new_key(FAKE_P256, "k"), *again;
+    struct ks_key *key = fx_new_key(FAKE_P256, "k");
+    int status;
+    pid_t pid;
 
     fx_write(fx.pin_path, "5678\n", 0600);
     fake_set_pin(fx.slot, "5678");
     fx_sign_well(key, "k"); /* still logged in */
-    again = fx_key("k");
-    ck_assert_int_eq(unlink(fx.pin_path), 0);
-    fake_lose_sessions(false);
-    fx_sign_well(again, "k");
-    ck_assert_uint_eq(fake_calls("C_Login"), 2);
-    ks_key_free(again);
+    fake_clear_counts();
+    pid = fork();
+    if (pid == 0) {
+        alarm(30);
+        if (unlink(fx.pin_path) != 0)
+            _exit(2);
+        fx_sign_well(key, "k");
+        _exit(fake_calls("C_Login") == 1 ? 0 : 1);
+    }
+    ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+    ck_assert_int_eq(status, 0);
+    ks_key_free(key);
+}
+END_TEST
+
+START_TEST(without_the_file_a_forked_child_has_the_old_pin)
+{
+    struct ks_key *key = fx_new_key(FAKE_P256, "k");
+    int status;
+    pid_t pid;
+
+    fx_write(fx.pin_path, "", 0600); /* somebody is about to write it */
+    pid = fork();
+    if (pid == 0) {
+        alarm(30);
+        fx_sign_well(key, "k");
+        _exit(0);
+    }
+    ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+    ck_assert_int_eq(status, 0);
     ks_key_free(key);
 }
 END_TEST
@@ -612,7 +639,8 @@ int main(void)
         {a_token_without_a_user_pin_says_so, 0},
         {the_pin_stays_for_later_logins, 0},
         {a_pin_is_kept_for_a_later_login, 0},
-        {a_changed_pin_is_taken_when_keys_are_loaded_again, 0},
+        {a_forked_child_has_the_pin_that_the_file_has_then, 0},
+        {without_the_file_a_forked_child_has_the_old_pin, 0},
         {without_its_file_a_refused_pin_leads_to_a_reload, 0},
         {a_person_is_asked_for_it_in_time, 0},
         {but_not_where_it_is_not_to_be_kept, 0},
