@@ -395,6 +395,10 @@ struct ks_op {
     struct ks_measure measure;
 };
 
+/* Purpose: before an operation that looks for something: connect to its token, on this thread, for
+ * a person may have to be asked for the PIN; and see whether `uri` is about that token. A connection
+ * that fails is accounted for as the operation's failure. */
+ks_status ks_op_reach(struct ks_op *op, const struct ks_uri *uri);
 /* Purpose: run the operation: session, key handle, step; classify a failure and act on it. The
  * one place where that is decided. */
 ks_status ks_op_run(struct ks_op *op);

@@ -319,7 +319,7 @@ ks_status ks_key_find(struct ks_token *token, const struct ks_how *how, const st
         return ks_fail(err, KS_URI, "PKCS#11 URI: names no key; add object= or id=");
     if (token->members != NULL)
         return ks_group_find(token, how, uri, out, err);
-    st = ks_token_matches(token, how, uri, err);
+    st = ks_op_reach(&op, uri);
     if (!ks_ok(st))
         return st;
     f.uri = ks_uri_ref(uri);

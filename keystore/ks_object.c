@@ -546,7 +546,7 @@ ks_status ks_token_objects(struct ks_token *token, const struct ks_how *how,
 
     if (token->members != NULL)
         return ks_group_objects(token, how, uri, visit, arg, err);
-    st = ks_token_matches(token, how, uri, err);
+    st = ks_op_reach(&op, uri);
     if (!ks_ok(st))
         return st;
     g.uri = ks_uri_ref(uri);

@@ -201,6 +201,17 @@ ks_status ks_op_run_on(struct ks_op *op)
     return st;
 }
 
+ks_status ks_op_reach(struct ks_op *op, const struct ks_uri *uri)
+{
+    ks_status st;
+
+    ks_stats_begin(op);
+    st = ks_token_matches(op->token, op->how, uri, op->err);
+    if (!ks_ok(st) && !ks_token_is_up(op->token))
+        ks_stats_end(op, st);
+    return st;
+}
+
 ks_status ks_op_run(struct ks_op *op)
 {
     ks_status st = op->token->members != NULL ? ks_group_run(op) : ks_op_run_on(op);

@@ -118,6 +118,30 @@ START_TEST(failures_by_code_and_retries)
 }
 END_TEST
 
+/* Of a key that is looked for; that a URI is about another token is no failure of this one. */
+START_TEST(connections_that_fail_are_counted)
+{
+    struct ks_uri *other = fx_uri("pkcs11:token=another;object=k", KS_URI_CALLER);
+    struct ks_key *key = NULL;
+
+    named_token(0, 0);
+    fake_add_pair(fx.slot, FAKE_P256, "k");
+    fake_fail("C_Login", CKR_PIN_INCORRECT);
+    fx_fails(fx_find("k", &key), KS_PIN_REFUSED);
+    ck_assert(value(OPS("find", "failed")) == 1);
+    ck_assert(value("hsm_failures_total{token=\"test\",class=\"find\",code=\"CKR_PIN_INCORRECT"
+                    "\"}") == 1);
+    fx_write(fx.pin_path, "5678", 0600);
+    fake_set_pin(fx.slot, "5678");
+    fx_ok(fx_find("k", &key));
+    ks_key_free(key);
+    fx_fails(ks_key_find(fx.token, NULL, other, &key, &fx.err), KS_TOKEN_NOT_FOUND);
+    ck_assert(value(OPS("find", "done")) == 1);
+    ck_assert(value(OPS("find", "failed")) == 1);
+    ks_uri_free(other);
+}
+END_TEST
+
 /* Whoever reads counters must not learn which ciphertexts a token takes. */
 START_TEST(bad_ciphertexts_do_not_show)
 {
@@ -444,6 +468,7 @@ int main(void)
     const struct fx_test tests[] = {
         {every_class_is_counted_as_itself, 0},
         {failures_by_code_and_retries, 0},
+        {connections_that_fail_are_counted, 0},
         {bad_ciphertexts_do_not_show, 0},
         {refused_is_not_failed, 0},
         {queue_time_is_not_hsm_time, 2},

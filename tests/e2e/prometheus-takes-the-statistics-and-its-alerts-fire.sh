@@ -1,0 +1,42 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# packages: prometheus
+# tokens: softhsm
+#
+# Prometheus' own tool takes what stats-file holds, and examples/prometheus: the alerts fire when
+# they should, and are about metrics that there are.
+. "$(dirname "$0")/lib.sh"
+
+alerts=$root/examples/prometheus
+must "the alerts are well-formed" promtool check rules "$alerts/hsm-alerts.yml"
+must "and fire when they should" promtool test rules "$alerts/hsm-alerts.test.yml"
+
+token
+mkdir -m 1777 stats
+install -m 666 /dev/null log
+configure "stats-file=$W/stats/%p.prom" "log=file:$W/log"
+rsa_and_ec
+nginx_start rsa ec
+must_fetch RSA 1.3
+must_fetch EC 1.2
+# With what only processes at work have: sessions and state.
+signed() {
+    grep -aqs '^hsm_key_call_seconds_count{.*} [1-9]' stats/*.prom && grep -aqs '^hsm_sessions{' stats/*.prom
+}
+wait_until 20 "workers write their statistics" signed
+cat stats/*.prom >at-work
+stop_server "$server_pid"
+# In the operation itself: what fails while a key is loaded is no operation.
+printf 'another' >"$W/pin"
+configure check-key-at-load=no "stats-file=$W/stats/%p.prom" "log=file:$W/log"
+must_fail "a signature with a wrong PIN" . openssl dgst -sha256 -sign rsa.pem -out sig data
+for file in stats/*.prom; do
+    must "promtool takes $file" promtool check metrics <"$file"
+done
+cat at-work stats/*.prom >all
+names=$(grep -oE 'hsm_[a-z_]+' "$alerts/hsm-alerts.yml" | sort -u)
+[ -n "$names" ] || failed "the alerts name metrics"
+for name in $names; do
+    says "there is a $name" "^$name\{" all
+done
+says "a refused PIN has the code that the alert looks for" 'hsm_failures_total\{.*code="(CKR_PIN_[A-Z]+|PIN_REFUSED)"\} 1$' all
