@@ -396,8 +396,8 @@ struct ks_op {
 };
 
 /* Purpose: before an operation that looks for something: connect to its token, on this thread, for
- * a person may have to be asked for the PIN; and see whether `uri` is about that token. A connection
- * that fails is accounted for as the operation's failure. */
+ * a person may have to be asked for the PIN; and see whether `uri` is about that token. A failed
+ * connection is accounted for as the operation's failure. */
 ks_status ks_op_reach(struct ks_op *op, const struct ks_uri *uri);
 /* Purpose: run the operation: session, key handle, step; classify a failure and act on it. The
  * one place where that is decided. */

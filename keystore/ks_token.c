@@ -46,8 +46,8 @@ void ks_tokens_forked(void)
         atomic_store(&t->lost, false);
         atomic_store(&t->probing, false);
         atomic_store(&t->probe_ns, 0);
-        /* It may have been changed since it was read, and a server's worker has the right to read it
-         * only now. */
+        /* It may have been changed since it was read, and a server's worker has the right to read
+         * it only now. */
         if (t->pin != NULL && !t->forget_pin)
             ks_pin_renew(t->pin);
     }
