@@ -96,6 +96,10 @@ void ks_set_pauser(const struct ks_pauser *pauser);
 /* Purpose: tell whether this thread is inside a call into a PKCS#11 module right now. */
 bool ks_inside_module(void);
 
+/* Purpose: tell whether this process, or one that it descends from, was forked while there were
+ * other threads. What they had locked at that moment, in libcrypto for one, stays locked here. */
+bool ks_forked_amid_threads(void);
+
 /* Purpose: finalise every module that this process initialised, once, after waiting a bounded
  * time for calls in flight; later operations fail with KS_SHUTDOWN. Called by itself through
  * atexit(); a caller that knows of an earlier end (OPENSSL_atexit) may call it too. */

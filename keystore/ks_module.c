@@ -8,6 +8,7 @@
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/single_threaded.h>
 #include <sys/time.h>
 #include <time.h>
 #include <unistd.h>
@@ -34,6 +35,7 @@ static _Atomic(const struct ks_hooks *) hooks;
 static atomic_bool shut_down;
 static atomic_bool forking;
 static _Thread_local unsigned inside;
+static bool threads_at_fork, forked_amid_threads;
 static uid_t loaded_by; /* once: the user of the process before any fork */
 
 /* Modules whose behaviour towards the process needs care; matched within the file name. */
@@ -57,6 +59,11 @@ void ks_set_hooks(const struct ks_hooks *new_hooks)
 bool ks_inside_module(void)
 {
     return inside > 0;
+}
+
+bool ks_forked_amid_threads(void)
+{
+    return forked_amid_threads;
 }
 
 unsigned ks_generation(void)
@@ -97,6 +104,7 @@ static void atfork_prepare(void)
     bool busy = true;
 
     ks_registry_lock();
+    threads_at_fork = __libc_single_threaded == 0;
     if (inside > 0)
         return;
     atomic_store(&forking, true);
@@ -121,6 +129,7 @@ static void atfork_parent(void)
 static void atfork_child(void)
 {
     pthread_mutex_init(&registry_mutex, NULL);
+    forked_amid_threads = forked_amid_threads || threads_at_fork;
     atomic_store(&forking, false);
     atomic_fetch_add(&generation, 1);
     for (struct ks_module *m = modules; m != NULL; m = m->next) {

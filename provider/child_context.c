@@ -28,6 +28,7 @@ struct prov_link {
     int (*remove)(const OSSL_CORE_HANDLE *provider, void *data);
     int (*global_props)(const char *props, void *data);
     void *data;
+    OSSL_LIB_CTX *left; /* what could not be freed; for leak checkers */
 };
 
 static pthread_mutex_t links_lock = PTHREAD_MUTEX_INITIALIZER;
@@ -53,7 +54,8 @@ static int on_remove(const OSSL_CORE_HANDLE *provider, void *arg)
     int ok = 1;
 
     pthread_rwlock_rdlock(&link->lock);
-    if (!link->cut)
+    /* The child's stores may be locked for ever, and this is called when a process ends. */
+    if (!link->cut && !ks_forked_amid_threads())
         ok = link->remove(provider, link->data);
     pthread_rwlock_unlock(&link->lock);
     return ok;
@@ -144,6 +146,11 @@ OSSL_LIB_CTX *prov_child_new(const OSSL_CORE_HANDLE *handle, const OSSL_DISPATCH
 
 void prov_child_free(OSSL_LIB_CTX *child, struct prov_link *link)
 {
+    if (link != NULL && ks_forked_amid_threads()) {
+        link->cut = true; /* and so may this lock */
+        link->left = child;
+        return;
+    }
     current = link;
     OSSL_LIB_CTX_free(child);
     current = NULL;
