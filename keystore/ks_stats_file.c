@@ -151,7 +151,8 @@ static void *writer_main(void *arg)
         if (atomic_exchange(&touched, false)) {
             idle = 0;
             pthread_mutex_lock(&write_lock);
-            write_files(false);
+            if (atomic_load(&ks_stats_file_wanted)) /* never after the last words */
+                write_files(false);
             pthread_mutex_unlock(&write_lock);
         } else {
             idle++;
@@ -243,7 +244,7 @@ static void write_final(char *path)
 
 void ks_stats_file_shutdown(void)
 {
-    if (atomic_load(&ks_stats_file_wanted) && atomic_exchange(&ever, false))
+    if (atomic_exchange(&ks_stats_file_wanted, false) && atomic_exchange(&ever, false))
         write_final(NULL);
 }
 
