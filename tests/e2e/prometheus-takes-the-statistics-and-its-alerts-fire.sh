@@ -24,16 +24,22 @@ signed() {
     grep -aqs '^hsm_key_call_seconds_count{.*} [1-9]' stats/*.prom && grep -aqs '^hsm_sessions{' stats/*.prom
 }
 wait_until 20 "workers write their statistics" signed
-cat stats/*.prom >at-work
+cp -r stats at-work
 stop_server "$server_pid"
 # In the operation itself: what fails while a key is loaded is no operation.
 printf 'another' >"$W/pin"
 configure check-key-at-load=no "stats-file=$W/stats/%p.prom" "log=file:$W/log"
 must_fail "a signature with a wrong PIN" . openssl dgst -sha256 -sign rsa.pem -out sig data
-for file in stats/*.prom; do
-    must "promtool takes $file" promtool check metrics <"$file"
+# must gives no standard input, and promtool takes nothing else.
+check_metrics() {
+    promtool check metrics <"$1"
+}
+for file in stats/*.prom at-work/*.prom; do
+    must "promtool takes $file" check_metrics "$file"
 done
-cat at-work stats/*.prom >all
+sed 's/^hsm_token_info{.*/hsm_token_info{/' "$file" >broken
+must_fail "and would not take everything" 'error while linting' check_metrics broken
+cat at-work/*.prom stats/*.prom >all
 names=$(grep -oE 'hsm_[a-z_]+' "$alerts/hsm-alerts.yml" | sort -u)
 [ -n "$names" ] || failed "the alerts name metrics"
 for name in $names; do
