@@ -260,8 +260,6 @@ void ks_tokens_forked(void);
 /* Purpose: initialise the module where that is still to be done, find the token's slot, and note
  * what the module says of it. The caller holds up_lock. */
 ks_status ks_slot_connect(struct ks_token *token, struct ks_error *err);
-/* Purpose: the same, once more where what failed may pass. ks_up.c; the caller holds up_lock. */
-ks_status ks_token_find(struct ks_token *token, const struct ks_how *how, struct ks_error *err);
 /* Purpose: ask the slot again: others may have used up tries of the PIN. Holds up_lock. */
 ks_status ks_slot_refresh(struct ks_token *token, struct ks_error *err);
 /* Purpose: KS_TOKEN_NOT_FOUND when `uri` (may be NULL) names another token than this one. */
@@ -283,6 +281,8 @@ CK_RV ks_token_context_login(struct ks_token *token, CK_SESSION_HANDLE session);
 #define KS_RECOVER_MS_DEFAULT 1000U
 /* Purpose: find out whether the token is usable as it stands; brings it up if not. */
 ks_status ks_token_up(struct ks_token *token, const struct ks_how *how, struct ks_error *err);
+/* Purpose: ks_slot_connect(), once more where what failed may pass. The caller holds up_lock. */
+ks_status ks_token_find(struct ks_token *token, const struct ks_how *how, struct ks_error *err);
 /* Purpose: take up_lock; false when the deadline has passed. */
 bool ks_token_lock_up(struct ks_token *token, const struct ks_how *how);
 /* Purpose: whether the present epoch is good. The second: the caller holds token->lock. */

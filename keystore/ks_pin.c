@@ -305,7 +305,10 @@ static ks_status read_prompt(struct ks_pin *pin, const struct ks_how *how, const
 
 void ks_pin_renew(struct ks_pin *pin)
 {
-    if (pin->kind == SOURCE_FILE && pin->len > 0 && ks_ok(read_file(pin, NULL)))
+    if (pin->kind != SOURCE_FILE || pin->len == 0)
+        return;
+    ks_pin_forked(pin); /* reading writes to the page, and gives this process a copy of its own */
+    if (ks_ok(read_file(pin, NULL)))
         pin->outdated = false;
     explicit_bzero(pin->page->spare, sizeof(pin->page->spare));
 }

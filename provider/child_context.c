@@ -53,9 +53,11 @@ static int on_remove(const OSSL_CORE_HANDLE *provider, void *arg)
     struct prov_link *link = arg;
     int ok = 1;
 
-    pthread_rwlock_rdlock(&link->lock);
     /* The child's stores may be locked for ever, and this is called when a process ends. */
-    if (!link->cut && !ks_forked_amid_threads())
+    if (ks_forked_amid_threads())
+        return 1;
+    pthread_rwlock_rdlock(&link->lock);
+    if (!link->cut)
         ok = link->remove(provider, link->data);
     pthread_rwlock_unlock(&link->lock);
     return ok;
