@@ -5,6 +5,7 @@
 # examples/rotation/rotate.sh: the first key and certificate, the next ones while nginx serves, and
 # back; not one request fails. What does not fit is refused before nginx sees it.
 . "$(dirname "$0")/lib.sh"
+. "$here/programs.inc"
 
 token
 software_ca
@@ -35,7 +36,6 @@ ln -s www/current/cert.pem served.crt
 ln -s www/current/key.pem served.pem
 nginx_start served
 must_fetch RSA 1.3
-master=$(cat nginx.pid)
 
 serial_of() {
     plain_openssl x509 -in "$1" -noout -serial
@@ -46,21 +46,9 @@ served() {
         </dev/null >served.log 2>&1 && [ "$(serial_of served.log)" = "$(serial_of "$1")" ]
 }
 
-load() {
-    local n=0
-    while [ ! -e stop ]; do
-        curl --silent --show-error --fail --max-time 30 --cacert ca.pem "https://localhost:$port/" >load.out 2>load.err || {
-            echo "request $n: curl status $?: $(cat load.err)" >load.failed
-            return 1
-        }
-        n=$((n + 1))
-        echo $n >load.count
-    done
-}
-load &
-load_pid=$!
-pids="$pids $load_pid"
-reload="nginx_test() { nginx -t -e $W/error.log -p $W -c $W/nginx.conf; }; nginx_test && kill -HUP $master"
+load_seconds=30
+load_start 1
+reload="nginx_test() { nginx -t -e $W/error.log -p $W -c $W/nginx.conf; }; nginx_test && kill -HUP $server_pid"
 
 # --- the next ones --------------------------------------------------------------------------------
 
@@ -98,6 +86,4 @@ must "back" rotate back www sh -c "$reload"
 same "to the key before" "$in_use" "$(readlink www/current)"
 wait_until 60 "nginx serves the certificate before" served www/current/cert.pem
 
-touch stop
-wait $load_pid || { show error.log; failed "no request fails" "got: $(cat load.failed)"; }
-step "$(cat load.count) requests meanwhile"
+load_stop "renewals" 1

@@ -4,6 +4,7 @@
 #
 # ssl_certificate_key engine:hsm:..., with reloads, with the engine configured in openssl.cnf alone.
 . "$(dirname "$0")/lib.sh"
+. "$here/programs.inc"
 . "$here/engine.inc"
 
 token
@@ -28,16 +29,9 @@ for i in 1 2 3; do
     done
 done
 same "signatures for 12 handshakes" $(($(calls C_Sign) - before)) 12
-master=$(cat nginx.pid)
-workers() {
-    pgrep -P "$master" | sort
-}
 for i in 1 2 3 4 5; do
-    old=$(workers)
-    kill -HUP "$master"
-    renewed() {
-        [ -n "$(comm -13 <(printf '%s\n' "$old") <(workers))" ]
-    }
+    old=$(children "$server_pid")
+    kill -HUP "$server_pid"
     wait_until 60 "reload $i gives new workers" renewed
     must_fetch RSA 1.3
     must_fetch EC 1.2

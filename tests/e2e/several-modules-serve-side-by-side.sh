@@ -50,9 +50,6 @@ for i in 1 2 3; do
     done
     old=$(children "$server_pid")
     kill -HUP "$server_pid"
-    renewed() {
-        [ -n "$(comm -13 <(printf '%s\n' "$old") <(children "$server_pid"))" ]
-    }
     wait_until 60 "reload $i gives new workers" renewed
 done
 must_fetch RSA 1.3

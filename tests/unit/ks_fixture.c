@@ -7,7 +7,9 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <signal.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 
 struct fx fx;
 
@@ -220,4 +222,44 @@ int fx_main(const char *name, const struct fx_test *tests, size_t count)
         failed = 1;
     srunner_free(runner);
     return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}
+
+/* --- children -------------------------------------------------------------------------------- */
+
+bool fx_signs(struct ks_key *key, const char *label)
+{
+    struct fake_mechanism made = {.type = CKM_ECDSA};
+    uint8_t sig[64];
+    size_t len = sizeof(sig);
+
+    return ks_ok(ks_sign(key, NULL, &fx_ecdsa, fx_digest, sizeof(fx_digest), sig, &len, &fx.err)) &&
+           fake_verify(fake_find(fx.slot, CKO_PRIVATE_KEY, label), &made, fx_digest,
+                       sizeof(fx_digest), sig, len);
+}
+
+void fx_in_child(void (*body)(void *arg), void *arg)
+{
+    pid_t pid;
+    int status = 0;
+
+    fflush(NULL);
+    pid = fork();
+    ck_assert_int_ge(pid, 0);
+    if (pid == 0) {
+        signal(SIGALRM, SIG_DFL);
+        alarm(20);
+        body(arg);
+        _exit(0);
+    }
+    ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+    ck_assert_msg(WIFEXITED(status) && WEXITSTATUS(status) == 0, "the child ended with 0x%x",
+                  (unsigned)status);
+}
+
+void fx_need(bool what, const char *text)
+{
+    if (what)
+        return;
+    fprintf(stderr, "child: %s; %s; %s\n", text, fx.err.text, fake_log());
+    _exit(1);
 }

@@ -64,6 +64,16 @@ ks_status fx_sign(struct ks_key *key);
  * object with this label. */
 void fx_sign_well(struct ks_key *key, const char *label);
 
+/* Purpose: whether an ECDSA signature succeeds, and is that of the fake's private object with this
+ * label. Asserts nothing, for children. */
+bool fx_signs(struct ks_key *key, const char *label);
+/* Purpose: run `body` in a child that is ended if it takes more than 20 s; its failures are ours.
+ * Without the parent's exit handlers: they are looked at apart. */
+void fx_in_child(void (*body)(void *arg), void *arg);
+/* Purpose: for a child, where Check's asserts would write to the parent's pipe, or return to its
+ * tests: end it with `text` unless `what`. */
+void fx_need(bool what, const char *text);
+
 /* Purpose: the next `calls` calls of `function` wait for each other: so that many are under way at
  * once, however slow the machine is. fx_met() is called after them, and fails if they never met. */
 void fx_meet(const char *function, unsigned calls);

@@ -9,55 +9,14 @@
 #include <stdatomic.h>
 #include <sys/wait.h>
 
-/* Runs `body` in a child that is ended if it takes more than 20 s; its failures are ours. Without
- * the parent's exit handlers: they are looked at apart. */
-static void in_child(void (*body)(void *arg), void *arg)
-{
-    pid_t pid;
-    int status = 0;
-
-    fflush(NULL);
-    pid = fork();
-    ck_assert_int_ge(pid, 0);
-    if (pid == 0) {
-        signal(SIGALRM, SIG_DFL);
-        alarm(20);
-        body(arg);
-        _exit(0);
-    }
-    ck_assert_int_eq(waitpid(pid, &status, 0), pid);
-    ck_assert_msg(WIFEXITED(status) && WEXITSTATUS(status) == 0, "the child ended with 0x%x",
-                  (unsigned)status);
-}
-
-/* In a child Check's asserts would write to the parent's pipe, or return to its tests. */
-static void need(bool what, const char *text)
-{
-    if (what)
-        return;
-    fprintf(stderr, "child: %s; %s; %s\n", text, fx.err.text, fake_log());
-    _exit(1);
-}
-
-static bool signs(struct ks_key *key, const char *label)
-{
-    struct fake_mechanism made = {.type = CKM_ECDSA};
-    uint8_t sig[64];
-    size_t len = sizeof(sig);
-
-    return ks_ok(ks_sign(key, NULL, &fx_ecdsa, fx_digest, sizeof(fx_digest), sig, &len, &fx.err)) &&
-           fake_verify(fake_find(fx.slot, CKO_PRIVATE_KEY, label), &made, fx_digest,
-                       sizeof(fx_digest), sig, len);
-}
-
 static void sign_as_child(void *arg)
 {
     for (int i = 0; i < 3; i++)
-        need(signs(arg, "k"), "signing failed");
-    need(fake_calls("C_Finalize") == 0, "C_Finalize in a child");
-    need(fake_calls("C_Login") <= 1, "more than one login");
-    need(fake_calls("C_Sign") == 3, "more than one C_Sign a signature");
-    need(fake_sessions() <= 2, "sessions");
+        fx_need(fx_signs(arg, "k"), "signing failed");
+    fx_need(fake_calls("C_Finalize") == 0, "C_Finalize in a child");
+    fx_need(fake_calls("C_Login") <= 1, "more than one login");
+    fx_need(fake_calls("C_Sign") == 3, "more than one C_Sign a signature");
+    fx_need(fake_sessions() <= 2, "sessions");
 }
 
 START_TEST(a_child_signs_and_the_parent_goes_on)
@@ -73,13 +32,13 @@ START_TEST(a_child_signs_and_the_parent_goes_on)
         fake_set_quirk(FAKE_QUIRK_SOFTHSM_FORK, true);
     key = fx_new_key(FAKE_P256, "k");
     other = fx_new_key(FAKE_P256, "other");
-    ck_assert(signs(key, "k"));
+    ck_assert(fx_signs(key, "k"));
     fake_clear_counts();
     for (int i = 0; i < 3; i++)
-        in_child(sign_as_child, key);
+        fx_in_child(sign_as_child, key);
     ck_assert_uint_eq(fake_calls(NULL), 0);
-    ck_assert(signs(key, "k"));
-    ck_assert(signs(other, "other"));
+    ck_assert(fx_signs(key, "k"));
+    ck_assert(fx_signs(other, "other"));
     fx_log_is("C_SignInit C_Sign C_SignInit C_Sign");
     ks_key_free(key);
     ks_key_free(other);
@@ -88,43 +47,43 @@ END_TEST
 
 static void initialised_anew(void *arg)
 {
-    need(signs(arg, "k"), "signing failed");
-    need(fake_calls("C_Initialize") == 1, "not initialised once");
-    need(fake_calls("C_Login") == 1, "not logged in once");
-    need(fake_calls("C_FindObjectsInit") > 0, "the key was not found again");
+    fx_need(fx_signs(arg, "k"), "signing failed");
+    fx_need(fake_calls("C_Initialize") == 1, "not initialised once");
+    fx_need(fake_calls("C_Login") == 1, "not logged in once");
+    fx_need(fake_calls("C_FindObjectsInit") > 0, "the key was not found again");
 }
 
 START_TEST(a_child_starts_anew)
 {
     struct ks_key *key = fx_new_key(FAKE_P256, "k");
 
-    in_child(initialised_anew, key);
+    fx_in_child(initialised_anew, key);
     ks_key_free(key);
 }
 END_TEST
 
 static void fork_again(void *arg)
 {
-    need(signs(arg, "k"), "signing failed");
-    in_child(sign_as_child, arg);
-    need(signs(arg, "k"), "signing failed after a fork");
+    fx_need(fx_signs(arg, "k"), "signing failed");
+    fx_in_child(sign_as_child, arg);
+    fx_need(fx_signs(arg, "k"), "signing failed after a fork");
 }
 
 START_TEST(a_child_s_child_signs_too)
 {
     struct ks_key *key = fx_new_key(FAKE_P256, "k");
 
-    in_child(fork_again, key);
-    ck_assert(signs(key, "k"));
+    fx_in_child(fork_again, key);
+    ck_assert(fx_signs(key, "k"));
     ks_key_free(key);
 }
 END_TEST
 
 static void refused_in_child(void *arg)
 {
-    need(fx_sign(arg).code == KS_MODULE, "not refused");
-    need(strstr(fx.err.text, "check-key-at-load = no") != NULL, "no advice");
-    need(fake_calls(NULL) == 0, "the module was called");
+    fx_need(fx_sign(arg).code == KS_MODULE, "not refused");
+    fx_need(strstr(fx.err.text, "check-key-at-load = no") != NULL, "no advice");
+    fx_need(fake_calls(NULL) == 0, "the module was called");
 }
 
 /* A module that would go on with its parent's connection. Its name tells. */
@@ -144,7 +103,7 @@ START_TEST(tpm2_pkcs11_is_left_alone_in_a_child)
     fx_ok(ks_key_find(token, NULL, uri, &key, &fx.err));
     fx_ok(fx_sign(key));
     fake_clear_counts();
-    in_child(refused_in_child, key);
+    fx_in_child(refused_in_child, key);
     fx_ok(fx_sign(key));
     ks_key_free(key);
     ks_uri_free(uri);
@@ -157,8 +116,8 @@ static void find_in_child(void *arg)
     struct ks_uri *uri = arg;
     struct ks_key *key = NULL;
 
-    need(ks_ok(ks_key_find(fx.token, NULL, uri, &key, &fx.err)), "not found");
-    need(signs(key, "k"), "signing failed");
+    fx_need(ks_ok(ks_key_find(fx.token, NULL, uri, &key, &fx.err)), "not found");
+    fx_need(fx_signs(key, "k"), "signing failed");
     ks_key_free(key);
 }
 
@@ -169,8 +128,8 @@ START_TEST(a_child_of_a_parent_that_used_nothing_yet)
 
     fake_add_pair(fx.slot, FAKE_P256, "k");
     (void)fx_token();
-    in_child(find_in_child, uri);
-    in_child(find_in_child, uri);
+    fx_in_child(find_in_child, uri);
+    fx_in_child(find_in_child, uri);
     ck_assert_uint_eq(fake_calls(NULL), 0);
     ks_uri_free(uri);
 }
@@ -178,7 +137,7 @@ END_TEST
 
 static void pin_file_is_gone(void *arg)
 {
-    need(signs(arg, "k"), "signing failed");
+    fx_need(fx_signs(arg, "k"), "signing failed");
 }
 
 START_TEST(a_child_needs_no_pin_file)
@@ -186,7 +145,7 @@ START_TEST(a_child_needs_no_pin_file)
     struct ks_key *key = fx_new_key(FAKE_P256, "k");
 
     ck_assert_int_eq(unlink(fx.pin_path), 0);
-    in_child(pin_file_is_gone, key);
+    fx_in_child(pin_file_is_gone, key);
     ks_key_free(key);
 }
 END_TEST
@@ -195,15 +154,15 @@ static void release_all(void *arg)
 {
     ks_key_free(arg);
     ks_token_free(fx.token);
-    need(fake_calls(NULL) == 0, "calls for the parent's sessions");
+    fx_need(fake_calls(NULL) == 0, "calls for the parent's sessions");
 }
 
 START_TEST(a_child_that_releases_does_not_touch_the_parent_s_module)
 {
     struct ks_key *key = fx_new_key(FAKE_P256, "k");
 
-    in_child(release_all, key);
-    ck_assert(signs(key, "k"));
+    fx_in_child(release_all, key);
+    ck_assert(fx_signs(key, "k"));
     ks_key_free(key);
 }
 END_TEST
@@ -251,7 +210,7 @@ static void let_all_sign(struct worker *workers, size_t count)
 
 static void sign_cheaply(void *arg)
 {
-    need(ks_ok(fx_sign(arg)), "signing failed");
+    fx_need(ks_ok(fx_sign(arg)), "signing failed");
 }
 
 START_TEST(forks_amid_busy_threads_leave_no_lock_behind)
@@ -270,7 +229,7 @@ START_TEST(forks_amid_busy_threads_leave_no_lock_behind)
     for (unsigned i = 0; i < rounds; i++) {
         if (i % 2 != 0)
             fake_lose_sessions(false);
-        in_child(sign_cheaply, key);
+        fx_in_child(sign_cheaply, key);
         if (i % 2 != 0)
             let_all_sign(workers, COUNT_OF(workers));
     }
@@ -295,7 +254,7 @@ START_TEST(a_hanging_call_in_the_parent_does_not_hang_the_child)
     fake_hang("C_Sign", 1);
     ck_assert_int_eq(pthread_create(&w.thread, NULL, sign_on, &w), 0);
     ck_assert(fake_wait_hanging(1, 5000));
-    in_child(sign_as_child, key);
+    fx_in_child(sign_as_child, key);
     fake_release();
     atomic_store(&stop, true);
     pthread_join(w.thread, NULL);
@@ -310,24 +269,24 @@ static void shut_down(void *arg)
 {
     struct ks_key *key = NULL;
 
-    need(signs(arg, "k"), "signing failed");
+    fx_need(fx_signs(arg, "k"), "signing failed");
     fake_clear_counts();
     ks_shutdown();
-    need(!fake_initialized(), "still initialised");
-    need(fake_calls("C_Finalize") == 1, "not finalised once");
+    fx_need(!fake_initialized(), "still initialised");
+    fx_need(fake_calls("C_Finalize") == 1, "not finalised once");
     ks_shutdown();
-    need(fx_sign(arg).code == KS_SHUTDOWN, "signing after the end");
-    need(fx_find("k", &key).code == KS_SHUTDOWN, "finding after the end");
+    fx_need(fx_sign(arg).code == KS_SHUTDOWN, "signing after the end");
+    fx_need(fx_find("k", &key).code == KS_SHUTDOWN, "finding after the end");
     ks_key_free(arg);
     ks_token_free(fx.token);
-    need(fake_calls("C_Finalize") == 1, "finalised again");
+    fx_need(fake_calls("C_Finalize") == 1, "finalised again");
 }
 
 START_TEST(after_the_shutdown_everything_says_so)
 {
     struct ks_key *key = fx_new_key(FAKE_P256, "k");
 
-    in_child(shut_down, key);
+    fx_in_child(shut_down, key);
     ks_key_free(key);
 }
 END_TEST
@@ -346,12 +305,12 @@ static void shut_down_while_hanging(void *arg)
 {
     pthread_t thread;
 
-    need(signs(arg, "k"), "signing failed");
+    fx_need(fx_signs(arg, "k"), "signing failed");
     fake_hang("C_Sign", 1);
-    need(pthread_create(&thread, NULL, hang_in_sign, arg) == 0, "no thread");
-    need(fake_wait_hanging(1, 5000), "nothing hangs");
+    fx_need(pthread_create(&thread, NULL, hang_in_sign, arg) == 0, "no thread");
+    fx_need(fake_wait_hanging(1, 5000), "nothing hangs");
     ks_shutdown(); /* alarm() ends us if this waits for ever */
-    need(fake_calls("C_Finalize") == 0, "finalised under a running call");
+    fx_need(fake_calls("C_Finalize") == 0, "finalised under a running call");
     fake_release();
     pthread_join(thread, NULL);
 }
@@ -360,7 +319,7 @@ START_TEST(the_shutdown_waits_for_a_bounded_time_and_then_leaves_the_module_alon
 {
     struct ks_key *key = fx_new_key(FAKE_P256, "k");
 
-    in_child(shut_down_while_hanging, key);
+    fx_in_child(shut_down_while_hanging, key);
     ks_key_free(key);
 }
 END_TEST
@@ -368,18 +327,18 @@ END_TEST
 /* p11-kit's remote client does so when its server hangs. */
 static void shut_down_with_a_hanging_finalize(void *arg)
 {
-    need(signs(arg, "k"), "signing failed");
+    fx_need(fx_signs(arg, "k"), "signing failed");
     fake_hang("C_Finalize", 1);
     ks_shutdown();
-    need(fake_calls("C_Finalize") == 1, "not finalised");
-    need(fx_sign(arg).code == KS_SHUTDOWN, "signing after the end");
+    fx_need(fake_calls("C_Finalize") == 1, "not finalised");
+    fx_need(fx_sign(arg).code == KS_SHUTDOWN, "signing after the end");
 }
 
 START_TEST(the_shutdown_does_not_wait_for_ever_for_c_finalize)
 {
     struct ks_key *key = fx_new_key(FAKE_P256, "k");
 
-    in_child(shut_down_with_a_hanging_finalize, key);
+    fx_in_child(shut_down_with_a_hanging_finalize, key);
     ks_key_free(key);
 }
 END_TEST
@@ -405,11 +364,11 @@ START_TEST(a_module_that_hangs_does_not_keep_the_process_from_ending)
         pthread_t thread;
 
         signal(SIGALRM, SIG_DFL);
-        need(atexit(wait_for_ever) == 0, "atexit"); /* before the module is initialised */
-        need(ks_ok(fx_find("k", &key)), "not found");
+        fx_need(atexit(wait_for_ever) == 0, "atexit"); /* before the module is initialised */
+        fx_need(ks_ok(fx_find("k", &key)), "not found");
         fake_hang("C_Sign", 1);
-        need(pthread_create(&thread, NULL, hang_in_sign, key) == 0, "no thread");
-        need(fake_wait_hanging(1, 5000), "nothing hangs");
+        fx_need(pthread_create(&thread, NULL, hang_in_sign, key) == 0, "no thread");
+        fx_need(fake_wait_hanging(1, 5000), "nothing hangs");
         exit(42);
     }
     ck_assert_int_eq(waitpid(pid, &status, 0), pid);
@@ -436,8 +395,8 @@ static void counts_of_exit(const char *counts, bool use, char *line, size_t size
         alarm(20);
         setenv("HSM_FAKE_COUNTS", counts, 1);
         if (use) {
-            need(ks_ok(fx_find("k", &key)), "not found");
-            need(signs(key, "k"), "signing failed");
+            fx_need(ks_ok(fx_find("k", &key)), "not found");
+            fx_need(fx_signs(key, "k"), "signing failed");
         }
         exit(0);
     }
@@ -471,7 +430,7 @@ START_TEST(at_exit_a_child_that_used_nothing_calls_nothing)
     snprintf(counts, sizeof(counts), "%s/counts", fx.dir);
     counts_of_exit(counts, false, line, sizeof(line));
     ck_assert_str_eq(line, "");
-    ck_assert(signs(key, "l"));
+    ck_assert(fx_signs(key, "l"));
     ks_key_free(key);
 }
 END_TEST

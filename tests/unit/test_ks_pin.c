@@ -6,7 +6,6 @@
 
 #include <pthread.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 
 /* Connects with `pin` as the source. The token is fx.token. */
 static ks_status connect_with(const char *pin, const struct ks_how *how)
@@ -513,27 +512,23 @@ START_TEST(a_pin_is_kept_for_a_later_login)
 }
 END_TEST
 
+static void log_in_without_the_file(void *key)
+{
+    fx_need(unlink(fx.pin_path) == 0, "the PIN file is not there");
+    fx_need(fx_signs(key, "k"), "signing failed");
+    fx_need(fake_calls("C_Login") == 1, "not logged in once");
+}
+
 /* A server's worker may read the file when it is forked, and never again. */
 START_TEST(a_forked_child_has_the_pin_that_the_file_has_then)
 {
     struct ks_key *key = fx_new_key(FAKE_P256, "k");
-    int status;
-    pid_t pid;
 
     fx_write(fx.pin_path, "5678\n", 0600);
     fake_set_pin(fx.slot, "5678");
     fx_sign_well(key, "k"); /* still logged in */
     fake_clear_counts();
-    pid = fork();
-    if (pid == 0) {
-        alarm(30);
-        if (unlink(fx.pin_path) != 0)
-            _exit(2);
-        fx_sign_well(key, "k");
-        _exit(fake_calls("C_Login") == 1 ? 0 : 1);
-    }
-    ck_assert_int_eq(waitpid(pid, &status, 0), pid);
-    ck_assert_int_eq(status, 0);
+    fx_in_child(log_in_without_the_file, key);
     ks_key_free(key);
 }
 END_TEST
@@ -541,18 +536,10 @@ END_TEST
 START_TEST(without_the_file_a_forked_child_has_the_old_pin)
 {
     struct ks_key *key = fx_new_key(FAKE_P256, "k");
-    int status;
-    pid_t pid;
 
     fx_write(fx.pin_path, "", 0600); /* somebody is about to write it */
-    pid = fork();
-    if (pid == 0) {
-        alarm(30);
-        fx_sign_well(key, "k");
-        _exit(0);
-    }
-    ck_assert_int_eq(waitpid(pid, &status, 0), pid);
-    ck_assert_int_eq(status, 0);
+    fake_clear_counts();
+    fx_in_child(log_in_without_the_file, key);
     ks_key_free(key);
 }
 END_TEST
