@@ -404,7 +404,7 @@ ks_status ks_op_reach(struct ks_op *op, const struct ks_uri *uri);
 ks_status ks_op_run(struct ks_op *op);
 /* Purpose: the operation on one token that is no group: inline or on a worker, and proved. */
 ks_status ks_op_run_on(struct ks_op *op);
-/* Purpose: run `direct`, within the token's time; nothing is counted. */
+/* Purpose: run `direct`, or the step, within the token's time; nothing is counted. */
 ks_status ks_op_run_direct(struct ks_op *op);
 /* Purpose: the loop of tries of ks_op_run, on one token and on this thread. */
 ks_status ks_op_try(struct ks_op *op);

@@ -400,7 +400,7 @@ ks_status ks_token_connect(struct ks_token *token, const struct ks_how *how, str
      * done on this thread and takes as long as it takes, at least the question whether it
      * answers. */
     if (how == NULL || how->prompt == NULL || token->pin == NULL || !ks_pin_asks(token->pin))
-        return ks_op_run(&op);
+        return ks_op_run_direct(&op); /* whoever is to use the token accounts for it */
     st = ks_token_facts(token, how, &facts, err);
     return ks_ok(st) ? ks_token_up(token, how, err) : st;
 }

@@ -121,10 +121,11 @@ END_TEST
 /* Of a key that is looked for; that a URI is about another token is no failure of this one. */
 START_TEST(connections_that_fail_are_counted)
 {
+    const unsigned limits[] = {0, 5000};
     struct ks_uri *other = fx_uri("pkcs11:token=another;object=k", KS_URI_CALLER);
     struct ks_key *key = NULL;
 
-    named_token(0, 0);
+    named_token(0, limits[_i]);
     fake_add_pair(fx.slot, FAKE_P256, "k");
     fake_fail("C_Login", CKR_PIN_INCORRECT);
     fx_fails(fx_find("k", &key), KS_PIN_REFUSED);
@@ -138,6 +139,7 @@ START_TEST(connections_that_fail_are_counted)
     fx_fails(ks_key_find(fx.token, NULL, other, &key, &fx.err), KS_TOKEN_NOT_FOUND);
     ck_assert(value(OPS("find", "done")) == 1);
     ck_assert(value(OPS("find", "failed")) == 1);
+    ck_assert(!has("class=\"other\",result=\"failed\"} 1")); /* once, with a time limit, too */
     ks_uri_free(other);
 }
 END_TEST
@@ -468,7 +470,7 @@ int main(void)
     const struct fx_test tests[] = {
         {every_class_is_counted_as_itself, 0},
         {failures_by_code_and_retries, 0},
-        {connections_that_fail_are_counted, 0},
+        {connections_that_fail_are_counted, 2},
         {bad_ciphertexts_do_not_show, 0},
         {refused_is_not_failed, 0},
         {queue_time_is_not_hsm_time, 2},
