@@ -216,6 +216,26 @@ bool cmd_object_uri(const struct ks_object *object, const struct ks_token_facts 
 
 #define CMD_URI_SIZE 1024
 
+/* --- files that are read (cmd_read.c) -------------------------------------------------------- */
+
+struct cmd_bytes {
+    char *data; /* with a NUL behind; NULL: nothing */
+    size_t len;
+};
+
+#define CMD_READ_MAX  (16 << 20)
+#define CMD_READ_NULL 1U /* /dev/null is an empty file, as people name it for "no configuration" */
+
+/* Purpose: read the whole of a plain file of at most CMD_READ_MAX bytes. Everything that this tool
+ * reads comes through here: FIFOs, devices, folders and files of the kernel are refused without
+ * waiting and without reading. False, and a reason without the path in `why`, on failure. The bytes
+ * are wiped and freed with cmd_bytes_clear(), in either case. */
+bool cmd_read_file(const char *path, unsigned flags, struct cmd_bytes *out, char *why,
+                   size_t why_size);
+void cmd_bytes_clear(struct cmd_bytes *bytes);
+/* Purpose: a memory BIO over the bytes, which have to stay; NULL without memory. */
+BIO *cmd_bytes_bio(const struct cmd_bytes *bytes);
+
 /* --- files that appear whole or not at all (cmd_file.c) -------------------------------------- */
 
 struct cmd_file {

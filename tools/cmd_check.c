@@ -188,42 +188,6 @@ static bool check_tokens(struct cmd_checks *checks)
     return good > 0;
 }
 
-/* A FILE without a PEM block is an openssl.cnf. What cannot be read is not: the check of it as a
- * reference will say so. */
-static bool is_configuration(const char *path)
-{
-    FILE *file = fopen(path, "re");
-    char line[256];
-    bool pem = false, any = false;
-
-    while (file != NULL && !pem && fgets(line, sizeof(line), file) != NULL) {
-        any = true;
-        pem = strncmp(line, "-----BEGIN ", 11) == 0;
-    }
-    if (file != NULL) {
-        fclose(file);
-    }
-    return any && !pem;
-}
-
-/* Take the configuration out of the arguments. */
-static bool choose_config(struct cmd_env *env, int *files, char **paths)
-{
-    int i, kept = 0;
-
-    for (i = 0; i < *files; i++) {
-        if (!is_configuration(paths[i])) {
-            paths[kept++] = paths[i];
-        } else if (env->config_file != NULL && strcmp(env->config_file, paths[i]) != 0) {
-            return false;
-        } else {
-            env->config_file = paths[i];
-        }
-    }
-    *files = kept;
-    return true;
-}
-
 static void run_checks(struct cmd_checks *checks, int files, char **paths)
 {
     struct cmd_env *env = checks->env;
@@ -264,9 +228,6 @@ static int check_run(struct cmd_env *env, int argc, char **argv)
         return status;
     }
     files = argc - optind;
-    if (!choose_config(env, &files, argv + optind)) {
-        return cmd_usage(env, "takes one configuration: --config, or one FILE without PEM in it");
-    }
     if (env->json) {
         cmd_json_open(&env->doc, NULL, '{');
         cmd_json_open(&env->doc, "checks", '[');
@@ -286,8 +247,8 @@ const struct cmd cmd_check_verb = {
     "check",
     "[FILE...]",
     "Check the configuration, the token, the PIN (one try) and key references",
-    "FILE is a key reference, or any PEM file with one in it; a file without PEM is taken as the\n"
-    "configuration, as with --config. For each reference: it can be read, its key is on the\n"
+    "FILE is a key reference, or any PEM file with one in it; never a configuration, which is\n"
+    "named with --config. For each reference: it can be read, its key is on the\n"
     "token, the public halves match, and a trial signature (for keys that do not sign: a trial\n"
     "decryption) by the token verifies in software.\n"
     "With several tokens each is checked, and named. What is wrong with a member of a cluster is\n"

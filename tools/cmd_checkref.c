@@ -5,7 +5,6 @@
  * Twice: once with the codec itself, whose errors are exact, and once through libcrypto's PEM
  * functions, as the program that gets the file will do it.
  */
-#include <errno.h>
 #include <openssl/crypto.h>
 #include <openssl/err.h>
 #include <openssl/evp.h>
@@ -24,6 +23,7 @@ struct file {
     struct cmd_checks *checks;
     const char *path; /* as given */
     char shown[512];  /* escaped */
+    struct cmd_bytes bytes;
     struct prov_ref *ref;
     struct prov_key *key;
     EVP_PKEY *loaded; /* what a program gets */
@@ -63,6 +63,7 @@ static bool ends_with(const char *text, const char *end)
 
 /* What a file holds besides the reference. */
 struct seen {
+    bool pem;      /* anything in PEM */
     bool software; /* a private key, or what passes for one */
     bool fake;     /* a vendor's PEM with false private numbers */
     bool bad;      /* a reference that is not usable; the error is in the queue */
@@ -75,6 +76,7 @@ static void look_at(struct file *file, const char *name, const unsigned char *da
     bool ours = false;
     struct prov_ref *ref = prov_ref_from_der(file->checks->env->prov, data, len, &ours);
 
+    seen->pem = true;
     seen->bad = ref == NULL && ours;
     if (ref == NULL && !ours && ends_with(name, "PRIVATE KEY")) {
         seen->software = true;
@@ -90,17 +92,18 @@ static void look_at(struct file *file, const char *name, const unsigned char *da
 /* All blocks, up to a bad reference. There may be certificates before the reference. */
 static bool look(struct file *file, struct seen *seen)
 {
-    FILE *stream = fopen(file->path, "re");
-    BIO *bio = stream != NULL ? BIO_new_fp(stream, BIO_CLOSE) : NULL;
     unsigned char *data = NULL;
-    char *name = NULL, *header = NULL;
+    char *name = NULL, *header = NULL, why[200];
+    BIO *bio;
     long len;
 
+    if (!cmd_read_file(file->path, 0, &file->bytes, why, sizeof(why))) {
+        fail(file, "cannot be read: %s", why);
+        return false;
+    }
+    bio = cmd_bytes_bio(&file->bytes);
     if (bio == NULL) {
-        fail(file, "cannot be read: %s", strerror(errno));
-        if (stream != NULL) {
-            fclose(stream);
-        }
+        fail(file, "out of memory");
         return false;
     }
     while (!seen->bad && PEM_read_bio(bio, &name, &header, &data, &len) == 1) {
@@ -139,6 +142,9 @@ static bool find_reference(struct file *file)
     } else if (!found && seen.software) {
         fail(file, "holds a private key itself and no key reference: this key is not in the HSM%s",
              refuse ? ", and " REFUSED : "");
+    } else if (!found && !seen.pem) {
+        fail(file, "is no key reference; a configuration is checked with --config FILE, and hsmkey "
+                   "reference makes a reference");
     } else if (!found) {
         fail(file, "holds no key reference in PEM; hsmkey reference makes one");
     }
@@ -157,7 +163,7 @@ static bool load(struct file *file)
     BIO *bio;
 
     ERR_clear_error();
-    bio = BIO_new_file(file->path, "r");
+    bio = cmd_bytes_bio(&file->bytes);
     file->loaded =
         bio != NULL ? PEM_read_bio_PrivateKey_ex(bio, NULL, NULL, NULL, libctx, NULL) : NULL;
     BIO_free(bio);
@@ -305,4 +311,5 @@ out:
     EVP_PKEY_free(file.loaded);
     prov_key_free(file.key);
     prov_ref_free(file.ref);
+    cmd_bytes_clear(&file.bytes);
 }

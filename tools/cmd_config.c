@@ -88,11 +88,55 @@ static char *choose_path(const char *path, bool *chosen)
     return copy;
 }
 
+/* The file's lines. What it includes is opened by libcrypto, as for every program. */
+static bool parse(struct cmd_config *config, char *why, size_t why_size)
+{
+    char shown[512], reason[1024];
+    struct cmd_bytes bytes;
+    const char *text;
+    BIO *bio = NULL;
+    long line = 0;
+    bool ok = false;
+
+    ks_escape(shown, sizeof(shown), config->path, SIZE_MAX);
+    ERR_clear_error();
+    if (!cmd_read_file(config->path, CMD_READ_NULL, &bytes, reason, sizeof(reason))) {
+        snprintf(why, why_size, "%s: the configuration cannot be read: %s", shown, reason);
+        goto out;
+    }
+    config->conf = NCONF_new(NULL);
+    bio = cmd_bytes_bio(&bytes);
+    if (config->conf == NULL || bio == NULL) {
+        snprintf(why, why_size, "out of memory");
+        goto out;
+    }
+    if (NCONF_load_bio(config->conf, bio, &line) > 0) {
+        ok = true;
+        goto out;
+    }
+    text = ERR_reason_error_string(ERR_peek_last_error());
+    if (line > 0 && text != NULL) {
+        snprintf(why, why_size, "%s: line %ld: %s; libcrypto ignores the whole file then", shown,
+                 line, text);
+    } else {
+        cmd_queue_text(reason, sizeof(reason));
+        snprintf(why, why_size, "%s: the configuration cannot be read: %s", shown, reason);
+    }
+out:
+    if (!ok) {
+        NCONF_free(config->conf);
+        config->conf = NULL;
+    }
+    ERR_clear_error();
+    BIO_free(bio);
+    cmd_bytes_clear(&bytes);
+    return ok;
+}
+
 bool cmd_config_load(struct cmd_config *config, const char *path, char *why, size_t why_size)
 {
     char shown[512], reason[1024];
-    const char *section, *text;
-    long line = 0;
+    const char *section;
 
     memset(config, 0, sizeof(*config));
     config->path = choose_path(path, &config->chosen);
@@ -100,34 +144,7 @@ bool cmd_config_load(struct cmd_config *config, const char *path, char *why, siz
         return true;
     }
     ks_escape(shown, sizeof(shown), config->path, SIZE_MAX);
-    config->conf = NCONF_new(NULL);
-    if (config->conf == NULL) {
-        snprintf(why, why_size, "out of memory");
-        return false;
-    }
-    if (access(config->path, R_OK) != 0) {
-        snprintf(why, why_size, "%s: the configuration cannot be read: %s", shown, strerror(errno));
-        NCONF_free(config->conf);
-        config->conf = NULL;
-        return false;
-    }
-    ERR_clear_error();
-    if (NCONF_load(config->conf, config->path, &line) <= 0) {
-        NCONF_free(config->conf);
-        config->conf = NULL;
-        text = ERR_reason_error_string(ERR_peek_last_error());
-        if (line > 0 && text != NULL) {
-            snprintf(reason, sizeof(reason), "%s", text);
-            ERR_clear_error();
-        } else {
-            cmd_queue_text(reason, sizeof(reason));
-        }
-        if (line > 0) {
-            snprintf(why, why_size, "%s: line %ld: %s; libcrypto ignores the whole file then",
-                     shown, line, reason);
-        } else {
-            snprintf(why, why_size, "%s: the configuration cannot be read: %s", shown, reason);
-        }
+    if (!parse(config, why, why_size)) {
         return false;
     }
     section = cmd_config_provider(config->conf, PROV_NAME, NULL);

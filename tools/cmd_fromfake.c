@@ -14,15 +14,22 @@
 
 bool cmd_fake_read(struct cmd_env *env, const char *path, BIGNUM **modulus)
 {
-    char *name = NULL, *header = NULL, shown[512];
-    BIO *bio = BIO_new_file(path, "r");
+    char *name = NULL, *header = NULL, shown[512], why[200];
+    BIO *bio = NULL;
+    struct cmd_bytes bytes;
     enum eng_pem_kind kind = ENG_PEM_OTHER;
     unsigned char *der = NULL;
     long len = 0;
 
     ks_escape(shown, sizeof(shown), path, SIZE_MAX);
+    if (!cmd_read_file(path, 0, &bytes, why, sizeof(why))) {
+        cmd_error(env, "%s: %s", shown, why);
+        return false;
+    }
+    bio = cmd_bytes_bio(&bytes);
     if (bio == NULL) {
-        cmd_error_openssl(env, shown);
+        cmd_bytes_clear(&bytes);
+        cmd_error(env, "out of memory");
         return false;
     }
     ERR_set_mark();
@@ -36,6 +43,7 @@ bool cmd_fake_read(struct cmd_env *env, const char *path, BIGNUM **modulus)
     }
     ERR_pop_to_mark();
     BIO_free(bio);
+    cmd_bytes_clear(&bytes);
     if (kind == ENG_PEM_SOFTWARE) {
         cmd_error(env,
                   "%s: is no fake, but a private key that works by itself: somebody may have used "

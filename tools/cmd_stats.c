@@ -16,6 +16,10 @@ struct series {
     double value;
 };
 
+/* Each line is looked for among the series: somebody else's file must not keep us busy for hours.
+ * A server with hundreds of keys has some thousands. */
+#define SERIES_MAX 20000
+
 struct stats {
     struct series *list;
     size_t count, room;
@@ -119,39 +123,41 @@ static bool take_line(struct stats *s, char *line, bool *memory)
 
 static bool read_stats(struct cmd_env *env, const char *path, struct stats *s)
 {
-    char shown[200], *line = NULL;
-    FILE *file = fopen(path, "r");
+    char shown[200], why[200], *line, *end;
+    struct cmd_bytes bytes;
     unsigned long number = 0;
     bool ok = true, memory = true;
-    size_t room = 0;
-    ssize_t len;
+    size_t len;
 
     ks_escape(shown, sizeof(shown), path, SIZE_MAX);
-    if (file == NULL) {
-        cmd_error(env, "%s: %s", shown, strerror(errno));
+    if (!cmd_read_file(path, 0, &bytes, why, sizeof(why))) {
+        cmd_error(env, "%s: %s", shown, why);
         return false;
     }
-    while (ok && memory && (len = getline(&line, &room, file)) >= 0) {
+    for (line = bytes.data; ok && memory && line < bytes.data + bytes.len; line = end + 1) {
         number++;
-        if (len > 0 && line[len - 1] == '\n')
-            line[--len] = '\0';
-        if (len > 0 && line[0] != '#' &&
-            (!is_printable(line, (size_t)len) || !take_line(s, line, &memory)))
+        end = memchr(line, '\n', (size_t)(bytes.data + bytes.len - line));
+        if (end == NULL)
+            end = bytes.data + bytes.len;
+        *end = '\0';
+        len = (size_t)(end - line);
+        if (len > 0 && line[0] != '#' && (!is_printable(line, len) || !take_line(s, line, &memory)))
             ok = false;
+        if (s->count > SERIES_MAX)
+            break;
     }
-    if (!memory)
+    if (!memory) {
         cmd_error(env, "out of memory");
-    else if (!ok)
-        cmd_error(env, "%s: line %lu is not of a statistics file", shown, number);
-    else if (ferror(file)) {
-        cmd_error(env, "%s: cannot be read", shown);
+    } else if (s->count > SERIES_MAX) {
+        cmd_error(env, "%s: line %lu: there are more than %d series", shown, number, SERIES_MAX);
         ok = false;
-    } else if (number == 0) {
+    } else if (!ok)
+        cmd_error(env, "%s: line %lu is not of a statistics file", shown, number);
+    else if (number == 0) {
         cmd_error(env, "%s: is empty", shown);
         ok = false;
     }
-    free(line);
-    fclose(file);
+    cmd_bytes_clear(&bytes);
     return ok && memory;
 }
 

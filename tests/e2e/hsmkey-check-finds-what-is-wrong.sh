@@ -25,7 +25,10 @@ for line in 'ok +config' 'ok +provider .*hsm\.so' 'ok +module' 'ok +token +"test
     says "the report" "^$line" out
 done
 same "in JSON" "$(verdict file rsa.pem ec.pem)" "ok ok true"
-must "a configuration as argument" env -u OPENSSL_CONF "$build/tools/hsmkey" check "$conf" rsa.pem
+must "a configuration by --config" env -u OPENSSL_CONF "$build/tools/hsmkey" check --config "$conf" rsa.pem
+must_fail "a configuration among the files is a failed reference" \
+    '^FAILED +file .*openssl\.cnf: is no key reference; a configuration is checked with --config FILE' hsmkey check "$conf" rsa.pem
+says "  the others are checked all the same" '^ok +file +rsa\.pem' out
 
 step "the configuration"
 configure pkcs11-modul=x
@@ -43,9 +46,9 @@ echo rubbish >rubbish.so
 configure module="$W/rubbish.so"
 must_fail "not a library" '^FAILED +provider .*cannot be loaded' hsmkey check
 printf '[x\n' >broken.cnf
-must_fail "not a configuration" '^FAILED +config .*broken\.cnf: line 1' hsmkey check broken.cnf
+must_fail "not a configuration" '^FAILED +config .*broken\.cnf: line 1' hsmkey check --config broken.cnf
 printf '[x]\na = b\n' >without.cnf
-must_fail "no section for us" '^FAILED +config .*no section for the provider "hsm"' hsmkey check without.cnf
+must_fail "no section for us" '^FAILED +config .*no section for the provider "hsm"' hsmkey check --config without.cnf
 provider_order='hsm default' configure
 must "the wrong order is a warning" hsmkey check
 says "the wrong order is a warning" '^warning +config .*before "default"' out
