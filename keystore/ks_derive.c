@@ -5,7 +5,7 @@
  */
 #include <string.h>
 
-#include "ks_internal.h"
+#include "ks_answer.h"
 
 #define POINT_MAX 160 /* P-521 is 133 */
 
@@ -85,8 +85,11 @@ static ks_status read_secret(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION_
     uint8_t value[POINT_MAX];
     CK_ATTRIBUTE a = {CKA_VALUE, value, sizeof(value)};
     ks_status st;
+    CK_RV rv;
 
-    st = ks_op_rv(op, "C_GetAttributeValue", fn->C_GetAttributeValue(session, secret, &a, 1));
+    st = ks_answer_attributes(op, fn, session, secret, &a, 1, &rv);
+    if (ks_ok(st))
+        st = ks_op_rv(op, "C_GetAttributeValue", rv);
     if (ks_ok(st) && (a.ulValueLen == 0 || a.ulValueLen > d->field))
         st = ks_fail_token(op->err, op->token, KS_TOKEN,
                            "C_DeriveKey: the shared secret has %lu bytes and not %zu",
@@ -109,6 +112,8 @@ static ks_status derive_step(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION_
     CK_RV rv;
 
     st = ks_op_rv(op, "C_DeriveKey", derive_secret(op, fn, session, key, &secret));
+    if (ks_ok(st))
+        st = ks_answer_handle(op->token, "C_DeriveKey", secret, op->err);
     if (!ks_ok(st)) {
         op->close_session = true; /* whatever it made before it failed */
         return st;

@@ -8,7 +8,7 @@
 #include <string.h>
 #include <sys/random.h>
 
-#include "ks_internal.h"
+#include "ks_answer.h"
 
 #define ID_DEFAULT_LEN 16
 
@@ -240,6 +240,8 @@ static ks_status generate_step(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSIO
         rv = generate_pair(g, fn, session, g->spec->ec_params_else, g->spec->ec_params_else_len);
     st = ks_op_rv(op, "C_GenerateKeyPair", rv);
     ks_mech_blame(op->err, st, kind_for(g->spec->type));
+    if (ks_ok(st))
+        st = ks_answer_handle(op->token, "C_GenerateKeyPair", g->handle, op->err);
     if (ks_ok(st))
         st = ks_object_read(op, fn, session, g->handle, KS_CLASS_PRIVATE, true, &g->object);
     if (ks_ok(st))

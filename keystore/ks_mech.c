@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "ks_internal.h"
+#include "ks_answer.h"
 
 /* Numbers that p11-kit's header lacks (PKCS#11 2.40 and 3.0). */
 #define CKM_SHA512_224_              0x00000048UL
@@ -168,7 +168,6 @@ ks_status ks_token_read_mechanisms(struct ks_token *token, struct ks_error *err)
     CK_ULONG count = 0;
     bool known;
     ks_status st;
-    CK_RV rv;
 
     pthread_mutex_lock(&token->lock);
     known = token->mechanisms != NULL;
@@ -178,16 +177,10 @@ ks_status ks_token_read_mechanisms(struct ks_token *token, struct ks_error *err)
     st = ks_gate_enter(&gate, token->module, err);
     if (!ks_ok(st))
         return st;
-    rv = fn->C_GetMechanismList(token->slot, NULL, &count);
-    if (rv == CKR_OK) {
-        list = calloc(count + 1, sizeof(*list));
-        rv = list != NULL ? fn->C_GetMechanismList(token->slot, list, &count) : CKR_HOST_MEMORY;
-    }
+    st = ks_answer_list(token, fn, KS_LIST_MECHANISMS, token->slot, 0, &list, &count, err);
     ks_gate_leave(&gate);
-    if (rv != CKR_OK) {
-        free(list);
-        return ks_fail_rv(err, token, "C_GetMechanismList", rv, NULL);
-    }
+    if (!ks_ok(st))
+        return st;
     pthread_mutex_lock(&token->lock);
     if (token->mechanisms == NULL) {
         token->mechanism_count = count;

@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "ks_internal.h"
+#include "ks_answer.h"
 
 /* p11-kit's header lacks it (PKCS#11 2.40). */
 #define CKA_PUBLIC_KEY_INFO_ 0x00000129UL
@@ -16,7 +16,6 @@
 #define ATTRIBUTE_ROOM                                                                             \
     1024 /* enough for an RSA-8192 modulus; longer values are asked for again   \
                              */
-#define ATTRIBUTES_MAX 12
 
 void ks_object_free(struct ks_object *o)
 {
@@ -95,10 +94,12 @@ ks_status ks_object_search(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION_HA
     do {
         got = 0;
         rv = fn->C_FindObjects(session, found + *found_count, max - *found_count, &got);
-        if (rv == CKR_OK)
-            *found_count += got <= max - *found_count ? got : max - *found_count;
-    } while (rv == CKR_OK && got > 0 && *found_count < max);
-    st = ks_op_rv(op, "C_FindObjects", rv);
+        st = ks_op_rv(op, "C_FindObjects", rv);
+        if (ks_ok(st))
+            st = ks_answer_found(op, found + *found_count, *found_count, max - *found_count, got);
+        if (ks_ok(st))
+            *found_count += got;
+    } while (ks_ok(st) && got > 0 && *found_count < max);
     /* On every path: a module may accept a second search while one is open. */
     rv = fn->C_FindObjectsFinal(session);
     if (ks_ok(st))
@@ -113,26 +114,30 @@ static bool attribute_absent(const CK_ATTRIBUTE *a)
     return a->ulValueLen == CK_UNAVAILABLE_INFORMATION;
 }
 
-/* One attribute by itself, with its value allocated; absent when the token will not tell. */
-static void read_one(CK_FUNCTION_LIST *fn, CK_SESSION_HANDLE session, CK_OBJECT_HANDLE object,
-                     CK_ATTRIBUTE *a)
+/* One attribute by itself, with its value allocated; absent when the token will not tell. Fails for
+ * answers that cannot be. */
+static ks_status read_one(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION_HANDLE session,
+                          CK_OBJECT_HANDLE object, CK_ATTRIBUTE *a)
 {
+    ks_status st;
     CK_RV rv;
 
     free(a->pValue);
     a->pValue = NULL;
     a->ulValueLen = 0;
-    rv = fn->C_GetAttributeValue(session, object, a, 1);
-    if (rv == CKR_OK && !attribute_absent(a) && a->ulValueLen > 0) {
+    st = ks_answer_attributes(op, fn, session, object, a, 1, &rv);
+    if (ks_ok(st) && rv == CKR_OK && !attribute_absent(a) && a->ulValueLen > 0) {
         a->pValue = malloc(a->ulValueLen);
-        if (a->pValue != NULL)
-            rv = fn->C_GetAttributeValue(session, object, a, 1);
+        if (a->pValue == NULL)
+            return ks_no_memory(op->err);
+        st = ks_answer_attributes(op, fn, session, object, a, 1, &rv);
     }
-    if (rv != CKR_OK || a->pValue == NULL || attribute_absent(a)) {
+    if (!ks_ok(st) || rv != CKR_OK || a->pValue == NULL || attribute_absent(a)) {
         free(a->pValue);
         a->pValue = NULL;
         a->ulValueLen = CK_UNAVAILABLE_INFORMATION;
     }
+    return st;
 }
 
 static bool only_attributes(CK_RV rv)
@@ -149,6 +154,7 @@ static ks_status read_attributes(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESS
                                  size_t least)
 {
     size_t present = 0;
+    ks_status st;
     CK_RV rv;
 
     for (size_t i = 0; i < count; i++) {
@@ -157,17 +163,19 @@ static ks_status read_attributes(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESS
         if (list[i].pValue == NULL)
             return ks_no_memory(op->err);
     }
-    rv = fn->C_GetAttributeValue(session, object, list, count);
-    if (rv == CKR_OK)
-        return KS_SUCCESS;
+    st = ks_answer_attributes(op, fn, session, object, list, count, &rv);
+    if (!ks_ok(st) || rv == CKR_OK)
+        return st;
     if (!only_attributes(rv))
         return ks_op_rv(op, "C_GetAttributeValue", rv);
     /* A length that the token did not touch may mean that it stopped before. */
-    for (size_t i = 0; i < count; i++) {
+    for (size_t i = 0; i < count && ks_ok(st); i++) {
         if (attribute_absent(&list[i]) || list[i].ulValueLen >= ATTRIBUTE_ROOM)
-            read_one(fn, session, object, &list[i]);
+            st = read_one(op, fn, session, object, &list[i]);
         present += !attribute_absent(&list[i]);
     }
+    if (!ks_ok(st))
+        return st;
     return present >= least ? KS_SUCCESS : ks_op_rv(op, "C_GetAttributeValue", rv);
 }
 
@@ -317,7 +325,7 @@ static ks_status read_numbers(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION
     ks_status st = KS_SUCCESS;
 
     if (o->klass == KS_CLASS_CERTIFICATE) {
-        read_one(fn, session, handle, cert);
+        st = read_one(op, fn, session, handle, cert);
         get_bytes(&cert[0], &o->value);
         free_attributes(cert, 1);
     } else if (o->type == KS_KEY_RSA) {
@@ -419,6 +427,7 @@ struct gather {
     struct ks_uri *uri;
     struct ks_object **list;
     size_t count, room;
+    size_t bytes; /* of all values */
 };
 
 static void gather_clear(struct gather *g)
@@ -437,15 +446,27 @@ static void gather_release(void *arg)
     ks_uri_free(g->uri);
 }
 
-static ks_status gather_add(struct gather *g, struct ks_object *o, struct ks_error *err)
+static size_t size_of(const struct ks_object *o)
 {
+    return sizeof(*o) + o->label_len + o->id.len + o->modulus.len + o->exponent.len +
+           o->ec_params.len + o->ec_point.len + o->spki.len + o->value.len;
+}
+
+static ks_status gather_add(struct ks_op *op, struct gather *g, struct ks_object *o)
+{
+    ks_status st = ks_answer_listing(op, &g->bytes, size_of(o));
+
+    if (!ks_ok(st)) {
+        ks_object_free(o);
+        return st;
+    }
     if (g->count == g->room) {
         size_t room = g->room == 0 ? 16 : 2 * g->room;
         struct ks_object **list = realloc(g->list, room * sizeof(struct ks_object *));
 
         if (list == NULL) {
             ks_object_free(o);
-            return ks_no_memory(err);
+            return ks_no_memory(op->err);
         }
         g->list = list;
         g->room = room;
@@ -473,7 +494,10 @@ static ks_status search_all(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION_H
         st = ks_object_search(op, fn, session, template, count, list, room, found);
         if (!ks_ok(st) || *found < room) /* a full list may not be all */
             break;
-        room *= 8;
+        st = ks_answer_objects(op, *found);
+        if (!ks_ok(st))
+            break;
+        room = room < KS_OBJECTS_MAX / 8 ? 8 * room : KS_OBJECTS_MAX;
     }
     if (!ks_ok(st)) {
         free(list);
@@ -521,7 +545,7 @@ static ks_status gather_step(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION_
 
             st = ks_object_read(op, fn, session, found[i], classes[c].klass, true, &o);
             if (ks_ok(st))
-                st = gather_add(g, o, op->err);
+                st = gather_add(op, g, o);
         }
         free(found);
     }

@@ -2,11 +2,11 @@
  *
  * ks_random.c - random bytes from the token.
  */
-#include "ks_internal.h"
+#include "ks_answer.h"
 
 /* Tokens limit what they give at once, and do not say how much that is. */
 #define CHUNK_FIRST 256U
-#define CHUNK_LEAST 16U
+#define CHUNK_LEAST KS_RANDOM_LEAST
 
 static ks_status random_step(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION_HANDLE session,
                              CK_OBJECT_HANDLE key)
@@ -19,14 +19,16 @@ static ks_status random_step(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION_
         chunk = CHUNK_FIRST;
     for (size_t done = 0; done < op->room;) {
         size_t n = op->room - done < chunk ? op->room - done : chunk;
-        CK_RV rv = fn->C_GenerateRandom(session, op->out + done, n);
+        CK_RV rv;
 
+        st = ks_answer_random(op, fn, session, op->out + done, n, &rv);
         if ((rv == CKR_ARGUMENTS_BAD || rv == CKR_DATA_LEN_RANGE) && n > CHUNK_LEAST) {
             chunk = (unsigned)n / 2;
             atomic_store(&op->token->random_chunk, chunk);
             continue;
         }
-        st = ks_op_rv(op, "C_GenerateRandom", rv);
+        if (ks_ok(st))
+            st = ks_op_rv(op, "C_GenerateRandom", rv);
         if (!ks_ok(st))
             break;
         done += n;

@@ -7,7 +7,7 @@
 #include <errno.h>
 #include <time.h>
 
-#include "ks_internal.h"
+#include "ks_answer.h"
 
 static void close_session(struct ks_token *token, CK_SESSION_HANDLE handle)
 {
@@ -211,15 +211,19 @@ static CK_RV open_session(struct ks_token *token, CK_FLAGS flags, struct ks_sess
     struct ks_gate gate;
     CK_RV rv;
 
+    out->handle = CK_INVALID_HANDLE;
     *st = ks_gate_enter(&gate, token->module, err);
     if (!ks_ok(*st))
         return CKR_GENERAL_ERROR;
     rv = token->module->fn->C_OpenSession(token->slot, CKF_SERIAL_SESSION | flags, NULL, NULL,
                                           &out->handle);
     ks_gate_leave(&gate);
-    if (rv != CKR_OK)
+    if (rv != CKR_OK) {
         *st = ks_fail_rv(err, token, "C_OpenSession", rv, NULL);
-    return rv;
+        return rv;
+    }
+    *st = ks_answer_handle(token, "C_OpenSession", out->handle, err);
+    return ks_ok(*st) ? CKR_OK : CKR_ARGUMENTS_BAD; /* of no use to try again */
 }
 
 static ks_status take(struct ks_token *token, const struct ks_how *how, const struct ks_key *key,

@@ -4,7 +4,7 @@
  */
 #include <string.h>
 
-#include "ks_internal.h"
+#include "ks_answer.h"
 
 /* CKM_RSA_X_509 gives a number: some tokens leave its leading zeros out. In constant time as far
  * as the bytes are concerned: the length that the token gave is its own leak. */
@@ -62,12 +62,19 @@ static CK_RV eddsa_init(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION_HANDL
     return rv;
 }
 
+static ks_status sign(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION_HANDLE session)
+{
+    CK_ULONG len = ks_answer_room(op);
+    CK_RV rv = fn->C_Sign(session, (uint8_t *)op->in, op->in_len, op->out, &len);
+
+    return ks_answer_output(op, "C_Sign", rv, len);
+}
+
 static ks_status sign_step(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION_HANDLE session,
                            CK_OBJECT_HANDLE key)
 {
     const struct ks_mech *mech = op->arg;
     struct ks_mech_storage storage;
-    CK_ULONG len = op->room;
     ks_status st = ks_mech_build(mech, NULL, 0, &storage, op->err);
 
     if (!ks_ok(st))
@@ -78,13 +85,20 @@ static ks_status sign_step(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION_HA
     if (ks_ok(st))
         st = context_login(op, session);
     if (ks_ok(st))
-        st = ks_op_rv(op, "C_Sign",
-                      fn->C_Sign(session, (uint8_t *)op->in, op->in_len, op->out, &len));
+        st = sign(op, fn, session);
     ks_mech_blame(op->err, st, mech->kind);
-    if (!ks_ok(st))
-        return st;
-    op->out_len = len;
-    return restore_zeros(op, mech);
+    /* raw RSA of zeros is zeros, and no signature of anything */
+    if (ks_ok(st) && mech->kind != KS_MECH_RSA_RAW)
+        st = ks_answer_written(op, "C_Sign");
+    return ks_ok(st) ? restore_zeros(op, mech) : st;
+}
+
+static ks_status decrypt(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION_HANDLE session)
+{
+    CK_ULONG len = ks_answer_room(op);
+    CK_RV rv = fn->C_Decrypt(session, (uint8_t *)op->in, op->in_len, op->out, &len);
+
+    return ks_answer_output(op, "C_Decrypt", rv, len);
 }
 
 static ks_status decrypt_step(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION_HANDLE session,
@@ -92,7 +106,6 @@ static ks_status decrypt_step(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION
 {
     const struct ks_mech *mech = op->arg;
     struct ks_mech_storage storage;
-    CK_ULONG len = op->room;
     ks_status st = ks_mech_build(mech, op->aux, op->aux_len, &storage, op->err);
 
     if (!ks_ok(st))
@@ -101,13 +114,9 @@ static ks_status decrypt_step(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION
     if (ks_ok(st))
         st = context_login(op, session);
     if (ks_ok(st))
-        st = ks_op_rv(op, "C_Decrypt",
-                      fn->C_Decrypt(session, (uint8_t *)op->in, op->in_len, op->out, &len));
+        st = decrypt(op, fn, session);
     ks_mech_blame(op->err, st, mech->kind);
-    if (!ks_ok(st))
-        return st;
-    op->out_len = len;
-    return restore_zeros(op, mech);
+    return ks_ok(st) ? restore_zeros(op, mech) : st;
 }
 
 static bool verify_with_expected(struct ks_op *op)

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "ks_internal.h"
+#include "ks_answer.h"
 
 static void copy_padded(char *out, const unsigned char *in, size_t size)
 {
@@ -48,31 +48,6 @@ static void facts_store(struct ks_token *token, const struct ks_token_facts *fac
     pthread_mutex_unlock(&token->lock);
 }
 
-/* All slots with a token; freed by the caller. Inside the gate. */
-static CK_RV slot_list(CK_FUNCTION_LIST *fn, CK_SLOT_ID **out, CK_ULONG *count)
-{
-    CK_SLOT_ID *slots = NULL;
-    CK_RV rv;
-
-    do {
-        *count = 0;
-        rv = fn->C_GetSlotList(CK_TRUE, NULL, count);
-        if (rv != CKR_OK || *count == 0)
-            break;
-        free(slots);
-        slots = calloc(*count, sizeof(*slots));
-        if (slots == NULL)
-            return CKR_HOST_MEMORY;
-        rv = fn->C_GetSlotList(CK_TRUE, slots, count);
-    } while (rv == CKR_BUFFER_TOO_SMALL); /* a token was plugged in meanwhile */
-    if (rv != CKR_OK || *count == 0) {
-        free(slots);
-        slots = NULL;
-    }
-    *out = slots;
-    return rv;
-}
-
 static bool token_gone(CK_RV rv)
 {
     return rv == CKR_TOKEN_NOT_PRESENT || rv == CKR_TOKEN_NOT_RECOGNIZED ||
@@ -87,17 +62,20 @@ static ks_status find_slot(struct ks_token *token, CK_FUNCTION_LIST *fn,
     CK_SLOT_ID *slots = NULL;
     CK_ULONG count = 0;
     unsigned matches = 0;
-    ks_status st = KS_SUCCESS;
+    ks_status st;
     CK_TOKEN_INFO info;
-    CK_RV rv = slot_list(fn, &slots, &count);
+    CK_RV rv;
 
-    if (rv != CKR_OK)
-        return ks_fail_rv(err, token, "C_GetSlotList", rv, NULL);
-    if (count == 0)
+    st = ks_answer_list(token, fn, KS_LIST_SLOTS, 0, 0, &slots, &count, err);
+    if (!ks_ok(st))
+        return st;
+    if (count == 0) {
+        free(slots);
         return ks_fail_token(err, token, KS_DEVICE,
                              "C_GetSlotList: the module %s shows no token at all: the HSM, or the "
                              "service behind the module, is down or not configured",
                              token->module->path);
+    }
     for (CK_ULONG i = 0; i < count && ks_ok(st); i++) {
         struct ks_token_facts these;
 
@@ -298,18 +276,17 @@ static ks_status list_direct(struct ks_op *op)
     struct ks_gate gate;
     CK_INFO library = {0};
     ks_status st;
-    CK_RV rv;
 
     st = ks_module_ready(module, op->err);
     if (ks_ok(st))
         st = ks_gate_enter(&gate, module, op->err);
     if (!ks_ok(st))
         return st;
-    rv = slot_list(module->fn, &slots, &count);
+    st = ks_answer_list(NULL, module->fn, KS_LIST_SLOTS, 0, 0, &slots, &count, op->err);
     (void)module->fn->C_GetInfo(&library);
     ks_gate_leave(&gate);
-    if (rv != CKR_OK)
-        return ks_fail_rv(op->err, NULL, "C_GetSlotList", rv, NULL);
+    if (!ks_ok(st))
+        return st;
     listing->all = calloc(count + 1, sizeof(*listing->all));
     if (listing->all == NULL) {
         free(slots);

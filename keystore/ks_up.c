@@ -9,7 +9,7 @@
 #include <sanitizer/tsan_interface.h>
 #endif
 
-#include "ks_internal.h"
+#include "ks_answer.h"
 
 /* How long an operation without a time limit waits before a module is initialised anew. */
 #define WAIT_MAX_NS 1000000000U
@@ -73,6 +73,9 @@ static ks_status bring_up(struct ks_token *token, const struct ks_how *how, stru
         st = ks_fail_rv(err, token, "C_OpenSession", rv, NULL);
         goto fail;
     }
+    st = ks_answer_handle(token, "C_OpenSession", session, err);
+    if (!ks_ok(st))
+        goto fail;
     st = ks_login(token, how, session, err);
     if (!ks_ok(st)) {
         if (ks_ok(ks_gate_enter(&gate, token->module, NULL))) {

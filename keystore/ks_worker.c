@@ -382,7 +382,7 @@ ks_status ks_worker_run(struct ks_op *op, uint64_t deadline_ns)
 static ks_status probe_step(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION_HANDLE session,
                             CK_OBJECT_HANDLE key)
 {
-    CK_SESSION_INFO info;
+    CK_SESSION_INFO info = {0};
 
     (void)key;
     return ks_op_rv(op, "C_GetSessionInfo", fn->C_GetSessionInfo(session, &info));

@@ -684,7 +684,7 @@ static int rsa_decrypt(void *vctx, unsigned char *out, size_t *out_len, size_t o
         return 0;
     }
     b.size = (size_t)size;
-    *out_len = out_size;
+    *out_len = need; /* all that is touched: some programs give more room than they have */
     for (size_t i = 0; i < sizeof(operations) / sizeof(operations[0]); i++) {
         if (operations[i].pad_mode != rsa->pad_mode)
             continue;

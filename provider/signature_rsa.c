@@ -608,7 +608,7 @@ static int sign_tbs(const struct rsa_sig *rsa, unsigned char *out, size_t *out_l
     }
     if (!prov_sig_check_tbs(&rsa->sig, tbs_len))
         return 0;
-    *out_len = out_size;
+    *out_len = size; /* all that is touched: some programs give more room than they have */
     if (rsa->sig.keeping &&
         (rsa->pad_mode == RSA_PKCS1_PSS_PADDING ? hashes_pss(rsa) : hashes_pkcs1(rsa)))
         ok = sign_message(rsa, tbs, out, out_len);
