@@ -93,6 +93,17 @@ struct ks_pauser {
 /* Purpose: set it, once per process before the first token is used; must stay valid for ever. */
 void ks_set_pauser(const struct ks_pauser *pauser);
 
+/* A keyed hash (HMAC-SHA256) of `who` and then `data`, of KS_MAC_SIZE bytes, to `out`; false on
+ * failure. Keeps nothing of it. Called inside the hooks. */
+#define KS_MAC_SIZE 32
+typedef bool ks_mac_fn(const unsigned char *key, size_t key_len, const void *who, size_t who_len,
+                       const void *data, size_t len, unsigned char *out);
+
+/* Purpose: hand in the function that PINs are remembered by once a token has refused them, once
+ * per process before the first token is used. Without one, or where it fails, no other PIN is sent
+ * to such a token either. */
+void ks_set_mac(ks_mac_fn *mac);
+
 /* Purpose: tell whether this thread is inside a call into a PKCS#11 module right now. */
 bool ks_inside_module(void);
 

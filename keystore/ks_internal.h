@@ -147,9 +147,61 @@ const CK_ATTRIBUTE *ks_uri_attribute(const struct ks_uri *uri, CK_ATTRIBUTE_TYPE
 bool ks_uri_matches_token(const struct ks_uri *uri, const CK_TOKEN_INFO *info);
 bool ks_uri_matches_facts(const struct ks_uri *uri, const struct ks_token_facts *facts);
 
+/* --- ks_secret.c ----------------------------------------------------------------------------- */
+
+/* Purpose: a page of this size for secrets, zeroed, locked in memory and left out of core dumps as
+ * far as the system lets us; NULL without memory. Wiped when it is freed. */
+#define KS_SECRET_SIZE 4096
+void *ks_secret_new(void);
+void ks_secret_free(void *page);
+/* Purpose: lock it again in a forked child (mlock is not inherited). */
+void ks_secret_lock_page(void *page);
+/* Purpose: say in the log, once in a process, what the system did not let us. Holds no lock. */
+void ks_secrets_say(void);
+/* Purpose: a short lock that guards what is in such pages, and their lists. Nothing else is locked
+ * while it is held. A fork takes it, so that its child finds all in order. */
+void ks_secrets_lock(void);
+bool ks_secrets_try_lock(void);
+void ks_secrets_unlock(void);
+void ks_secrets_forked(void);
+
+/* --- ks_refused.c ---------------------------------------------------------------------------- */
+
+/* A PIN that was sent to a token, or is about to be, as this process remembers it: no PIN, but an
+ * HMAC. Without a function for that (ks_set_mac) all PINs for a token are alike. */
+struct ks_pin_mark {
+    uint64_t token; /* what it is: see ks_login.c */
+    bool exact;     /* `mac` is there */
+    unsigned char mac[KS_MAC_SIZE];
+};
+
+enum ks_pin_verdict {
+    KS_PIN_SEND,           /* it may be sent now, once */
+    KS_PIN_REFUSED_BEFORE, /* never again */
+    KS_PIN_COUNTED,        /* the last time it went unanswered, and the token counted a wrong PIN */
+};
+
+enum ks_pin_answer {
+    KS_PIN_RIGHT,
+    KS_PIN_WRONG,
+    KS_PIN_PERHAPS_WRONG, /* an error that need not be the PIN's */
+    KS_PIN_NO_ANSWER,     /* an error that is not */
+};
+
+void ks_pin_mark_make(uint64_t token, const char *pin, size_t len, struct ks_pin_mark *mark);
+/* Purpose: ask before a PIN is sent. `low`: the token says that it has counted a wrong PIN, by
+ * whomever. After KS_PIN_SEND comes ks_pin_answered(), sooner or later. */
+enum ks_pin_verdict ks_pin_judge(const struct ks_pin_mark *mark, bool low);
+void ks_pin_answered(const struct ks_pin_mark *mark, enum ks_pin_answer answer);
+/* Purpose: in a forked child; and at the end of the process, when no PIN is sent any more: wipe
+ * it. Both with ks_secrets_lock(), or where there is one thread. */
+void ks_refused_forked(void);
+void ks_refused_end(void);
+
 /* --- ks_pin.c -------------------------------------------------------------------------------- */
 
-struct ks_pin; /* one locked page that stays out of core dumps */
+struct ks_pin;       /* a source, and what was read from it last */
+struct ks_pin_value; /* a PIN that was read: a locked page that stays out of core dumps; constant */
 
 /* Purpose: check a PIN source and make a holder for it; reads nothing yet. */
 ks_status ks_pin_new(const char *source, struct ks_pin **out, struct ks_error *err);
@@ -157,27 +209,33 @@ void ks_pin_free(struct ks_pin *pin);
 const char *ks_pin_source(const struct ks_pin *pin);
 /* Purpose: tell whether a person is asked for it. */
 bool ks_pin_asks(const struct ks_pin *pin);
-/* Purpose: make the PIN present: from memory, or from its source. `what` is what a person is
- * asked. The bytes belong to the holder. The caller holds token->up_lock. */
+/* Purpose: the PIN from memory, or from its source. `what` is what a person is asked. `*out` is a
+ * reference, given back with ks_pin_put(). The caller holds token->up_lock. */
 ks_status ks_pin_get(struct ks_pin *pin, const struct ks_how *how, const char *what,
-                     const char **bytes, size_t *len, struct ks_error *err);
+                     struct ks_pin_value **out, struct ks_error *err);
+/* Purpose: the PIN that is in memory already, as a reference; NULL when there is none. Needs no
+ * lock. */
+struct ks_pin_value *ks_pin_peek(struct ks_pin *pin);
+/* Purpose: give a reference (or NULL) back; the last one wipes. */
+void ks_pin_put(struct ks_pin_value *value);
+/* Purpose: its bytes, valid as long as the reference. */
+const char *ks_pin_bytes(const struct ks_pin_value *value, size_t *len);
+/* Purpose: its mark for a token. Inside the gate, as libcrypto makes it. */
+void ks_pin_mark(struct ks_pin_value *value, uint64_t token, struct ks_pin_mark *mark);
 /* Purpose: where a PIN is kept that came from a file, and this process may read that, take what is
- * in it now. For a forked child, which has one thread and nobody's locks. */
+ * in it now; one that was refused only if the file has changed. For a forked child, which has one
+ * thread and nobody's locks, or with token->up_lock. */
 void ks_pin_renew(struct ks_pin *pin);
-/* Purpose: the PIN that is in memory already; false when there is none, or it was refused. Needs
- * no lock once the token is up. */
-bool ks_pin_peek(const struct ks_pin *pin, const char **bytes, size_t *len);
-/* Purpose: note that the token (a hash of what it is) refused the PIN that `pin` holds: this
- * process never sends it there again, by whatever handle. The source is looked at again. */
-void ks_pin_refused(struct ks_pin *pin, uint64_t token);
+/* Purpose: the token refused `value`: it is wiped, and the source looked at for the next login. */
+void ks_pin_drop(struct ks_pin *pin, struct ks_pin_value *value);
+/* Purpose: tell whether that has happened, and nothing was read since. */
+bool ks_pin_gone(const struct ks_pin *pin);
 /* Purpose: wipe the PIN; the source is read again for the next login. */
 void ks_pin_forget(struct ks_pin *pin);
-/* Purpose: look at the source again at the next login. */
-void ks_pin_outdated(struct ks_pin *pin);
-bool ks_pin_was_refused(uint64_t token, const char *bytes, size_t len);
+/* Purpose: in a forked child: lock the PINs in memory again, and forget those of logins of the
+ * parent's threads. At the end of the process: wipe all that is left. */
 void ks_pins_forked(void);
-/* Purpose: lock the page again in a forked child (mlock is not inherited). */
-void ks_pin_forked(struct ks_pin *pin);
+void ks_pins_end(void);
 
 /* --- ks_token.c ------------------------------------------------------------------------------ */
 
@@ -193,11 +251,12 @@ struct ks_token {
     unsigned refs; /* registry lock */
     struct ks_module *module;
     char *name;
-    struct ks_uri *uri;  /* NULL: the only token */
-    struct ks_pin *pin;  /* NULL: none configured */
-    unsigned sessions;   /* configured limit, 0: default */
-    bool forget_pin;     /* after each login */
-    uint64_t recover_ns; /* a lost module is initialised anew at most this often */
+    struct ks_uri *uri;             /* NULL: the only token */
+    struct ks_pin *pin;             /* NULL: none configured */
+    _Atomic(struct ks_turn *) turn; /* to send it; NULL: not looked for yet. ks_login.c */
+    unsigned sessions;              /* configured limit, 0: default */
+    bool forget_pin;                /* after each login */
+    uint64_t recover_ns;            /* a lost module is initialised anew at most this often */
     uint64_t timeout_ns; /* an operation ends within it; 0: whenever the module returns */
 
     pthread_mutex_t up_lock;
@@ -205,8 +264,7 @@ struct ks_token {
     struct ks_token_facts facts;
     _Atomic CK_SLOT_ID slot; /* written under up_lock */
     /* under up_lock */
-    bool doubtful;              /* the last login failed, and not because of the PIN, it seems; */
-    bool doubt_low;             /* and then wrong PINs had been counted before it */
+    bool doubtful;              /* the last login failed, and not because of the PIN, it seems */
     uint64_t failed_began_ns;   /* the last try that initialised the module anew, in vain */
     struct ks_error failed_err; /* what came of it */
 
@@ -262,19 +320,28 @@ void ks_tokens_forked(void);
 ks_status ks_slot_connect(struct ks_token *token, struct ks_error *err);
 /* Purpose: ask the slot again: others may have used up tries of the PIN. Holds up_lock. */
 ks_status ks_slot_refresh(struct ks_token *token, struct ks_error *err);
+/* Purpose: token->facts, which another thread may be writing. Takes token->lock. */
+void ks_token_copy_facts(struct ks_token *token, struct ks_token_facts *out);
+/* Purpose: what the token in that slot says of itself now. Inside the gate. */
+CK_RV ks_slot_flags(CK_FUNCTION_LIST *fn, CK_SLOT_ID slot, struct ks_token_facts *facts);
 /* Purpose: KS_TOKEN_NOT_FOUND when `uri` (may be NULL) names another token than this one. */
 ks_status ks_token_matches(struct ks_token *token, const struct ks_how *how,
                            const struct ks_uri *uri, struct ks_error *err);
 
 /* --- ks_login.c ------------------------------------------------------------------------------ */
 
+struct ks_op;
+
 /* Purpose: log in on `session`, where the token wants it. Never sends a PIN that it refused. Holds
  * up_lock; outside the gate, for a person may be asked. */
 ks_status ks_login(struct ks_token *token, const struct ks_how *how, CK_SESSION_HANDLE session,
                    struct ks_error *err);
 /* Purpose: C_Login(CKU_CONTEXT_SPECIFIC) for an operation that was just initialised. The PIN is
- * in memory since the token's login. The caller is inside the gate. */
-CK_RV ks_token_context_login(struct ks_token *token, CK_SESSION_HANDLE session);
+ * in memory since the token's login. The caller is inside the gate, which is left to wait for
+ * others' logins; if there is no way back op->gate is NULL afterwards. */
+ks_status ks_token_context_login(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION_HANDLE session);
+/* Purpose: make all locks anew in a forked child. */
+void ks_turns_forked(void);
 
 /* --- ks_up.c --------------------------------------------------------------------------------- */
 
@@ -389,8 +456,9 @@ struct ks_op {
     CK_RV rv;
     bool close_session; /* something was left in it */
     unsigned logins;    /* how often ks_op has logged in again for this operation */
-    /* set by ks_op_run: what the step's success was obtained with */
+    /* set by ks_op_run: what the step's success is obtained with, and where it is called in */
     uint64_t epoch;
+    struct ks_gate *gate;
     const struct ks_token *ran_on; /* in a group: the member that was tried last; else NULL */
     struct ks_measure measure;
 };

@@ -175,10 +175,11 @@ static ks_status ambiguous(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION_HA
 
 static ks_status not_found(struct ks_op *op, const char *wanted)
 {
-    const struct ks_token *t = op->token;
+    struct ks_token_facts facts;
 
-    return ks_fail_token(op->err, t, KS_KEY_NOT_FOUND, "no private key %s%s", wanted,
-                         t->facts.login_required && !t->facts.protected_path && t->pin == NULL
+    ks_token_copy_facts(op->token, &facts);
+    return ks_fail_token(op->err, op->token, KS_KEY_NOT_FOUND, "no private key %s%s", wanted,
+                         facts.login_required && !facts.protected_path && op->token->pin == NULL
                              ? "; private keys show only after login: set pin = file:/path in the "
                                "provider's section"
                              : "; 'hsmkey list' shows what is there");
@@ -187,11 +188,12 @@ static ks_status not_found(struct ks_op *op, const char *wanted)
 /* Private keys are invisible without login: that the login was lost looks like this. */
 static ks_status check_login(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION_HANDLE session)
 {
-    const struct ks_token *t = op->token;
     CK_SESSION_INFO info = {0};
+    struct ks_token_facts facts;
     ks_status st;
 
-    if (!t->facts.login_required || (t->pin == NULL && !t->facts.protected_path))
+    ks_token_copy_facts(op->token, &facts);
+    if (!facts.login_required || (op->token->pin == NULL && !facts.protected_path))
         return KS_SUCCESS;
     st = ks_op_rv(op, "C_GetSessionInfo", fn->C_GetSessionInfo(session, &info));
     if (ks_ok(st) && (info.state == CKS_RO_PUBLIC_SESSION || info.state == CKS_RW_PUBLIC_SESSION))

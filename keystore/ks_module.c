@@ -100,15 +100,12 @@ void ks_registry_unlock(void)
 static void atfork_prepare(void)
 {
     const struct timespec pause = {.tv_nsec = 50000};
-    uint64_t until;
-    bool busy = true;
+    uint64_t until = ks_now_ns() + FORK_WAIT_NS;
+    bool busy = inside == 0;
 
     ks_registry_lock();
     threads_at_fork = __libc_single_threaded == 0;
-    if (inside > 0)
-        return;
-    atomic_store(&forking, true);
-    until = ks_now_ns() + FORK_WAIT_NS;
+    atomic_store(&forking, busy);
     while (busy && ks_now_ns() < until) {
         busy = false;
         for (struct ks_module *m = modules; m != NULL; m = m->next)
@@ -116,10 +113,12 @@ static void atfork_prepare(void)
         if (busy)
             nanosleep(&pause, NULL);
     }
+    ks_secrets_lock();
 }
 
 static void atfork_parent(void)
 {
+    ks_secrets_unlock();
     atomic_store(&forking, false);
     ks_registry_unlock();
 }
@@ -412,6 +411,7 @@ void ks_shutdown(void)
         wait_for_others();
     else if (any_initialised())
         finalize_all_in_time();
+    ks_pins_end();
 }
 
 /* exit() may find that it cannot go on: the module's own destructors wait for a call that never

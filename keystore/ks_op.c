@@ -114,14 +114,17 @@ static ks_status attempt(struct ks_op *op, enum ks_rv_class *class)
         ks_session_give(op->token, &session, KS_SESSION_CLOSE);
         return st;
     }
+    op->gate = &gate;
+    op->epoch = session.epoch;
     ks_stats_call_begin(op);
     if (op->key != NULL && handle == CK_INVALID_HANDLE)
         st = ks_key_locate(op, op->token->module->fn, &session, op->key, &handle);
     if (ks_ok(st))
         st = op->step(op, op->token->module->fn, session.handle, handle);
     ks_stats_call_end(op);
-    ks_gate_leave(&gate);
-    op->epoch = session.epoch;
+    if (op->gate != NULL)
+        ks_gate_leave(&gate);
+    op->gate = NULL;
     if (!ks_ok(st)) {
         if (op->rv != CKR_OK)
             ks_classify(op->function, op->rv, &code, class);

@@ -22,11 +22,10 @@ static ks_status restore_zeros(struct ks_op *op, const struct ks_mech *mech)
     return KS_SUCCESS;
 }
 
-static ks_status context_login(struct ks_op *op, CK_SESSION_HANDLE session)
+static ks_status context_login(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION_HANDLE session)
 {
-    if (!op->key->object->always_authenticate)
-        return KS_SUCCESS;
-    return ks_op_rv(op, "C_Login", ks_token_context_login(op->token, session));
+    return op->key->object->always_authenticate ? ks_token_context_login(op, fn, session)
+                                                : KS_SUCCESS;
 }
 
 /* CK_EDDSA_PARAMS (PKCS#11 3.0), which p11-kit's header lacks. */
@@ -83,7 +82,7 @@ static ks_status sign_step(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION_HA
                   mech->kind == KS_MECH_EDDSA ? eddsa_init(op, fn, session, key, &storage.mechanism)
                                               : fn->C_SignInit(session, &storage.mechanism, key));
     if (ks_ok(st))
-        st = context_login(op, session);
+        st = context_login(op, fn, session);
     if (ks_ok(st))
         st = sign(op, fn, session);
     ks_mech_blame(op->err, st, mech->kind);
@@ -112,7 +111,7 @@ static ks_status decrypt_step(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION
         return st;
     st = ks_op_rv(op, "C_DecryptInit", fn->C_DecryptInit(session, &storage.mechanism, key));
     if (ks_ok(st))
-        st = context_login(op, session);
+        st = context_login(op, fn, session);
     if (ks_ok(st))
         st = decrypt(op, fn, session);
     ks_mech_blame(op->err, st, mech->kind);

@@ -143,27 +143,35 @@ ks_status ks_slot_connect(struct ks_token *token, struct ks_error *err)
     return KS_SUCCESS;
 }
 
+CK_RV ks_slot_flags(CK_FUNCTION_LIST *fn, CK_SLOT_ID slot, struct ks_token_facts *facts)
+{
+    CK_TOKEN_INFO info = {0};
+    CK_RV rv = fn->C_GetTokenInfo(slot, &info);
+
+    if (rv == CKR_OK)
+        facts_fill(facts, slot, &info);
+    return rv;
+}
+
 ks_status ks_slot_refresh(struct ks_token *token, struct ks_error *err)
 {
     struct ks_token_facts facts = {0};
-    CK_TOKEN_INFO info = {0};
     struct ks_gate gate;
     ks_status st = ks_gate_enter(&gate, token->module, err);
     CK_RV rv;
 
     if (!ks_ok(st))
         return st;
-    rv = token->module->fn->C_GetTokenInfo(token->slot, &info);
+    rv = ks_slot_flags(token->module->fn, token->slot, &facts);
     ks_gate_leave(&gate);
     if (rv != CKR_OK)
         return ks_fail_rv(err, token, "C_GetTokenInfo", rv, NULL);
-    facts_fill(&facts, token->slot, &info);
     memcpy(facts.module_library, token->facts.module_library, sizeof(facts.module_library));
     facts_store(token, &facts);
     return KS_SUCCESS;
 }
 
-static void copy_facts(struct ks_token *token, struct ks_token_facts *out)
+void ks_token_copy_facts(struct ks_token *token, struct ks_token_facts *out)
 {
     pthread_mutex_lock(&token->lock);
     *out = token->facts;
@@ -180,7 +188,7 @@ static ks_status facts_direct(struct ks_op *op)
     if (!ks_token_is_up(op->token))
         st = ks_token_find(op->token, op->how, op->err);
     if (ks_ok(st))
-        copy_facts(op->token, op->arg);
+        ks_token_copy_facts(op->token, op->arg);
     pthread_mutex_unlock(&op->token->up_lock);
     return st;
 }
@@ -199,7 +207,7 @@ ks_status ks_token_facts(struct ks_token *token, const struct ks_how *how,
         return ks_group_facts(token, how, out, err);
     if (!ks_token_is_up(token))
         return ks_op_run_direct(&op);
-    copy_facts(token, out);
+    ks_token_copy_facts(token, out);
     return KS_SUCCESS;
 }
 
@@ -218,7 +226,7 @@ ks_status ks_token_matches(struct ks_token *token, const struct ks_how *how,
     if (ks_ok(st) && token->members != NULL)
         st = ks_group_facts(token, how, &facts, err);
     else if (ks_ok(st))
-        copy_facts(token, &facts);
+        ks_token_copy_facts(token, &facts);
     if (!ks_ok(st) || ks_uri_matches_facts(uri, &facts))
         return st;
     return ks_fail_token(err, token, KS_TOKEN_NOT_FOUND,

@@ -37,6 +37,9 @@ static void locks_init(struct ks_token *token)
 
 void ks_tokens_forked(void)
 {
+    ks_secrets_forked();
+    ks_pins_forked();
+    ks_turns_forked();
     for (struct ks_token *t = tokens; t != NULL; t = t->next) {
         locks_init(t);
         t->waiters = NULL; /* the parent's threads */
@@ -53,7 +56,6 @@ void ks_tokens_forked(void)
     }
     ks_stats_forked(tokens);
     ks_workers_forked();
-    ks_pins_forked();
 }
 
 static void token_destroy(struct ks_token *token)

@@ -54,8 +54,6 @@ static ks_status bring_up(struct ks_token *token, const struct ks_how *how, stru
     ks_status st;
     CK_RV rv;
 
-    if (token->generation != ks_generation() && token->pin != NULL)
-        ks_pin_forked(token->pin);
     st = ks_slot_connect(token, err);
     if (!ks_ok(st))
         return st;

@@ -5,8 +5,11 @@
  * A broken configuration does not fail OSSL_provider_init(): libcrypto would go on without us,
  * in silence. It poisons: every use raises what is wrong.
  */
+#include <openssl/core_names.h>
 #include <openssl/crypto.h>
 #include <openssl/err.h>
+#include <openssl/evp.h>
+#include <openssl/params.h>
 #include <openssl/provider.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -55,10 +58,35 @@ static void hook_leave(void *cookie)
 
 static const struct ks_hooks hooks = {hook_enter, hook_leave};
 
+/* HMAC-SHA256 for what is remembered of refused PINs, in the modules' library context, which no
+ * application changes and nothing of ours is in. EVP_MAC-HMAC(7) */
+static bool mac(const unsigned char *key, size_t key_len, const void *who, size_t who_len,
+                const void *data, size_t len, unsigned char *out)
+{
+    const OSSL_PARAM params[] = {
+        OSSL_PARAM_construct_utf8_string(OSSL_MAC_PARAM_DIGEST, (char *)"SHA256", 0),
+        OSSL_PARAM_construct_utf8_string(OSSL_MAC_PARAM_PROPERTIES, (char *)"provider=default", 0),
+        OSSL_PARAM_construct_end(),
+    };
+    EVP_MAC *hmac = module_libctx != NULL
+                        ? EVP_MAC_fetch(module_libctx, OSSL_MAC_NAME_HMAC, "provider=default")
+                        : NULL;
+    EVP_MAC_CTX *ctx = hmac != NULL ? EVP_MAC_CTX_new(hmac) : NULL;
+    size_t out_len = 0;
+    bool ok = ctx != NULL && EVP_MAC_init(ctx, key, key_len, params) == 1 &&
+              EVP_MAC_update(ctx, who, who_len) == 1 && EVP_MAC_update(ctx, data, len) == 1 &&
+              EVP_MAC_final(ctx, out, &out_len, KS_MAC_SIZE) == 1 && out_len == KS_MAC_SIZE;
+
+    EVP_MAC_CTX_free(ctx);
+    EVP_MAC_free(hmac);
+    return ok;
+}
+
 static void once_per_process(void)
 {
     ks_set_hooks(&hooks);
     ks_set_pauser(&prov_async_pauser);
+    ks_set_mac(mac);
 #if OPENSSL_VERSION_MAJOR < 4
     /* For programs that call OPENSSL_cleanup() themselves; exit() alone is ks_shutdown's own. */
     (void)OPENSSL_atexit(ks_shutdown);

@@ -140,6 +140,15 @@ START_TEST(a_link_to_a_good_file_is_followed_and_judged_by_the_file)
 }
 END_TEST
 
+static void write_bytes(const char *bytes, size_t len)
+{
+    FILE *f = fopen(fx.pin_path, "w");
+
+    ck_assert_ptr_nonnull(f);
+    ck_assert_uint_eq(fwrite(bytes, 1, len, f), len);
+    ck_assert_int_eq(fclose(f), 0);
+}
+
 START_TEST(one_newline_goes_and_every_other_byte_stays)
 {
     static const struct {
@@ -147,11 +156,10 @@ START_TEST(one_newline_goes_and_every_other_byte_stays)
     } cases[] = {
         {"1234", "1234"},
         {"1234\n", "1234"},
-        {"1234\n\n", "1234\n"},
-        {" 1234 \n", " 1234 "},
+        {"12 34\n", "12 34"},
         {"user:pass", "user:pass"},
-        {"1234\r\n", "1234\r"},
-        {"\xc3\xa4\x01", "\xc3\xa4\x01"},
+        {"\xc3\xa4\xff", "\xc3\xa4\xff"},
+        {"\xc2\xa0\n", "\xc2\xa0"}, /* no blank that we know */
     };
 
     for (size_t i = 0; i < COUNT_OF(cases); i++) {
@@ -161,6 +169,68 @@ START_TEST(one_newline_goes_and_every_other_byte_stays)
         ck_assert(fake_logged_in(fx.slot));
     }
     ck_assert_uint_eq(fake_pin_attempts(), COUNT_OF(cases));
+}
+END_TEST
+
+/* What nobody sees in a file, and was not meant: nothing is sent. */
+#define BYTES(text) text, sizeof(text) - 1
+static const struct {
+    const char *bytes;
+    size_t len;
+    const char *says;
+} flawed[] = {
+    {BYTES("1234\r\n"), "carriage return"},
+    {BYTES("1234\r"), "carriage return"},
+    {BYTES("12\r34"), "carriage return"},
+    {BYTES("1234 "), "ends with a blank"},
+    {BYTES("1234\t\n"), "ends with a blank"},
+    {BYTES(" 1234\n"), "begins with a blank"},
+    {BYTES("\t1234"), "begins with a blank"},
+    {BYTES(" "), "a blank"},
+    {BYTES("1234\n\n"), "more than one line"},
+    {BYTES("1234\n5678"), "more than one line"},
+    {BYTES("\n1234"), "more than one line"},
+    {BYTES("1234\0"), "NUL"},
+    {BYTES("1234\0\n"), "NUL"},
+    {BYTES("\0"
+           "1234"),
+     "NUL"},
+    {BYTES("12\x01"
+           "34"),
+     "control character"},
+    {BYTES("12\t34"), "control character"},
+    {BYTES("1234\x1b"), "control character"},
+    {BYTES("1234\x7f"), "control character"},
+    {BYTES("\xef\xbb\xbf"
+           "1234"),
+     "byte order mark"},
+    {BYTES("\xef\xbb\xbf\n"), "byte order mark"},
+    {BYTES("\xff\xfe"
+           "1\0002\0"),
+     "UTF-16"},
+    {BYTES("\xfe\xff\0"
+           "1\0002"),
+     "UTF-16"},
+    {BYTES("1\0002\0\r\0\n\0"), "NUL"},
+};
+
+START_TEST(a_file_with_what_was_not_meant_is_refused_before_anything_is_sent)
+{
+    write_bytes(flawed[_i].bytes, flawed[_i].len);
+    fx_fails(connect_with(fx.pin, NULL), KS_PIN_SOURCE);
+    fx_says(flawed[_i].says);
+    fx_says(fx.pin_path);
+    fx_says("printf %s 'PIN' > ");
+    fx_says("env:NAME");
+    ck_assert_ptr_null(strstr(fx.err.text, "1234"));
+    ck_assert_uint_eq(fake_calls("C_Login"), 0);
+    ck_assert_uint_eq(fake_sessions(), 0);
+    /* an environment variable is taken as it is */
+    if (memchr(flawed[_i].bytes, '\0', flawed[_i].len) == NULL) {
+        fake_set_pin(fx.slot, flawed[_i].bytes);
+        setenv("HSM_UNIT_PIN", flawed[_i].bytes, 1);
+        fx_ok(connect_with("env:HSM_UNIT_PIN", NULL));
+    }
 }
 END_TEST
 
@@ -605,6 +675,7 @@ int main(void)
         {a_missing_or_empty_or_huge_file_is_refused, 0},
         {a_link_to_a_good_file_is_followed_and_judged_by_the_file, 0},
         {one_newline_goes_and_every_other_byte_stays, 0},
+        {a_file_with_what_was_not_meant_is_refused_before_anything_is_sent, COUNT_OF(flawed)},
         {the_environment_is_a_source, 0},
         {a_person_is_asked_once, 0},
         {nobody_to_ask_is_an_error_and_no_login, 0},
