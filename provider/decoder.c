@@ -9,11 +9,6 @@
  *   PROV_NAMES_EC       "provider=hsm,input=der,structure=PrivateKeyInfo"  prov_decoder_der_ec
  *   PROV_NAMES_ED25519  "provider=hsm,input=der,structure=PrivateKeyInfo"  prov_decoder_der_ed25519
  *   PROV_NAMES_ED448    "provider=hsm,input=der,structure=PrivateKeyInfo"  prov_decoder_der_ed448
- *   PROV_NAMES_RSA      "provider=hsm,input=der,structure=hsm-reference"   prov_decoder_der_rsa
- *   PROV_NAMES_RSA_PSS  "provider=hsm,input=der,structure=hsm-reference"   prov_decoder_der_rsa_pss
- *   PROV_NAMES_EC       "provider=hsm,input=der,structure=hsm-reference"   prov_decoder_der_ec
- *   PROV_NAMES_ED25519  "provider=hsm,input=der,structure=hsm-reference"   prov_decoder_der_ed25519
- *   PROV_NAMES_ED448    "provider=hsm,input=der,structure=hsm-reference"   prov_decoder_der_ed448
  *   "DER"               "provider=hsm,input=pem"                           prov_decoder_pem
  *
  * Decoders are tried one after the other on the same input. What is not ours is left with 1 and
@@ -32,7 +27,9 @@
 
 #include "prov_local.h"
 
-#define STRUCTURE "hsm-reference"
+/* What is handed on from PEM: the DER decoders look at the bytes, and take a bare reference or a
+ * foreign one as well. A structure of its own would need decoders of its own. */
+#define STRUCTURE "PrivateKeyInfo"
 
 /* --- shared ---------------------------------------------------------------------------------- */
 
@@ -217,7 +214,7 @@ out:
 static bool prepare(struct prov_ctx *ctx, struct prov_ref *ref, enum prov_key_type type,
                     struct prov_prompt *prompt, struct prov_load *load)
 {
-    if (ref->has_public && ref->type != type) {
+    if (ref->skipped || (ref->has_public && ref->type != type)) {
         prov_ref_free(ref);
         return false;
     }
@@ -259,7 +256,7 @@ static int decode(void *vctx, enum prov_key_type type, OSSL_CORE_BIO *in, int se
     if (der == NULL)
         return 1;
     prov_prompt_init(&prompt, pw_cb, pw_arg);
-    ref = prov_ref_from_der(ctx, der, len, &is_ours);
+    ref = prov_ref_from_der_of(ctx, der, len, type, &is_ours);
     OPENSSL_free(der);
     if (ref == NULL)
         fail(&load);
@@ -310,12 +307,11 @@ static int decode_ed448(void *vctx, OSSL_CORE_BIO *in, int selection, OSSL_CALLB
  * would do as well, but for the errors that OSSL_STORE drops. */
 static const struct pem_row {
     const char *label;
-    const char *structure;
     bool only_references;
 } pem_rows[] = {
-    {PEM_STRING_PKCS8INF, "PrivateKeyInfo", false},
-    {"HSM KEY REFERENCE", STRUCTURE, true},
-    {"PKCS#11 PROVIDER URI", STRUCTURE, true},
+    {PEM_STRING_PKCS8INF, false},
+    {"HSM KEY REFERENCE", true},
+    {"PKCS#11 PROVIDER URI", true},
 };
 
 /* One PEM block, or nothing. It may be anybody's key: to be wiped. */
@@ -332,12 +328,11 @@ static bool read_pem(const struct prov_ctx *ctx, OSSL_CORE_BIO *in, char **label
     return ok;
 }
 
-static int emit_der(const struct prov_ctx *ctx, const struct pem_row *row, unsigned char *der,
-                    size_t len, OSSL_CALLBACK *data_cb, void *data_arg)
+static int emit_der(const struct prov_ctx *ctx, unsigned char *der, size_t len,
+                    OSSL_CALLBACK *data_cb, void *data_arg)
 {
     int object_type = OSSL_OBJECT_PKEY;
-    /* libcrypto only reads it */
-    char *structure = (char *)(uintptr_t)row->structure;
+    char structure[] = STRUCTURE;
     OSSL_PARAM params[] = {
         OSSL_PARAM_construct_int(OSSL_OBJECT_PARAM_TYPE, &object_type),
         OSSL_PARAM_construct_utf8_string(OSSL_OBJECT_PARAM_DATA_STRUCTURE, structure, 0),
@@ -373,7 +368,7 @@ static int decode_pem(void *vctx, OSSL_CORE_BIO *in, int selection, OSSL_CALLBAC
     if (row == NULL)
         goto out;
     if (header[0] == '\0' && prov_ref_claims(der, (size_t)len)) {
-        ok = emit_der(ctx, row, der, (size_t)len, data_cb, data_arg);
+        ok = emit_der(ctx, der, (size_t)len, data_cb, data_arg);
     } else if (row->only_references) {
         prov_raise(ctx, PROV_R_REFERENCE, "the \"%s\" block holds something else, or is damaged",
                    label);

@@ -307,6 +307,7 @@ void prov_prompt_init(struct prov_prompt *p, OSSL_PASSPHRASE_CALLBACK *cb, void 
 struct prov_ref {
     enum prov_key_type type; /* only with has_public */
     bool has_public;         /* false: a foreign URI-only PEM */
+    bool skipped;            /* of another type than was asked for: nothing but `type` is set */
     char *uri;               /* checked with KS_URI_REFERENCE; a foreign one: KS_URI_FOREIGN */
     unsigned char *id;
     size_t id_len;
@@ -319,6 +320,10 @@ struct prov_ref {
  * raised; when it is true and NULL is returned, the error was. Freed with prov_ref_free(). */
 struct prov_ref *prov_ref_from_der(const struct prov_ctx *ctx, const unsigned char *der, size_t len,
                                    bool *is_ours);
+/* Purpose: the same for one who can use keys of one type only: when a reference says that its key
+ * is of another one, the rest of it is not looked at, and the result has `skipped`. */
+struct prov_ref *prov_ref_from_der_of(const struct prov_ctx *ctx, const unsigned char *der,
+                                      size_t len, enum prov_key_type type, bool *is_ours);
 void prov_ref_free(struct prov_ref *ref);
 
 /* Purpose: tell whether DER claims to be a reference; its first PROV_REF_HEAD bytes do. Raises
@@ -404,7 +409,12 @@ EVP_PKEY *prov_public_ec(const struct prov_ctx *ctx, const struct prov_curve *cu
                          const uint8_t *point, size_t point_len);
 EVP_PKEY *prov_public_raw(const struct prov_ctx *ctx, enum prov_key_type type, const uint8_t *raw,
                           size_t raw_len);
-/* Purpose: the same from a SubjectPublicKeyInfo, and from import's parameters of a type
+/* Purpose: the same from a SubjectPublicKeyInfo in DER of the plain shape: RSA numbers, an
+ * uncompressed point on a curve that we know, an Edwards key; of what type it is goes to `*type`.
+ * `*plain` false: it has another shape, and nothing was raised. NULL with `*plain`: raised. */
+EVP_PKEY *prov_spki_read(const struct prov_ctx *ctx, const unsigned char *der, size_t len,
+                         enum prov_key_type *type, bool *plain);
+/* Purpose: the same from any SubjectPublicKeyInfo, and from import's parameters of a type
  * (`selection` is EVP_PKEY_PUBLIC_KEY or EVP_PKEY_KEY_PARAMETERS). */
 EVP_PKEY *prov_public_spki(const struct prov_ctx *ctx, const uint8_t *der, size_t len);
 EVP_PKEY *prov_public_params(const struct prov_ctx *ctx, enum prov_key_type type, int selection,
@@ -545,8 +555,8 @@ extern const OSSL_DISPATCH prov_keyexch_ecdh[];
 extern const OSSL_DISPATCH prov_asymcipher_rsa[];
 extern const OSSL_DISPATCH prov_store[];
 extern const OSSL_DISPATCH prov_rand[];
-/* decoders: input=der,structure=PrivateKeyInfo (one a type), input=der,structure=hsm-reference,
- * and input=pem for the PEM labels that libcrypto does not know */
+/* decoders: input=der,structure=PrivateKeyInfo (one a type), and input=pem for the PEM labels that
+ * libcrypto does not know */
 extern const OSSL_DISPATCH prov_decoder_der_rsa[];
 extern const OSSL_DISPATCH prov_decoder_der_rsa_pss[];
 extern const OSSL_DISPATCH prov_decoder_der_ec[];

@@ -184,8 +184,14 @@ EVP_PKEY *prov_public_raw(const struct prov_ctx *ctx, enum prov_key_type type, c
 EVP_PKEY *prov_public_spki(const struct prov_ctx *ctx, const uint8_t *der, size_t len)
 {
     const unsigned char *p = der;
-    EVP_PKEY *pub = d2i_PUBKEY_ex(NULL, &p, (long)len, ctx->libctx, PROV_NOT_US);
+    enum prov_key_type type;
+    EVP_PKEY *pub;
+    bool plain;
 
+    pub = prov_spki_read(ctx, der, len, &type, &plain);
+    if (plain)
+        return pub;
+    pub = d2i_PUBKEY_ex(NULL, &p, (long)len, ctx->libctx, PROV_NOT_US);
     if (pub == NULL || p != der + len) {
         prov_raise(ctx, PROV_R_SOFTWARE, "not a usable SubjectPublicKeyInfo");
         EVP_PKEY_free(pub);

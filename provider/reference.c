@@ -198,26 +198,43 @@ static bool spki_type(const REF_SPKI *spki, enum prov_key_type *type)
     return false;
 }
 
+/* By libcrypto's reader, for what has not the plain shape, as RSA-PSS with restrictions. */
+static EVP_PKEY *spki_decode_any(const struct prov_ctx *ctx, const unsigned char *der, int len)
+{
+    unsigned char *again = NULL;
+    const unsigned char *p = der;
+    EVP_PKEY *pub = d2i_PUBKEY_ex(NULL, &p, len, ctx->libctx, PROV_NOT_US);
+
+    /* it overlooks things, like leading zeros and bytes that follow: compare */
+    if (pub != NULL && (i2d_PUBKEY(pub, &again) != len || memcmp(again, der, (size_t)len) != 0)) {
+        EVP_PKEY_free(pub);
+        pub = NULL;
+    }
+    OPENSSL_free(again);
+    return pub;
+}
+
 static EVP_PKEY *spki_decode(const struct prov_ctx *ctx, const REF_SPKI *spki,
                              enum prov_key_type type)
 {
-    unsigned char *der = NULL, *again = NULL;
-    const unsigned char *p;
+    enum prov_key_type found = type;
+    unsigned char *der = NULL;
     EVP_PKEY *pub = NULL;
-    bool good = false;
+    bool good, plain = false;
     int len;
 
     ERR_set_mark();
     len = ASN1_item_i2d((const ASN1_VALUE *)spki, &der, ASN1_ITEM_rptr(REF_SPKI));
-    p = der;
     if (len > 0)
-        pub = d2i_PUBKEY_ex(NULL, &p, len, ctx->libctx, PROV_NOT_US);
-    /* libcrypto overlooks things, like leading zeros and bytes that follow: compare */
-    if (pub != NULL && EVP_PKEY_is_a(pub, prov_types[type].name) && EVP_PKEY_get_bits(pub) > 0)
-        good = i2d_PUBKEY(pub, &again) == len && memcmp(again, der, (size_t)len) == 0;
+        pub = prov_spki_read(ctx, der, (size_t)len, &found, &plain);
+    if (len > 0 && !plain) {
+        found = type;
+        pub = spki_decode_any(ctx, der, len);
+    }
+    good = pub != NULL && found == type && EVP_PKEY_is_a(pub, prov_types[type].name) &&
+           EVP_PKEY_get_bits(pub) > 0;
     ERR_pop_to_mark();
     OPENSSL_free(der);
-    OPENSSL_free(again);
     if (!good) {
         EVP_PKEY_free(pub);
         pub = NULL;
@@ -240,7 +257,7 @@ void prov_ref_free(struct prov_ref *ref)
 }
 
 static struct prov_ref *parse_foreign(const struct prov_ctx *ctx, const unsigned char *der,
-                                      size_t len)
+                                      size_t len, enum prov_key_type only)
 {
     REF_FOREIGN *foreign = decode_strict(der, len, ASN1_ITEM_rptr(REF_FOREIGN));
     struct prov_ref *ref = NULL;
@@ -248,6 +265,7 @@ static struct prov_ref *parse_foreign(const struct prov_ctx *ctx, const unsigned
     const ASN1_STRING *what;
     int ok = 0;
 
+    (void)only; /* it does not say of what type the key is */
     if (foreign == NULL) {
         prov_raise(ctx, PROV_R_REFERENCE,
                    "the PKCS#11 provider URI file is damaged: its DER is malformed or truncated");
@@ -276,7 +294,21 @@ out:
     return ref;
 }
 
-static int fill_ref(const struct prov_ctx *ctx, const REF_INNER *inner, struct prov_ref *ref)
+static struct prov_ref *skipped(const struct prov_ctx *ctx, enum prov_key_type type)
+{
+    struct prov_ref *ref = OPENSSL_zalloc(sizeof(*ref));
+
+    if (ref == NULL) {
+        prov_raise(ctx, PROV_R_REFERENCE, "out of memory");
+        return NULL;
+    }
+    ref->type = type;
+    ref->skipped = true;
+    return ref;
+}
+
+static int fill_ref(const struct prov_ctx *ctx, const REF_INNER *inner, enum prov_key_type only,
+                    struct prov_ref *ref)
 {
     int64_t version;
     int id_len = ASN1_STRING_length(inner->id);
@@ -295,6 +327,9 @@ static int fill_ref(const struct prov_ctx *ctx, const REF_INNER *inner, struct p
                    "curve, nor Ed25519 or Ed448");
         return 0;
     }
+    ref->skipped = only != PROV_KEY_TYPES && only != ref->type;
+    if (ref->skipped)
+        return 1;
     ref->uri = uri_from_asn1(ctx, inner->uri);
     uri = ref->uri != NULL ? parse_uri(ctx, ref->uri, KS_URI_REFERENCE) : NULL;
     id_agrees = uri != NULL && check_id(ctx, uri, ASN1_STRING_get0_data(inner->id), (size_t)id_len);
@@ -315,7 +350,7 @@ static int fill_ref(const struct prov_ctx *ctx, const REF_INNER *inner, struct p
 }
 
 static struct prov_ref *parse_inner(const struct prov_ctx *ctx, const unsigned char *der,
-                                    size_t len)
+                                    size_t len, enum prov_key_type only)
 {
     REF_INNER *inner = decode_strict(der, len, ASN1_ITEM_rptr(REF_INNER));
     struct prov_ref *ref = NULL;
@@ -328,7 +363,7 @@ static struct prov_ref *parse_inner(const struct prov_ctx *ctx, const unsigned c
     ref = OPENSSL_zalloc(sizeof(*ref));
     if (ref == NULL) {
         prov_raise(ctx, PROV_R_REFERENCE, "out of memory");
-    } else if (!fill_ref(ctx, inner, ref)) {
+    } else if (!fill_ref(ctx, inner, only, ref)) {
         prov_ref_free(ref);
         ref = NULL;
     }
@@ -350,7 +385,7 @@ static enum prov_key_type type_of_oid(const ASN1_OBJECT *object)
 }
 
 static struct prov_ref *parse_pkcs8(const struct prov_ctx *ctx, const unsigned char *der,
-                                    size_t len)
+                                    size_t len, enum prov_key_type only)
 {
     REF_OUTER *outer = decode_strict(der, len, ASN1_ITEM_rptr(REF_OUTER));
     struct prov_ref *ref = NULL;
@@ -378,8 +413,12 @@ static struct prov_ref *parse_pkcs8(const struct prov_ctx *ctx, const unsigned c
                    "the key reference is malformed: version is not 0, or there are parameters");
         goto out;
     }
+    if (only != PROV_KEY_TYPES && only != type) {
+        ref = skipped(ctx, type);
+        goto out;
+    }
     ref = parse_inner(ctx, ASN1_STRING_get0_data(outer->inner),
-                      (size_t)ASN1_STRING_length(outer->inner));
+                      (size_t)ASN1_STRING_length(outer->inner), PROV_KEY_TYPES);
     if (ref != NULL && ref->type != type) {
         prov_raise(ctx, PROV_R_REFERENCE,
                    "the key reference contradicts itself: it says %s, and its public key is %s",
@@ -425,7 +464,7 @@ static bool enter(struct cursor *at, unsigned char tag, struct cursor *inside)
 }
 
 typedef struct prov_ref *ref_parser(const struct prov_ctx *ctx, const unsigned char *der,
-                                    size_t len);
+                                    size_t len, enum prov_key_type only);
 
 /* The parser for what the DER claims to be; NULL: nothing of ours. Cheap, as it sees every
  * private key that the process loads, and raises nothing. */
@@ -463,8 +502,8 @@ bool prov_ref_claims(const unsigned char *der, size_t len)
     return recognise(der, len) != NULL;
 }
 
-struct prov_ref *prov_ref_from_der(const struct prov_ctx *ctx, const unsigned char *der, size_t len,
-                                   bool *is_ours)
+struct prov_ref *prov_ref_from_der_of(const struct prov_ctx *ctx, const unsigned char *der,
+                                      size_t len, enum prov_key_type type, bool *is_ours)
 {
     ref_parser *parse = recognise(der, len);
 
@@ -476,7 +515,13 @@ struct prov_ref *prov_ref_from_der(const struct prov_ctx *ctx, const unsigned ch
                    PROV_REF_MAX);
         return NULL;
     }
-    return parse(ctx, der, len);
+    return parse(ctx, der, len, type);
+}
+
+struct prov_ref *prov_ref_from_der(const struct prov_ctx *ctx, const unsigned char *der, size_t len,
+                                   bool *is_ours)
+{
+    return prov_ref_from_der_of(ctx, der, len, PROV_KEY_TYPES, is_ours);
 }
 
 /* --- writing --------------------------------------------------------------------------------- */
