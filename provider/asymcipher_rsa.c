@@ -54,6 +54,7 @@ static void *rsa_newctx(void *provctx)
 {
     struct rsa_cipher *rsa = OPENSSL_zalloc(sizeof(*rsa));
 
+    prov_fetched(provctx);
     if (rsa != NULL) {
         rsa->ctx = provctx;
         rsa->pad_mode = RSA_PKCS1_PADDING;

@@ -36,6 +36,7 @@ static void *ecdh_newctx(void *provctx)
 {
     struct ecdh *ecdh = OPENSSL_zalloc(sizeof(*ecdh));
 
+    prov_fetched(provctx);
     if (ecdh != NULL) {
         ecdh->ctx = provctx;
         ecdh->cofactor = -1;

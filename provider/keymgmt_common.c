@@ -28,6 +28,8 @@ void *prov_keymgmt_load(enum prov_key_type type, const void *reference, size_t s
     memcpy(&load, reference, sizeof(load));
     if (load == NULL)
         return NULL;
+    if (load->ctx != NULL)
+        prov_fetched(load->ctx);
     if (load->failed) {
         if (load->err.code != KS_OK)
             prov_raise_ks(load->ctx, &load->err);

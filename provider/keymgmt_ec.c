@@ -111,9 +111,9 @@ static const char *query_operation_name(int operation_id)
 {
     switch (operation_id) {
     case OSSL_OP_SIGNATURE:
-        return PROV_OWN_ECDSA;
+        return prov_operation_name(PROV_OWN_ECDSA, "ECDSA");
     case OSSL_OP_KEYEXCH:
-        return PROV_OWN_ECDH;
+        return prov_operation_name(PROV_OWN_ECDH, "ECDH");
     default:
         return NULL;
     }

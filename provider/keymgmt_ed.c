@@ -52,12 +52,13 @@ static const OSSL_PARAM *gettable_params(void *provctx)
 
 static const char *ed25519_query_operation_name(int operation_id)
 {
-    return operation_id == OSSL_OP_SIGNATURE ? PROV_OWN_ED25519 : NULL;
+    return operation_id == OSSL_OP_SIGNATURE ? prov_operation_name(PROV_OWN_ED25519, "ED25519")
+                                             : NULL;
 }
 
 static const char *ed448_query_operation_name(int operation_id)
 {
-    return operation_id == OSSL_OP_SIGNATURE ? PROV_OWN_ED448 : NULL;
+    return operation_id == OSSL_OP_SIGNATURE ? prov_operation_name(PROV_OWN_ED448, "ED448") : NULL;
 }
 
 static void *ed25519_gen_init(void *provctx, int selection, const OSSL_PARAM params[])

@@ -72,8 +72,9 @@ static const OSSL_PARAM *gettable_params(void *provctx)
 /* Of both types. */
 static const char *query_operation_name(int operation_id)
 {
-    return operation_id == OSSL_OP_SIGNATURE || operation_id == OSSL_OP_ASYM_CIPHER ? PROV_OWN_RSA
-                                                                                    : NULL;
+    return operation_id == OSSL_OP_SIGNATURE || operation_id == OSSL_OP_ASYM_CIPHER
+               ? prov_operation_name(PROV_OWN_RSA, "RSA")
+               : NULL;
 }
 
 static void *rsa_gen_init(void *provctx, int selection, const OSSL_PARAM params[])

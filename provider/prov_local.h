@@ -241,8 +241,19 @@ void prov_config_override(const char *key, const char *value);
 
 /* --- the provider's context (provider.c) ----------------------------------------------------- */
 
+/* What is known of the application's cache of fetches; fetch_cache.c. */
+struct prov_fetch_cache {
+    OSSL_LIB_CTX *libctx;   /* the application's; NULL: it has another libcrypto */
+    atomic_uint misses;     /* fetches that were not in it since it was emptied last, about */
+    atomic_bool known;      /* it was emptied once: `misses` counts from then */
+    atomic_uint rightful;   /* key types that are answered by us because we come first */
+    atomic_int thrower;     /* the process in which a thread empties it; 0: none */
+    atomic_bool registered; /* the provider that does it */
+};
+
 struct prov_ctx {
     const OSSL_CORE_HANDLE *core;
+    struct prov_fetch_cache fetched;
     OSSL_LIB_CTX *libctx;   /* a child of the application's: its providers, digests, properties */
     struct prov_link *link; /* what ties it to that; child_context.c */
     struct prov_config config;
@@ -257,6 +268,21 @@ struct prov_ctx {
     OSSL_FUNC_core_set_error_debug_fn *core_set_error_debug;
     OSSL_FUNC_core_vset_error_fn *core_vset_error;
 };
+
+/* Purpose: find the application's library context, among the core's functions (fetch_cache.c). */
+void prov_fetch_cache_init(struct prov_ctx *ctx, const OSSL_DISPATCH *in);
+/* Purpose: called when libcrypto asks for algorithms, which it does for what is not in its cache:
+ * keeps the others' key managements before ours. */
+void prov_fetch_missed(struct prov_ctx *ctx, int operation_id);
+/* Purpose: called when libcrypto has fetched a key management of ours for an operation. Costs a
+ * look at a thread-local flag, unless it was not in the cache. */
+void prov_fetched(struct prov_ctx *ctx);
+/* Purpose: called before libcrypto may fetch one for a key. */
+void prov_fetch_expected(void);
+/* Purpose: query_operation_name(): the name that our keys give for an operation: `own`, which is
+ * nobody else's, so that libcrypto does not first go to another provider; or the `common` one, where
+ * its cache cannot be kept in order. */
+const char *prov_operation_name(const char *own, const char *common);
 
 /* Purpose: fill ctx->config and ctx->token, or ctx->broken; and empty them again (configure.c).
  * Returns 0, with nothing raised, only when memory is out. */

@@ -138,6 +138,7 @@ static int get_params(void *provctx, OSSL_PARAM params[])
 static const OSSL_ALGORITHM *query_operation(void *provctx, int operation_id, int *no_cache)
 {
     *no_cache = 0;
+    prov_fetch_missed(provctx, operation_id);
     return prov_algorithms(provctx, operation_id);
 }
 
@@ -220,6 +221,7 @@ int OSSL_provider_init(const OSSL_CORE_HANDLE *handle, const OSSL_DISPATCH *in,
         return 0;
     ctx->core = handle;
     take_core_functions(ctx, in);
+    prov_fetch_cache_init(ctx, in);
     ctx->libctx = prov_child_new(handle, in, &ctx->link);
     if (ctx->libctx == NULL || pthread_once(&once, once_per_process) != 0 || !prov_configure(ctx)) {
         teardown(ctx);

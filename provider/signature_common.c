@@ -80,6 +80,7 @@ static const char *soft_propq(const struct prov_sig *sig)
 int prov_sig_setup(struct prov_sig *sig, void *provctx, const char *propq)
 {
     sig->ctx = provctx;
+    prov_fetched(sig->ctx);
     if (propq != NULL && *propq != '\0') {
         sig->propq = prov_propq_not_us(propq);
         if (sig->propq == NULL)

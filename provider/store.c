@@ -103,6 +103,7 @@ static void *store_open(void *provctx, const char *uri)
     struct store_ctx *sctx = NULL;
     struct ks_error err;
 
+    prov_fetch_expected();
     if (!prov_usable(ctx))
         return NULL;
     sctx = OPENSSL_zalloc(sizeof(*sctx));
