@@ -135,20 +135,37 @@ static int count(OSSL_PROVIDER *provider, void *number)
     return 1;
 }
 
-/* Holds the lock. */
-static int load(void)
+/* Loads the provider behind `default`: who asks for nothing in particular gets the first one's, and
+ * ours refuses what is not for an HSM. Holds the lock. */
+static OSSL_PROVIDER *load_behind_default(void)
 {
+    OSSL_PROVIDER *place = NULL, *provider;
     int number = 0;
 
-    if (state.provider != NULL)
-        return 1;
     /* The fallback, `default`, has to be there first and has to stay. Asking for all providers
      * loads it, where nothing else was configured. */
     (void)OSSL_PROVIDER_do_all(NULL, count, &number);
+    /* There is no fallback any more where a program loads providers itself, and openssl.cnf, which
+     * binds this engine, is read before the first of them is there. A provider keeps its place in
+     * libcrypto's list when it is unloaded: so `default` gets its place now, and the program decides
+     * whether it comes to be used. */
+    if (number == 0)
+        place = OSSL_PROVIDER_try_load(NULL, "default", 1);
+    provider = OSSL_PROVIDER_try_load(NULL, ENG_PROVIDER, 1);
+    if (place != NULL)
+        (void)OSSL_PROVIDER_unload(place);
+    return provider;
+}
+
+/* Holds the lock. */
+static int load(void)
+{
+    if (state.provider != NULL)
+        return 1;
     if (state.path != NULL && !OSSL_PROVIDER_available(NULL, ENG_PROVIDER) &&
         !add_by_path(state.path))
         return 0;
-    state.provider = OSSL_PROVIDER_try_load(NULL, ENG_PROVIDER, 1);
+    state.provider = load_behind_default();
     if (state.provider == NULL) {
         eng_raise(ENG_R_PROVIDER,
                   "the provider %s cannot be loaded: its hsm.so has to be in OPENSSL_MODULES or %s "

@@ -2,7 +2,11 @@
  *
  * bystander.c - what somebody notices of the provider who does not use its keys: nothing.
  *
- *   bystander [-1] [-n] KEY.pem...
+ *   bystander [-1] [-n] [-l] KEY.pem...
+ *
+ *   -1  no second library context
+ *   -n  nothing is asked before the first signature
+ *   -l  the program loads the providers legacy and default itself, before all else
  *
  * Asks libcrypto, without a property query, for everything that it knows: who answers, which groups
  * and signature algorithms a TLS context takes, whose keys are generated and loaded, whether a
@@ -125,7 +129,8 @@ static int op_request(EVP_PKEY *key, OSSL_LIB_CTX *libctx)
     const EVP_MD *md =
         EVP_PKEY_is_a(key, "ED25519") || EVP_PKEY_is_a(key, "ED448") ? NULL : EVP_sha256();
     X509_REQ *req = X509_REQ_new_ex(libctx, NULL);
-    int ok = X509_REQ_set_pubkey(req, key) == 1 && X509_REQ_sign(req, key, md) > 0 &&
+    int ok = X509_REQ_set_version(req, X509_REQ_VERSION_1) == 1 &&
+             X509_REQ_set_pubkey(req, key) == 1 && X509_REQ_sign(req, key, md) > 0 &&
              X509_REQ_verify(req, key) == 1;
 
     X509_REQ_free(req);
@@ -366,32 +371,19 @@ static void second_context(const char *const paths[])
     look_whole(NULL, "a second library context went away");
 }
 
-int main(int argc, char **argv)
+static int use_the_keys(const char *const *paths, bool ask_first, bool second)
 {
-    const char *const *paths = (const char *const *)argv + (argc > 0);
-    bool second = true, first = true;
-
-    setvbuf(stdout, NULL, _IONBF, 0);
-    for (; *paths != NULL && **paths == '-'; paths++) {
-        second = second && strcmp(*paths, "-1") != 0; /* no second library context */
-        first =
-            first && strcmp(*paths, "-n") != 0; /* nothing is asked before the first signature */
-    }
-    if (!bystander_begin())
-        return 2;
-    if (first)
+    if (ask_first)
         look_whole(NULL, "before any key");
     for (; paths[key_count] != NULL && key_count < KEYS_MAX; key_count++) {
         keys[key_count].key = bystander_load(NULL, paths[key_count]);
         if (keys[key_count].key == NULL) {
             ERR_print_errors_fp(stderr);
-            return 2;
+            return 0;
         }
-        if (first)
+        if (ask_first)
             look_whole(NULL, "a key was loaded");
     }
-    if (key_count == 0)
-        return 2;
     for (int k = 0; k < key_count; k++) {
         run(0, keys[k].key, NULL);
         look_whole(NULL, "the first signature");
@@ -405,7 +397,32 @@ int main(int argc, char **argv)
     for (int k = 0; k < key_count; k++)
         EVP_PKEY_free(keys[k].key);
     look_whole(NULL, "at the end");
+    return key_count > 0;
+}
+
+int main(int argc, char **argv)
+{
+    bool ask_first = true, loads = false, second = true;
+    int option, ok;
+
+    setvbuf(stdout, NULL, _IONBF, 0);
+    while ((option = getopt(argc, argv, "1ln")) != -1) {
+        if (option == '1')
+            second = false;
+        else if (option == 'l')
+            loads = true;
+        else if (option == 'n')
+            ask_first = false;
+        else
+            return 2;
+    }
+    if (loads &&
+        (OSSL_PROVIDER_load(NULL, "legacy") == NULL || OSSL_PROVIDER_load(NULL, "default") == NULL))
+        return 2;
+    if (!bystander_begin())
+        return 2;
+    ok = use_the_keys((const char *const *)argv + optind, ask_first, second);
     bystander_end();
     printf("%d answers were not as without the provider\n", atomic_load(&wrong));
-    return atomic_load(&wrong) == 0 ? 0 : 1;
+    return !ok ? 2 : atomic_load(&wrong) != 0;
 }

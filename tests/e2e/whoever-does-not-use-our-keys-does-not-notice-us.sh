@@ -40,4 +40,6 @@ if [ -e "$build/engine/hsm.so" ]; then
     notices_nothing "the engine's section before the provider's" -1
     engine_conf
     notices_nothing "the engine's section alone" -1
+    BYSTANDER_FETCHES=0
+    notices_nothing "  in a program that loads its providers itself" -1 -l
 fi
