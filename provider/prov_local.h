@@ -280,8 +280,8 @@ void prov_fetched(struct prov_ctx *ctx);
 /* Purpose: called before libcrypto may fetch one for a key. */
 void prov_fetch_expected(void);
 /* Purpose: query_operation_name(): the name that our keys give for an operation: `own`, which is
- * nobody else's, so that libcrypto does not first go to another provider; or the `common` one, where
- * its cache cannot be kept in order. */
+ * nobody else's, so that libcrypto does not first go to another provider; or the `common` one,
+ * where its cache cannot be kept in order. */
 const char *prov_operation_name(const char *own, const char *common);
 
 /* Purpose: fill ctx->config and ctx->token, or ctx->broken; and empty them again (configure.c).

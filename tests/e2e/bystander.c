@@ -8,13 +8,13 @@
  *   -n  nothing is asked before the first signature
  *   -l  the program loads the providers legacy and default itself, before all else
  *
- * Asks libcrypto, without a property query, for everything that it knows: who answers, which groups
- * and signature algorithms a TLS context takes, whose keys are generated and loaded, whether a
- * handshake comes about. The answers have to be those of a library context that has the default
- * provider alone: before and after each operation with the keys (references), after another provider
- * was loaded and unloaded, while other queries make libcrypto empty its cache of fetches, from
- * several threads at once, and in a second library context. Prints what differs; status 0 if nothing
- * does.
+ * Asks libcrypto, without a property query, for everything that it knows: who answers, which
+ * groups and signature algorithms a TLS context takes, whose keys are generated and loaded,
+ * whether a handshake comes about. The answers have to be those of a library context that has the
+ * default provider alone: before and after each operation with the keys (references), after
+ * another provider was loaded and unloaded, while other queries make libcrypto empty its cache of
+ * fetches, from several threads at once, and in a second library context. Prints what differs;
+ * status 0 if nothing does.
  *
  * BYSTANDER_FETCHES: how many distinct property queries are made (20000).
  */
@@ -158,7 +158,7 @@ static int op_look(EVP_PKEY *key, OSSL_LIB_CTX *libctx)
     return ok;
 }
 
-/* The generation is refused for want of a label, or because it is not offloaded; a program asked. */
+/* The generation is refused, for want of a label if nothing else; but a program asked for it. */
 static int op_generate(EVP_PKEY *key, OSSL_LIB_CTX *libctx)
 {
     EVP_PKEY_CTX *ctx =
