@@ -4,21 +4,22 @@
  * them.
  *
  * For every operation with one of our keys libcrypto fetches the key's key management ("EC") from
- * our provider, and remembers that under its name and the property query, which most often is empty.
- * It remembers in the same place what a program gets that asks for "EC" without a query, and there it
- * does not look whose the answer is: the first one that it finds under the name will do, which is the
- * one that was put there first (evp_fetch.c, query_cmp() in property.c; the same in 3.0 to 4.0). If
- * that is ours, generation of EC keys, and with it TLS, comes to the HSM and is refused.
+ * our provider, and remembers that under its name and the property query, which most often is
+ * empty. It remembers in the same place what a program gets that asks for "EC" without a query,
+ * and there it does not look whose the answer is: the first one that it finds under the name will
+ * do, which is the one that was put there first (evp_fetch.c, query_cmp() in property.c; the same
+ * in 3.0 to 4.0). If that is ours, generation of EC keys, and with it TLS, comes to the HSM and is
+ * refused.
  *
- * So we see to it that the others' answers are there first: each time that key managements are looked
- * for, we ask for those that we have as well, before ours can be found. That order lasts as long as
- * nothing is thrown out. libcrypto does so at random when there are 500 answers (128 of a kind in
- * 4.0), so we have all of them thrown out well before that: nothing is lost but time. The only way to
- * that which does not take anything away from anybody is to activate a provider; it is one without
- * any algorithm, and is deactivated at once.
+ * So we see to it that the others' answers are there first: each time that key managements are
+ * looked for, we ask for those that we have as well, before ours can be found. That order lasts as
+ * long as nothing is thrown out. libcrypto does so at random when there are 500 answers (128 of a
+ * kind in 4.0), so we have all of them thrown out well before that: nothing is lost but time. The
+ * only way to that which does not take anything away from anybody is to activate a provider; it is
+ * one without any algorithm, and is deactivated at once.
  *
- * None of this is done while no key of ours is in use, nor when all that is fetched is in the cache,
- * as it is in a server that has started up.
+ * None of this is done while no key of ours is in use, nor when all that is fetched is in the
+ * cache, as it is in a server that has started up.
  */
 #include <openssl/crypto.h>
 #include <openssl/err.h>
@@ -27,8 +28,8 @@
 
 #include "prov_local.h"
 
-/* The answers are thrown out after so many fetches that were not among them. Some are not seen here:
- * those that name another provider, at most one for each that is seen. */
+/* The answers are thrown out after so many fetches that were not among them. Some are not seen
+ * here: those that name another provider, at most one for each that is seen. */
 #define MISSES_MAX 60U
 
 #define EMPTY_NAME "hsm-fetch-cache"
@@ -144,7 +145,7 @@ static void throw_out(struct prov_ctx *ctx)
         empty = OSSL_PROVIDER_try_load(ctx->fetched.libctx, EMPTY_NAME, 1);
         if (empty != NULL)
             (void)OSSL_PROVIDER_unload(empty);
-        /* What is answered now is libcrypto's own choice: ours, where we stand before the others. */
+        /* Answers are libcrypto's own choice now: ours, where we stand before the others. */
         atomic_store(&ctx->fetched.rightful, answered_by_us(ctx));
         atomic_store(&ctx->fetched.known, true);
     }
