@@ -383,6 +383,8 @@ void ks_session_give(struct ks_token *token, struct ks_session *session, enum ks
  * KS_SESSION_CLOSE. */
 ks_status ks_session_take_rw(struct ks_token *token, const struct ks_how *how,
                              struct ks_session *out, struct ks_error *err);
+/* Purpose: C_CloseSession, once more where that may help. Outside the gate; counts nothing. */
+void ks_session_close(struct ks_token *token, CK_SESSION_HANDLE handle);
 /* Purpose: close all idle sessions; the caller holds up_lock or is the last owner. */
 void ks_session_close_idle(struct ks_token *token);
 

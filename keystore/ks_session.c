@@ -9,13 +9,22 @@
 
 #include "ks_answer.h"
 
-static void close_session(struct ks_token *token, CK_SESSION_HANDLE handle)
+void ks_session_close(struct ks_token *token, CK_SESSION_HANDLE handle)
 {
+    enum ks_rv_class class;
     struct ks_gate gate;
+    enum ks_code code;
+    bool open = true;
+    CK_RV rv;
 
     if (!ks_ok(ks_gate_enter(&gate, token->module, NULL)))
         return;
-    (void)token->module->fn->C_CloseSession(handle);
+    /* One that stays open takes the place of another: tokens have few. */
+    for (int tries = 0; open && tries < 2; tries++) {
+        rv = token->module->fn->C_CloseSession(handle);
+        ks_classify("C_CloseSession", rv, &code, &class);
+        open = rv != CKR_OK && class != KS_SESSION_LOST;
+    }
     ks_gate_leave(&gate);
 }
 
@@ -29,8 +38,10 @@ void ks_session_close_idle(struct ks_token *token)
         /* In a forked child the sessions are the parent's; before an initialisation they are
          * gone, and their numbers given to others. */
         if (token->generation != ks_generation() ||
-            token->init_count != atomic_load(&token->module->init_count))
+            token->init_count != atomic_load(&token->module->init_count)) {
+            token->open_count -= token->idle_count;
             token->idle_count = 0;
+        }
         more = token->idle_count > 0;
         if (more) {
             handle = token->idle[--token->idle_count];
@@ -40,7 +51,7 @@ void ks_session_close_idle(struct ks_token *token)
         pthread_mutex_unlock(&token->lock);
         if (!more)
             return;
-        close_session(token, handle);
+        ks_session_close(token, handle);
     }
 }
 
@@ -121,6 +132,15 @@ static bool closes_last(struct ks_token *token)
     return ++token->closing >= token->open_count;
 }
 
+/* The login ended with the last session: the next use begins with one, and no handle from before
+ * is used after it. Holds token->lock. */
+static void none_left(struct ks_token *token)
+{
+    token->epoch = 0;
+    token->age = 0;
+    token->open_count = 0;
+}
+
 /* Holds token->lock. */
 static void closed(struct ks_token *token)
 {
@@ -185,6 +205,8 @@ static bool open_failed(struct ks_token *token, const struct ks_session *session
     pthread_mutex_lock(&token->lock);
     if (token->age == session->age) {
         token->open_count--;
+        if (token->open_count == 0)
+            none_left(token);
         /* The token has less room than it said. */
         if (class == KS_SESSIONS_FULL && token->open_count > 0) {
             token->limit = token->open_count;
@@ -251,7 +273,7 @@ static ks_status take(struct ks_token *token, const struct ks_how *how, const st
             pthread_mutex_lock(&token->lock);
             last = closes_last(token);
             pthread_mutex_unlock(&token->lock);
-            close_session(token, out->handle);
+            ks_session_close(token, out->handle);
             pthread_mutex_lock(&token->lock);
             closed(token);
             pthread_mutex_unlock(&token->lock);
@@ -262,8 +284,13 @@ static ks_status take(struct ks_token *token, const struct ks_how *how, const st
             break;
         }
         rv = open_session(token, flags, out, &st, err);
+        if (rv == CKR_OK && last) {
+            st = ks_token_relogin(token, how, out, &did, err);
+            if (!ks_ok(st))
+                ks_session_give(token, out, KS_SESSION_CLOSE);
+        }
         if (rv == CKR_OK)
-            return last ? ks_token_relogin(token, how, out, &did, err) : KS_SUCCESS;
+            return st;
         if (!open_failed(token, out, rv, tries++))
             return st;
     }
@@ -294,17 +321,13 @@ void ks_session_give(struct ks_token *token, struct ks_session *session, enum ks
         pthread_mutex_unlock(&token->lock);
         return;
     }
-    if (!old && closes_last(token)) {
-        /* Closing the last session logs out: the next use begins with a login. */
-        token->epoch = 0;
-        token->age = 0;
-        token->open_count = 0;
-    }
+    if (!old && closes_last(token))
+        none_left(token);
     pthread_mutex_unlock(&token->lock);
     /* One of an older age may still be alive. One that is gone, or of a module that was
      * initialised since: its number may denote a new session by now. */
     if (fate != KS_SESSION_GONE && session->init_count == atomic_load(&token->module->init_count))
-        close_session(token, session->handle);
+        ks_session_close(token, session->handle);
     pthread_mutex_lock(&token->lock);
     if (!old && session->age == token->age && token->open_count > 0) {
         token->open_count--;

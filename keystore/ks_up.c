@@ -76,10 +76,7 @@ static ks_status bring_up(struct ks_token *token, const struct ks_how *how, stru
         goto fail;
     st = ks_login(token, how, session, err);
     if (!ks_ok(st)) {
-        if (ks_ok(ks_gate_enter(&gate, token->module, NULL))) {
-            (void)token->module->fn->C_CloseSession(session);
-            ks_gate_leave(&gate);
-        }
+        ks_session_close(token, session);
         goto fail;
     }
     /* Now, so that no operation has to ask; whoever needs it asks again if this fails. */
@@ -365,7 +362,7 @@ ks_status ks_token_relogin(struct ks_token *token, const struct ks_how *how,
         if (ks_ok(st)) {
             ks_session_close_idle(token);
             pthread_mutex_lock(&token->lock);
-            token->epoch = token->age = session->age = ks_epoch_new();
+            token->epoch = token->age = session->age = session->epoch = ks_epoch_new();
             token->open_count = 1 + token->idle_count;
             ks_session_call_next(token);
             pthread_mutex_unlock(&token->lock);
