@@ -279,11 +279,13 @@ KS_MUST_USE ks_status ks_token_facts(struct ks_token *token, const struct ks_how
                                      struct ks_token_facts *out, struct ks_error *err);
 
 /* Purpose: call `visit` for every token of a module, without login; stops when it returns false.
- * No tokens is success. The module is asked within `timeout_ms` (0: no limit), before the first
- * `visit`. */
+ * A slot that cannot be read comes with `unread`, which says why (NULL otherwise), and then only
+ * the number of the slot is known of it. No tokens is success. The module is asked within
+ * `timeout_ms` (0: no limit), before the first `visit`. */
 KS_MUST_USE ks_status ks_module_tokens(const char *module, const char *init_args,
                                        unsigned timeout_ms,
-                                       bool (*visit)(void *arg, const struct ks_token_facts *facts),
+                                       bool (*visit)(void *arg, const struct ks_token_facts *facts,
+                                                     const struct ks_error *unread),
                                        void *arg, struct ks_error *err);
 
 /* --- mechanisms ------------------------------------------------------------------------------ */

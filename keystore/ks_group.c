@@ -149,26 +149,32 @@ ks_status ks_group_facts(struct ks_token *group, const struct ks_how *how,
     return st;
 }
 
+/* What one member lists is enough. Of one that is there and does not say what it can, nobody knows
+ * that it cannot; one that is down is not asked for operations either. */
 ks_status ks_group_can(struct ks_token *group, const struct ks_how *how, enum ks_mech_kind kind,
                        enum ks_digest digest, bool *can, struct ks_error *err)
 {
+    bool this, said = false, silent = false, first = true;
     ks_status st = {KS_INTERNAL}, one;
     struct ks_error why;
-    bool this;
 
     *can = false;
     for (size_t i = 0; i < group->member_count; i++) {
         one = ks_token_can_hash(group->members[i], how, kind, digest, &this, &why);
         if (ks_ok(one)) {
-            st = one;
+            said = true;
             *can = *can || this;
-        } else if (!ks_ok(st)) {
-            st = one;
-            if (err != NULL)
-                *err = why;
+        } else if (!silent) {
+            silent = why.rv != CKR_OK && strcmp(why.function, "C_GetMechanismList") == 0;
+            if (silent || first) {
+                st = one;
+                if (err != NULL)
+                    *err = why;
+            }
+            first = false;
         }
     }
-    return st;
+    return *can || (said && !silent) ? KS_SUCCESS : st;
 }
 
 ks_status ks_group_objects(struct ks_token *group, const struct ks_how *how,
@@ -423,9 +429,12 @@ static size_t candidates(struct ks_op *op, struct candidate *list)
     return n;
 }
 
-/* Would another member do better? Not where the data, the parameters or the caller are wrong. */
-static bool worth_another(ks_status st)
+/* Would another member do better? Not where the data, the parameters or the caller are wrong; what
+ * fails before a session is there is none of those, whatever the module calls it. */
+static bool worth_another(ks_status st, const struct ks_error *err)
 {
+    static const char *const before[] = {"C_Initialize", "C_GetSlotList", "C_GetTokenInfo",
+                                         "C_OpenSession"};
     static const enum ks_code codes[] = {
         KS_DEVICE,        KS_TIMEOUT,      KS_SESSIONS,        KS_LOGIN,         KS_PIN_SOURCE,
         KS_PIN_REFUSED,   KS_MODULE,       KS_TOKEN_NOT_FOUND, KS_KEY_NOT_FOUND, KS_TOKEN_AMBIGUOUS,
@@ -434,6 +443,9 @@ static bool worth_another(ks_status st)
 
     for (size_t i = 0; i < sizeof(codes) / sizeof(codes[0]); i++)
         if (codes[i] == st.code)
+            return true;
+    for (size_t i = 0; err->rv != CKR_OK && i < sizeof(before) / sizeof(before[0]); i++)
+        if (strcmp(before[i], err->function) == 0)
             return true;
     return false;
 }
@@ -539,7 +551,7 @@ static ks_status run_on_candidates(struct ks_op *op, struct candidate *list, siz
         /* a lost one is brought back in the foreground only if there is nobody else */
         more = i + 1 < n && list[0].state == STATE_UP;
         st = run_on_member(op, list[i].index, &how, more);
-        if (ks_ok(st) || op->once || !worth_another(st))
+        if (ks_ok(st) || op->once || !worth_another(st, op->err))
             return st; /* what is wrong with the data is said by the one who looked at it */
         note_answer(op->token, &answers, list[i].index, op->err);
         if (deadline != 0 && ks_now_ns() >= deadline)

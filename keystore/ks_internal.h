@@ -264,7 +264,9 @@ struct ks_token {
     struct ks_token_facts facts;
     _Atomic CK_SLOT_ID slot; /* written under up_lock */
     /* under up_lock */
-    bool doubtful;              /* the last login failed, and not because of the PIN, it seems */
+    bool doubtful;  /* the last login failed, and not because of the PIN, it seems */
+    bool half_seen; /* the last look has found other tokens, and a slot unreadable */
+    unsigned vain;  /* how often the module was initialised anew in vain since it was up */
     uint64_t failed_began_ns;   /* the last try that initialised the module anew, in vain */
     struct ks_error failed_err; /* what came of it */
 
@@ -309,6 +311,9 @@ ks_status ks_token_make(const struct ks_token_config *config, struct ks_token **
                         struct ks_error *err);
 /* Purpose: the token's escaped label, "" before the first connect. */
 const char *ks_token_label(const struct ks_token *token);
+/* Purpose: whether another token of the module is up, so that the module as a whole is not what is
+ * wrong. Takes the registry lock. */
+bool ks_token_others_up(const struct ks_token *token);
 uint64_t ks_epoch_new(void);
 /* Purpose: make all locks anew in a forked child. */
 void ks_tokens_forked(void);

@@ -2,6 +2,7 @@
  *
  * ks_slot.c - which slot a token is in, and what its module says of it.
  */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -54,90 +55,146 @@ static bool token_gone(CK_RV rv)
            rv == CKR_SLOT_ID_INVALID || rv == CKR_DEVICE_REMOVED;
 }
 
-/* The one slot whose token the configuration names. Inside the gate. */
-static ks_status find_slot(struct ks_token *token, CK_FUNCTION_LIST *fn,
-                           struct ks_token_facts *facts, struct ks_error *err)
+/* What a look at all slots has found. */
+struct look {
+    struct ks_token_facts found; /* the first that matches */
+    unsigned matches;
+    unsigned unread;        /* slots that could not be read */
+    CK_SLOT_ID unread_slot; /* the first of them, and its answer */
+    CK_RV unread_rv;
+    CK_ULONG count;
+};
+
+static ks_status two_match(const struct ks_token *token, const struct ks_token_facts *one,
+                           const struct ks_token_facts *two, struct ks_error *err)
 {
     char a[136], b[136], sa[68], sb[68];
-    CK_SLOT_ID *slots = NULL;
-    CK_ULONG count = 0;
-    unsigned matches = 0;
-    ks_status st;
+
+    return ks_fail_token(
+        err, token, KS_TOKEN_AMBIGUOUS,
+        "more than one token matches: '%s' (serial %s) and '%s' (serial %s); set token = "
+        "pkcs11:token=...;serial=... in the provider's section",
+        ks_escape(a, sizeof(a), one->label, SIZE_MAX),
+        ks_escape(sa, sizeof(sa), one->serial, SIZE_MAX),
+        ks_escape(b, sizeof(b), two->label, SIZE_MAX),
+        ks_escape(sb, sizeof(sb), two->serial, SIZE_MAX));
+}
+
+/* Trouble with one slot is not the others': the look goes on. */
+static ks_status look_at(struct ks_token *token, CK_FUNCTION_LIST *fn, CK_SLOT_ID slot,
+                         struct look *look, struct ks_error *err)
+{
+    struct ks_token_facts facts;
     CK_TOKEN_INFO info;
     CK_RV rv;
 
-    st = ks_answer_list(token, fn, KS_LIST_SLOTS, 0, 0, &slots, &count, err);
+    memset(&info, 0, sizeof(info));
+    rv = fn->C_GetTokenInfo(slot, &info);
+    if (token_gone(rv))
+        return KS_SUCCESS;
+    if (rv != CKR_OK) {
+        if (look->unread++ == 0) {
+            look->unread_slot = slot;
+            look->unread_rv = rv;
+        }
+        return KS_SUCCESS;
+    }
+    facts_fill(&facts, slot, &info);
+    if (!facts.initialized || (token->uri != NULL && !ks_uri_matches_token(token->uri, &info)))
+        return KS_SUCCESS;
+    if (look->matches++ > 0)
+        return two_match(token, &look->found, &facts, err);
+    look->found = facts;
+    return KS_SUCCESS;
+}
+
+/* No token matches. One that could not be read may be the one: then it is that failure, and
+ * whatever is done about it. */
+static ks_status none_matches(struct ks_token *token, const struct look *look, struct ks_error *err)
+{
+    char uri[300], hint[600];
+    const char *wanted = token->uri != NULL
+                             ? ks_escape(uri, sizeof(uri), token->uri->text, SIZE_MAX)
+                             : "(any initialised token)";
+
+    if (look->unread == 0)
+        return ks_fail_token(err, token, KS_TOKEN_NOT_FOUND,
+                             "no token of the module %s matches %s (%lu slots looked at; 'hsmkey "
+                             "tokens' lists them)",
+                             token->module->path, wanted, (unsigned long)look->count);
+    snprintf(hint, sizeof(hint),
+             "%u of %lu slots could not be read (slot %lu was the first), and none of the others "
+             "has a token that matches %s ('hsmkey tokens' lists them)",
+             look->unread, (unsigned long)look->count, (unsigned long)look->unread_slot, wanted);
+    return ks_fail_rv(err, token, "C_GetTokenInfo", look->unread_rv, hint);
+}
+
+/* The one slot whose token the configuration names. Inside the gate. */
+static ks_status find_slot(struct ks_token *token, CK_FUNCTION_LIST *fn, struct look *look,
+                           struct ks_error *err)
+{
+    CK_SLOT_ID *slots = NULL;
+    ks_status st = ks_answer_list(token, fn, KS_LIST_SLOTS, 0, 0, &slots, &look->count, err);
+
     if (!ks_ok(st))
         return st;
-    if (count == 0) {
+    if (look->count == 0) {
         free(slots);
         return ks_fail_token(err, token, KS_DEVICE,
                              "C_GetSlotList: the module %s shows no token at all: the HSM, or the "
                              "service behind the module, is down or not configured",
                              token->module->path);
     }
-    for (CK_ULONG i = 0; i < count && ks_ok(st); i++) {
-        struct ks_token_facts these;
-
-        memset(&info, 0, sizeof(info));
-        rv = fn->C_GetTokenInfo(slots[i], &info);
-        if (token_gone(rv))
-            continue;
-        if (rv != CKR_OK) {
-            st = ks_fail_rv(err, token, "C_GetTokenInfo", rv, NULL);
-            break;
-        }
-        facts_fill(&these, slots[i], &info);
-        if (!these.initialized || (token->uri != NULL && !ks_uri_matches_token(token->uri, &info)))
-            continue;
-        if (matches++ == 0) {
-            *facts = these;
-            continue;
-        }
-        st = ks_fail_token(
-            err, token, KS_TOKEN_AMBIGUOUS,
-            "more than one token matches: '%s' (serial %s) and '%s' (serial %s); set token = "
-            "pkcs11:token=...;serial=... in the provider's section",
-            ks_escape(a, sizeof(a), facts->label, SIZE_MAX),
-            ks_escape(sa, sizeof(sa), facts->serial, SIZE_MAX),
-            ks_escape(b, sizeof(b), these.label, SIZE_MAX),
-            ks_escape(sb, sizeof(sb), these.serial, SIZE_MAX));
-    }
+    for (CK_ULONG i = 0; i < look->count && ks_ok(st); i++)
+        st = look_at(token, fn, slots[i], look, err);
     free(slots);
-    if (ks_ok(st) && matches == 0)
-        st = ks_fail_token(err, token, KS_TOKEN_NOT_FOUND,
-                           "no token of the module %s matches %s (%lu slots looked at; 'hsmkey "
-                           "tokens' lists them)",
-                           token->module->path,
-                           token->uri != NULL ? ks_escape(a, sizeof(a), token->uri->text, SIZE_MAX)
-                                              : "(any initialised token)",
-                           (unsigned long)count);
+    if (ks_ok(st) && look->matches == 0) {
+        token->half_seen = look->unread > 0 && look->unread < look->count;
+        st = none_matches(token, look, err);
+    }
     return st;
+}
+
+/* What could not be read may have been another token of that name. */
+static void log_unread(const struct ks_token *token, const struct look *look)
+{
+    char slot[24], count[24];
+
+    if (look->unread == 0)
+        return;
+    snprintf(slot, sizeof(slot), "%lu", (unsigned long)look->unread_slot);
+    snprintf(count, sizeof(count), "%u", look->unread);
+    ks_log_event(KS_LOG_WARN, "slots-unread", token, "slot", slot, "function", "C_GetTokenInfo",
+                 "rv", ks_rv_name(look->unread_rv), "count", count, NULL);
 }
 
 ks_status ks_slot_connect(struct ks_token *token, struct ks_error *err)
 {
-    struct ks_token_facts facts = {0};
+    struct look look = {.matches = 0};
+    struct ks_token_facts *facts = &look.found;
     char label[136], *copy, *none = NULL;
     struct ks_gate gate;
     CK_INFO info = {0};
     ks_status st;
 
+    token->half_seen = false;
     st = ks_module_ready(token->module, err);
     if (!ks_ok(st))
         return st;
     st = ks_gate_enter(&gate, token->module, err);
     if (!ks_ok(st))
         return st;
-    st = find_slot(token, token->module->fn, &facts, err);
+    st = find_slot(token, token->module->fn, &look, err);
     if (ks_ok(st) && token->module->fn->C_GetInfo(&info) == CKR_OK)
-        copy_padded(facts.module_library, info.libraryDescription, sizeof(info.libraryDescription));
+        copy_padded(facts->module_library, info.libraryDescription,
+                    sizeof(info.libraryDescription));
     ks_gate_leave(&gate);
     if (!ks_ok(st))
         return st;
-    facts_store(token, &facts);
-    token->slot = facts.slot;
-    copy = strdup(ks_escape(label, sizeof(label), facts.label, SIZE_MAX));
+    facts_store(token, facts);
+    token->slot = facts->slot;
+    log_unread(token, &look);
+    copy = strdup(ks_escape(label, sizeof(label), facts->label, SIZE_MAX));
     if (copy != NULL && !atomic_compare_exchange_strong(&token->label, &none, copy))
         free(copy);
     return KS_SUCCESS;
@@ -236,9 +293,16 @@ ks_status ks_token_matches(struct ks_token *token, const struct ks_how *how,
 
 /* --- listings -------------------------------------------------------------------------------- */
 
-/* The tokens of a module; `all` is what the list owns. */
+/* A slot of a module, and its token, or why it could not be read. */
+struct listed {
+    struct ks_token_facts facts;
+    struct ks_error err;
+    bool unread;
+};
+
+/* `all` is what the list owns. */
 struct listing {
-    struct ks_token_facts *all;
+    struct listed *all;
     size_t count;
 };
 
@@ -254,7 +318,7 @@ static ks_status list_slot(struct ks_op *op, CK_SLOT_ID slot, const CK_INFO *lib
 {
     CK_FUNCTION_LIST *fn = op->token->module->fn;
     struct listing *listing = op->arg;
-    struct ks_token_facts *facts = &listing->all[listing->count];
+    struct listed *one = &listing->all[listing->count];
     CK_TOKEN_INFO info = {0};
     struct ks_gate gate;
     ks_status st = ks_gate_enter(&gate, op->token->module, op->err);
@@ -264,14 +328,19 @@ static ks_status list_slot(struct ks_op *op, CK_SLOT_ID slot, const CK_INFO *lib
         return st;
     rv = fn->C_GetTokenInfo(slot, &info);
     ks_gate_leave(&gate);
-    if (token_gone(rv))
+    /* it was there when the slots were listed, and is no more */
+    if (token_gone(rv) && rv != CKR_TOKEN_NOT_RECOGNIZED)
         return KS_SUCCESS;
-    if (rv != CKR_OK)
-        return ks_fail_rv(op->err, NULL, "C_GetTokenInfo", rv, NULL);
-    facts_fill(facts, slot, &info);
-    copy_padded(facts->module_library, library->libraryDescription,
-                sizeof(library->libraryDescription));
     listing->count++;
+    if (rv != CKR_OK) {
+        one->unread = true;
+        one->facts.slot = slot;
+        (void)ks_fail_rv(&one->err, NULL, "C_GetTokenInfo", rv, NULL);
+        return KS_SUCCESS;
+    }
+    facts_fill(&one->facts, slot, &info);
+    copy_padded(one->facts.module_library, library->libraryDescription,
+                sizeof(library->libraryDescription));
     return KS_SUCCESS;
 }
 
@@ -291,7 +360,8 @@ static ks_status list_direct(struct ks_op *op)
     if (!ks_ok(st))
         return st;
     st = ks_answer_list(NULL, module->fn, KS_LIST_SLOTS, 0, 0, &slots, &count, op->err);
-    (void)module->fn->C_GetInfo(&library);
+    if (module->fn->C_GetInfo(&library) != CKR_OK)
+        memset(&library, 0, sizeof(library));
     ks_gate_leave(&gate);
     if (!ks_ok(st))
         return st;
@@ -307,8 +377,9 @@ static ks_status list_direct(struct ks_op *op)
 }
 
 ks_status ks_module_tokens(const char *path, const char *init_args, unsigned timeout_ms,
-                           bool (*visit)(void *arg, const struct ks_token_facts *facts), void *arg,
-                           struct ks_error *err)
+                           bool (*visit)(void *arg, const struct ks_token_facts *facts,
+                                         const struct ks_error *unread),
+                           void *arg, struct ks_error *err)
 {
     /* of no token in particular: for the time limit */
     const struct ks_token_config config = {
@@ -327,7 +398,7 @@ ks_status ks_module_tokens(const char *path, const char *init_args, unsigned tim
     op.token = token;
     st = ks_op_run_direct(&op);
     for (size_t i = 0; ks_ok(st) && i < listing.count; i++)
-        if (!visit(arg, &listing.all[i]))
+        if (!visit(arg, &listing.all[i].facts, listing.all[i].unread ? &listing.all[i].err : NULL))
             break;
     free(listing.all);
     ks_token_free(token);

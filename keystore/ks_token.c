@@ -27,6 +27,17 @@ struct ks_token *ks_tokens_locked(void)
     return tokens;
 }
 
+bool ks_token_others_up(const struct ks_token *token)
+{
+    bool any = false;
+
+    ks_registry_lock();
+    for (struct ks_token *t = tokens; t != NULL && !any; t = t->next)
+        any = t != token && t->module == token->module && ks_token_is_up(t);
+    ks_registry_unlock();
+    return any;
+}
+
 /* --- handles --------------------------------------------------------------------------------- */
 
 static void locks_init(struct ks_token *token)

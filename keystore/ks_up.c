@@ -18,6 +18,8 @@
 #define LOOK_AGAIN_NS 20000000U
 /* What has to be left for the look itself when its time has come. */
 #define LOOK_TAKES_NS 50000000U
+/* How often the pause between two recoveries that are in vain grows, where others are disturbed. */
+#define VAIN_MAX 6U
 
 bool ks_token_up_locked(const struct ks_token *token)
 {
@@ -146,27 +148,34 @@ struct look {
     bool fresh;  /* the module has only just started */
     bool second; /* a doubtful login was looked at twice */
     bool served; /* the token was up since the module was initialised last */
+    bool tried;  /* the module was initialised anew */
 };
+
+/* Others were there, and not this one; a slot that could not be read may have been it, or not. */
+static bool not_seen(const struct ks_token *token, ks_status st)
+{
+    return st.code == KS_TOKEN_NOT_FOUND || token->half_seen;
+}
 
 /* SoftHSM, for one, rewrites a token's file at every login, and a process that starts in between
  * sees no token, for ever, or one without a PIN. */
-static bool half_written(ks_status st, const struct ks_error *err)
+static bool half_written(const struct ks_token *token, ks_status st, const struct ks_error *err)
 {
     bool login = err->rv == CKR_USER_PIN_NOT_INITIALIZED && strcmp(err->function, "C_Login") == 0;
 
-    return st.code == KS_TOKEN_NOT_FOUND || (st.code == KS_DEVICE && err->rv == CKR_OK) ||
+    return not_seen(token, st) || (st.code == KS_DEVICE && err->rv == CKR_OK) ||
            (st.code == KS_LOGIN && (err->rv == CKR_OK || login));
 }
 
 /* May the module be initialised once more? One that has only just started a few times, in quick
  * succession; another one after the interval, and then once more if it seems to have looked at the
  * wrong moment. `looks` is how often it was. */
-static bool may_look_again(const struct look *look, unsigned looks, ks_status st,
-                           const struct ks_error *err)
+static bool may_look_again(const struct ks_token *token, const struct look *look, unsigned looks,
+                           ks_status st, const struct ks_error *err)
 {
     if (look->fresh)
         return looks < LOOKS_FRESH;
-    return looks == 0 || (looks == 1 && half_written(st, err));
+    return looks == 0 || (looks == 1 && half_written(token, st, err));
 }
 
 /* Something other than the PIN may be what is wrong with the login. */
@@ -183,17 +192,24 @@ static bool may_come_back(const struct ks_token *token, ks_status st, const stru
 {
     if (doubtful(err))
         return !look->second;
-    return st.code == KS_DEVICE ||
-           (st.code == KS_TOKEN_NOT_FOUND && ks_token_label(token)[0] != '\0') ||
-           (look->fresh && half_written(st, err));
+    return st.code == KS_DEVICE || (not_seen(token, st) && ks_token_label(token)[0] != '\0') ||
+           (look->fresh && half_written(token, st, err));
+}
+
+/* To initialise a module anew disturbs its other tokens. While they serve, it is this token that is
+ * lost and not the module: each time that it was in vain makes the pause twice as long. */
+static uint64_t interval(const struct ks_token *token)
+{
+    return ks_token_others_up(token) ? token->recover_ns << token->vain : token->recover_ns;
 }
 
 /* A module is initialised anew once in an interval: wait for the rest of it, if there is time. An
  * operation without a time waits only for a token that has served since the last time; another one
  * is down, and it may be so for long. */
-static void wait_for_interval(struct ks_token *token, const struct ks_how *how, bool served)
+static void wait_for_interval(struct ks_token *token, const struct ks_how *how, uint64_t pause_ns,
+                              bool served)
 {
-    uint64_t now = ks_now_ns(), at = ks_module_reinit_at(token->module, token->recover_ns);
+    uint64_t now = ks_now_ns(), at = ks_module_reinit_at(token->module, pause_ns);
     uint64_t until = how != NULL ? how->deadline_ns : 0;
     struct timespec pause = ks_timespec(at - now);
 
@@ -231,6 +247,7 @@ static ks_status bring_back(struct ks_token *token, const struct ks_how *how, st
                         .served =
                             token->generation == ks_generation() && token->init_count == seen};
     struct ks_error why;
+    uint64_t pause = interval(token);
     ks_status st, reinit;
     bool doubt, hurry;
 
@@ -242,24 +259,29 @@ static ks_status bring_back(struct ks_token *token, const struct ks_how *how, st
         if (ks_ok(st) || !may_come_back(token, st, err, &look))
             break;
         doubt = doubtful(err);
-        if (!doubt && !may_look_again(&look, looks, st, err))
+        if (!doubt && !may_look_again(token, &look, looks, st, err))
             break;
         hurry = look.fresh || (looks > 0 && !doubt);
         if (!hurry && !doubt)
-            wait_for_interval(token, how, look.served);
+            wait_for_interval(token, how, pause, look.served);
         else if (!short_pause(how, round))
             break;
         look.second = look.second || doubt;
         looks += !doubt;
         seen = atomic_load(&token->module->init_count);
-        reinit = ks_module_reinit(token->module, seen, hurry ? 0 : token->recover_ns,
+        reinit = ks_module_reinit(token->module, seen, hurry ? 0 : pause,
                                   how != NULL ? how->deadline_ns : 0, &why);
         if (!ks_ok(reinit) && !doubt) { /* a new session may do for a login */
             ks_error_add(err, "%s", why.text);
             break;
         }
+        look.tried = look.tried || ks_ok(reinit);
     }
     token->doubtful = false; /* the next operation looks twice again */
+    if (ks_ok(st))
+        token->vain = 0;
+    else if (look.tried && token->vain < VAIN_MAX)
+        token->vain++;
     return st;
 }
 

@@ -44,36 +44,53 @@ void cmd_check(struct cmd_checks *checks, enum cmd_verdict verdict, const char *
     cmd_json_close(&env->doc, '{');
 }
 
-static bool count_token(void *arg, const struct ks_token_facts *facts)
+struct slots {
+    unsigned tokens, unread;
+    unsigned long slot; /* the first that could not be read, and why */
+    struct ks_error why;
+};
+
+static bool count_slot(void *arg, const struct ks_token_facts *facts, const struct ks_error *unread)
 {
-    (void)facts;
-    ++*(unsigned *)arg;
+    struct slots *slots = arg;
+
+    if (unread == NULL) {
+        slots->tokens++;
+    } else if (slots->unread++ == 0) {
+        slots->slot = facts->slot;
+        slots->why = *unread;
+    }
     return true;
 }
 
+/* A slot that cannot be read is a warning: the token that is meant is looked for next. */
 static bool check_module(struct cmd_checks *checks, const char *name)
 {
     const struct cmd_env *env = checks->env;
     const char *module = cmd_token_setting(env, name, "pkcs11-module");
-    unsigned count = 0;
+    struct slots slots = {0};
     struct ks_error err;
     char shown[512];
 
     ks_escape(shown, sizeof(shown), module, SIZE_MAX);
     if (!ks_ok(ks_module_tokens(module, cmd_token_setting(env, name, "pkcs11-init-args"),
-                                cmd_timeout(env, name), count_token, &count, &err))) {
+                                cmd_timeout(env, name), count_slot, &slots, &err))) {
         cmd_check(checks, CMD_CHECK_FAIL, "module", "%s", err.text);
         return false;
     }
-    if (count == 0) {
+    if (slots.tokens + slots.unread == 0) {
         cmd_check(
             checks, CMD_CHECK_FAIL, "module",
             "%s: loaded, but it shows no token; is the HSM connected and its service running?",
             shown);
         return false;
     }
-    cmd_check(checks, CMD_CHECK_OK, "module", "%s: loaded, shows %u token%s", shown, count,
-              count == 1 ? "" : "s");
+    if (slots.unread > 0) {
+        cmd_check(checks, CMD_CHECK_WARN, "module", "%s: %u slot%s cannot be read; slot %lu: %s",
+                  shown, slots.unread, slots.unread == 1 ? "" : "s", slots.slot, slots.why.text);
+    }
+    cmd_check(checks, CMD_CHECK_OK, "module", "%s: loaded, shows %u token%s", shown, slots.tokens,
+              slots.tokens == 1 ? "" : "s");
     return true;
 }
 

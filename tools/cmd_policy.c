@@ -15,11 +15,17 @@ struct outcome {
     enum prov_class class;
     bool listed;
     bool hsm;
+    bool unknown;  /* the token does not say what it has; `why` does */
     unsigned have; /* mechanisms of prov_needs that the token has, one bit each */
-    char why[NAMES_SIZE + 200];
+    char why[NAMES_SIZE + sizeof(((struct ks_error *)NULL)->text)];
 };
 
-static bool decide(struct cmd_env *env, enum prov_class class, struct outcome *out)
+static const char *word(const struct outcome *out)
+{
+    return out->unknown ? "unknown" : out->hsm ? "HSM" : "refused";
+}
+
+static void decide(struct cmd_env *env, enum prov_class class, struct outcome *out)
 {
     const struct prov_ctx *prov = env->prov;
     const struct prov_need *need = &prov_needs[class];
@@ -28,14 +34,14 @@ static bool decide(struct cmd_env *env, enum prov_class class, struct outcome *o
 
     out->class = class;
     out->listed = (prov->config.offload & 1U << (unsigned)class) != 0;
-    if (!ks_ok(prov_class_mechanisms(prov, class, &out->have, &err))) {
-        cmd_error_ks(env, NULL, &err);
-        return false;
-    }
+    out->unknown = !ks_ok(prov_class_mechanisms(prov, class, &out->have, &err)) && out->listed &&
+                   out->have == 0;
     out->hsm = out->listed && (need->count == 0 || out->have != 0);
     if (!out->listed)
         snprintf(out->why, sizeof(out->why), "not listed; this line would allow it: %s",
                  prov_policy_line(prov, class, line, sizeof(line)));
+    else if (out->unknown)
+        snprintf(out->why, sizeof(out->why), "%s", err.text);
     else if (need->count == 0)
         snprintf(out->why, sizeof(out->why), "with the token's own random numbers");
     else if (out->hsm)
@@ -45,7 +51,6 @@ static bool decide(struct cmd_env *env, enum prov_class class, struct outcome *o
         snprintf(out->why, sizeof(out->why), "the token lacks %s%s",
                  prov_class_mech_names(class, ~0U, names, sizeof(names)),
                  need->count > 1 ? " (one of them would do)" : "");
-    return true;
 }
 
 static void as_json(struct cmd_json *json, const struct outcome *out)
@@ -56,7 +61,7 @@ static void as_json(struct cmd_json *json, const struct outcome *out)
     cmd_json_open(json, NULL, '{');
     cmd_json_string(json, "class", prov_class_names[out->class]);
     cmd_json_bool(json, "listed", out->listed);
-    cmd_json_string(json, "outcome", out->hsm ? "HSM" : "refused");
+    cmd_json_string(json, "outcome", word(out));
     cmd_json_string(json, "why", out->why);
     cmd_json_open(json, "mechanisms", '[');
     for (i = 0; i < need->count; i++) {
@@ -95,6 +100,7 @@ static int policy_run(struct cmd_env *env, int argc, char **argv)
     struct outcome outcomes[PROV_CLASSES] = {{0}};
     struct ks_token_facts facts;
     char uri[CMD_URI_SIZE] = "";
+    bool unknown = false;
     struct ks_error err;
     int status = CMD_FAILED;
     unsigned i;
@@ -110,16 +116,15 @@ static int policy_run(struct cmd_env *env, int argc, char **argv)
         goto out;
     }
     for (i = 0; i < PROV_CLASSES; i++) {
-        if (!decide(env, (enum prov_class)i, &outcomes[i]))
-            goto out;
+        decide(env, (enum prov_class)i, &outcomes[i]);
+        unknown = unknown || outcomes[i].unknown;
     }
     cmd_token_uri(&facts, uri, sizeof(uri));
     print_head(env, uri);
     if (!env->json && !cmd_table_row(&table, head))
         goto memory;
     for (i = 0; i < PROV_CLASSES; i++) {
-        const char *cells[] = {prov_class_names[i], outcomes[i].hsm ? "HSM" : "refused",
-                               outcomes[i].why};
+        const char *cells[] = {prov_class_names[i], word(&outcomes[i]), outcomes[i].why};
 
         if (env->json)
             as_json(&env->doc, &outcomes[i]);
@@ -132,7 +137,7 @@ static int policy_run(struct cmd_env *env, int argc, char **argv)
     } else {
         cmd_table_print(&table, stdout);
     }
-    status = CMD_OK;
+    status = unknown ? CMD_FAILED : CMD_OK;
     goto out;
 memory:
     cmd_error(env, "out of memory");
@@ -146,6 +151,7 @@ const struct cmd cmd_policy = {
     "",
     "Show which operations run on the HSM, which are refused, and why",
     "Prints every operation class for the configured token: HSM, or refused because it is not\n"
-    "listed in offload or because the token lacks the mechanism. Nothing runs in software.\n",
+    "listed in offload or because the token lacks the mechanism. Nothing runs in software.\n"
+    "Exit status: 0, or 1 also when the token does not say what it has (\"unknown\").\n",
     policy_run,
 };

@@ -30,6 +30,12 @@ struct visit {
     unsigned count;
     unsigned unusable; /* modules */
     bool failed;
+    /* slots that could not be read */
+    struct unread {
+        unsigned long slot;
+        char *why;
+    } * unread;
+    size_t unread_count;
 };
 
 static bool has_flag(const struct ks_token_facts *facts, size_t i)
@@ -60,22 +66,31 @@ static void as_json(struct cmd_json *json, const struct ks_token_facts *facts, c
     cmd_json_close(json, '{');
 }
 
-static bool as_row(struct cmd_table *table, const struct ks_token_facts *facts, const char *uri)
+static const char *flags_text(const struct ks_token_facts *facts, char *out, size_t size)
 {
-    char label[160], serial[80], model[80], slot[24], text[256] = "";
-    const char *cells[] = {label, serial, model, slot, text, uri};
     size_t i, len;
+
+    out[0] = '\0';
+    for (i = 0; i < FLAGS; i++) {
+        if (has_flag(facts, i)) {
+            len = strlen(out);
+            snprintf(out + len, size - len, "%s%s", len > 0 ? "," : "", flags[i].name);
+        }
+    }
+    return out;
+}
+
+static bool as_row(struct cmd_table *table, const struct ks_token_facts *facts, const char *text,
+                   const char *uri)
+{
+    char label[160], serial[80], model[80], slot[24];
+    const char *cells[] = {label, serial, model, slot, text, uri};
+    size_t i;
 
     ks_escape(label, sizeof(label), facts->label, SIZE_MAX);
     ks_escape(serial, sizeof(serial), facts->serial, SIZE_MAX);
     ks_escape(model, sizeof(model), facts->model, SIZE_MAX);
     snprintf(slot, sizeof(slot), "%lu", facts->slot);
-    for (i = 0; i < FLAGS; i++) {
-        if (has_flag(facts, i)) {
-            len = strlen(text);
-            snprintf(text + len, sizeof(text) - len, "%s%s", len > 0 ? "," : "", flags[i].name);
-        }
-    }
     for (i = 0; i < 5; i++) {
         if (cells[i][0] == '\0') {
             cells[i] = "-";
@@ -84,11 +99,64 @@ static bool as_row(struct cmd_table *table, const struct ks_token_facts *facts, 
     return cmd_table_row(table, cells);
 }
 
-static bool visit_token(void *arg, const struct ks_token_facts *facts)
+/* A slot of which nothing is known but that it is there: a row among the tokens, and what is wrong
+ * on standard error; in JSON a list of its own, so that whoever reads the tokens finds tokens. */
+static bool visit_unread(struct visit *visit, unsigned long slot, const struct ks_error *why)
+{
+    const struct ks_token_facts nothing = {.slot = slot};
+    struct unread *grown =
+        realloc(visit->unread, (visit->unread_count + 1) * sizeof(*visit->unread));
+
+    if (grown == NULL) {
+        return false;
+    }
+    visit->unread = grown;
+    grown += visit->unread_count;
+    grown->slot = slot;
+    grown->why = strdup(why->text);
+    if (grown->why == NULL) {
+        return false;
+    }
+    visit->unread_count++;
+    cmd_error(visit->env, "slot %lu: %s", slot, why->text);
+    return visit->env->json || as_row(&visit->table, &nothing, "unreadable", "-");
+}
+
+static void unread_json(const struct visit *visit)
+{
+    struct cmd_json *json = &visit->env->doc;
+    size_t i;
+
+    cmd_json_open(json, "unreadable", '[');
+    for (i = 0; i < visit->unread_count; i++) {
+        cmd_json_open(json, NULL, '{');
+        cmd_json_number(json, "slot", visit->unread[i].slot);
+        cmd_json_string(json, "error", visit->unread[i].why);
+        cmd_json_close(json, '{');
+    }
+    cmd_json_close(json, '[');
+}
+
+static void unread_clear(struct visit *visit)
+{
+    size_t i;
+
+    for (i = 0; i < visit->unread_count; i++) {
+        free(visit->unread[i].why);
+    }
+    free(visit->unread);
+}
+
+static bool visit_token(void *arg, const struct ks_token_facts *facts,
+                        const struct ks_error *unread)
 {
     struct visit *visit = arg;
-    char uri[CMD_URI_SIZE] = "";
+    char uri[CMD_URI_SIZE] = "", text[256];
 
+    if (unread != NULL) {
+        visit->failed = !visit_unread(visit, facts->slot, unread);
+        return !visit->failed;
+    }
     visit->count++;
     /* An empty slot's token has no name to build an URI from. */
     if (facts->initialized) {
@@ -98,7 +166,8 @@ static bool visit_token(void *arg, const struct ks_token_facts *facts)
         as_json(&visit->env->doc, facts, uri);
         return true;
     }
-    visit->failed = !as_row(&visit->table, facts, uri[0] != '\0' ? uri : "-");
+    visit->failed = !as_row(&visit->table, facts, flags_text(facts, text, sizeof(text)),
+                            uri[0] != '\0' ? uri : "-");
     return !visit->failed;
 }
 
@@ -146,7 +215,7 @@ static size_t find_sources(const struct cmd_env *env, struct source *out)
 static bool show_source(struct visit *visit, const struct source *source)
 {
     struct cmd_env *env = visit->env;
-    unsigned before = visit->count;
+    size_t before = visit->count + visit->unread_count;
     char shown[512];
     struct ks_error err;
 
@@ -156,7 +225,7 @@ static bool show_source(struct visit *visit, const struct source *source)
         visit->unusable++;
         return false;
     }
-    if (visit->count > before || visit->failed) {
+    if (visit->count + visit->unread_count > before || visit->failed) {
         return true;
     }
     ks_escape(shown, sizeof(shown), source->module, SIZE_MAX);
@@ -202,22 +271,24 @@ static int tokens_run(struct cmd_env *env, int argc, char **argv)
     for (i = 0; i < count; i++) {
         bad += !show_source(&visit, &sources[i]);
     }
-    if (visit.count == 0 && (visit.unusable > 0 || !env->json)) {
-        goto out;
-    }
     if (visit.failed) {
         cmd_error(env, "out of memory");
         goto out;
     }
+    if (visit.count + visit.unread_count == 0 && (visit.unusable > 0 || !env->json)) {
+        goto out;
+    }
     if (env->json) {
         cmd_json_close(&env->doc, '[');
+        unread_json(&visit);
         cmd_json_close(&env->doc, '{');
     } else {
         cmd_table_print(&visit.table, stdout);
     }
-    status = bad == 0 ? CMD_OK : CMD_FAILED;
+    status = bad == 0 && visit.unread_count == 0 ? CMD_OK : CMD_FAILED;
 out:
     cmd_table_clear(&visit.table);
+    unread_clear(&visit);
     return status;
 }
 
@@ -225,6 +296,7 @@ const struct cmd cmd_tokens = {
     "tokens",
     "",
     "Show the tokens of the PKCS#11 module, without logging in",
-    "Exit status: 0, or 1 also when the module shows no token at all.\n",
+    "Exit status: 0, or 1 also when the module shows no token at all, or a slot cannot be read\n"
+    "(the others are shown).\n",
     tokens_run,
 };

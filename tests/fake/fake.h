@@ -64,6 +64,11 @@ void fake_set_pin(unsigned long slot, const char *pin);
  * calls for it give CKR_TOKEN_NOT_PRESENT), and put it back. */
 void fake_set_present(unsigned long slot, bool present);
 
+/* Purpose: this slot alone is in trouble: `function` (one of C_GetTokenInfo, C_GetMechanismList,
+ * C_GetMechanismInfo and C_OpenSession; NULL: all of them) gives `rv` for it, whatever the module
+ * does, until that is CKR_OK again. */
+void fake_set_trouble(unsigned long slot, const char *function, unsigned long rv);
+
 /* Purpose: C_GenerateRandom gives CKR_ARGUMENTS_BAD for more than `bytes` (0: no limit). */
 void fake_set_random_max(unsigned bytes);
 
@@ -305,6 +310,7 @@ void fake_set_cheap(bool cheap);
  *   keys COUNT KIND PREFIX
  *   certificate KIND MATERIAL [label=L] [id=HEX]
  *   mechanism CKM_NAME on|off           (or its number: 0x1041)
+ *   trouble FUNCTION|all CKR_NAME
  *   hide CKA_NAME                       (or its number; objects of every class)
  *   inject FUNCTION CKR_NAME [nth=N] [times=N|forever] [after]
  *   latency FUNCTION|all MICROSECONDS

@@ -133,6 +133,8 @@ struct fake_slot {
     bool no_login, protected_path, write_protected, pin_not_set, not_initialized;
     bool present;
     bool user, so; /* logged in */
+    CK_RV trouble; /* of the slot, in one function or in all of those that have a slot */
+    enum fake_function trouble_in;
     CK_MECHANISM_TYPE mechanisms[FAKE_MECHANISMS];
     size_t mechanism_count;
 };
@@ -236,6 +238,9 @@ CK_RV fake_leave_session(struct fake_call *call, CK_RV rv);
 
 /* Purpose: the slot or session of a call, checked. */
 CK_RV fake_get_slot(CK_SLOT_ID id, struct fake_slot **slot);
+/* Purpose: the same for a call about the slot's token: what fake_set_trouble() says, and whether it
+ * is present. */
+CK_RV fake_get_token(CK_SLOT_ID id, enum fake_function function, struct fake_slot **slot);
 CK_RV fake_get_session(CK_SESSION_HANDLE handle, struct fake_session **session);
 void fake_close_session(struct fake_session *session, bool keep_login);
 /* Purpose: close all of a slot, or of all slots (~0UL). */

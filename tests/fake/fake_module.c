@@ -168,9 +168,7 @@ CK_RV C_GetTokenInfo(CK_SLOT_ID id, CK_TOKEN_INFO *info)
     CK_RV rv = fake_enter(&call, FAKE_C_GetTokenInfo);
 
     if (rv == CKR_OK)
-        rv = fake_get_slot(id, &slot);
-    if (rv == CKR_OK && !slot->present)
-        rv = CKR_TOKEN_NOT_PRESENT;
+        rv = fake_get_token(id, FAKE_C_GetTokenInfo, &slot);
     if (rv == CKR_OK)
         token_info(slot, info);
     return fake_leave(&call, rv);
@@ -194,9 +192,7 @@ CK_RV C_GetMechanismList(CK_SLOT_ID id, CK_MECHANISM_TYPE *list, CK_ULONG *count
     CK_RV rv = fake_enter(&call, FAKE_C_GetMechanismList);
 
     if (rv == CKR_OK)
-        rv = fake_get_slot(id, &slot);
-    if (rv == CKR_OK && !slot->present)
-        rv = CKR_TOKEN_NOT_PRESENT;
+        rv = fake_get_token(id, FAKE_C_GetMechanismList, &slot);
     if (rv == CKR_OK)
         rv = mechanism_list(slot, list, count);
     return fake_leave(&call, rv);
@@ -239,9 +235,7 @@ CK_RV C_GetMechanismInfo(CK_SLOT_ID id, CK_MECHANISM_TYPE type, CK_MECHANISM_INF
     CK_RV rv = fake_enter(&call, FAKE_C_GetMechanismInfo);
 
     if (rv == CKR_OK)
-        rv = fake_get_slot(id, &slot);
-    if (rv == CKR_OK && !slot->present)
-        rv = CKR_TOKEN_NOT_PRESENT;
+        rv = fake_get_token(id, FAKE_C_GetMechanismInfo, &slot);
     if (rv == CKR_OK)
         rv = mechanism_info(slot, type, info);
     return fake_leave(&call, rv);
@@ -253,13 +247,11 @@ static CK_RV open_session(CK_SLOT_ID id, CK_FLAGS flags, CK_SESSION_HANDLE *hand
 {
     struct fake_slot *slot;
     struct fake_session *s;
-    CK_RV rv = fake_get_slot(id, &slot);
+    CK_RV rv = fake_get_token(id, FAKE_C_OpenSession, &slot);
 
     fake.last_session_flags = flags;
     if (rv != CKR_OK)
         return rv;
-    if (!slot->present)
-        return CKR_TOKEN_NOT_PRESENT;
     if (slot->not_initialized)
         return CKR_TOKEN_NOT_RECOGNIZED;
     if ((flags & CKF_SERIAL_SESSION) == 0)

@@ -376,6 +376,13 @@ static void do_mechanism(struct line *line)
     fake_set_mechanism(line->slot, by_name(line, mechanism_names, line->word[1]), on);
 }
 
+static void do_trouble(struct line *line)
+{
+    want_words(line, 3, 3);
+    fake_set_trouble(line->slot, strcmp(line->word[1], "all") == 0 ? NULL : line->word[1],
+                     by_name(line, rv_names, line->word[2]));
+}
+
 static void do_hide(struct line *line)
 {
     want_words(line, 2, 2);
@@ -466,6 +473,7 @@ static const struct {
     {"keys", do_keys, true},
     {"certificate", do_certificate, true},
     {"mechanism", do_mechanism, true},
+    {"trouble", do_trouble, true},
     {"hide", do_hide, false},
     {"inject", do_inject, false},
     {"latency", do_latency, false},

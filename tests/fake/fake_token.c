@@ -21,6 +21,18 @@ CK_RV fake_get_slot(CK_SLOT_ID id, struct fake_slot **slot)
     return CKR_OK;
 }
 
+CK_RV fake_get_token(CK_SLOT_ID id, enum fake_function function, struct fake_slot **slot)
+{
+    CK_RV rv = fake_get_slot(id, slot);
+
+    if (rv != CKR_OK)
+        return rv;
+    if ((*slot)->trouble != CKR_OK &&
+        ((*slot)->trouble_in == function || (*slot)->trouble_in == FAKE_FUNCTIONS))
+        return (*slot)->trouble;
+    return (*slot)->present ? CKR_OK : CKR_TOKEN_NOT_PRESENT;
+}
+
 CK_RV fake_get_session(CK_SESSION_HANDLE handle, struct fake_session **session)
 {
     struct fake_session *s = &fake.session[handle % FAKE_SESSIONS];
@@ -180,6 +192,15 @@ FAKE_EXPORT void fake_set_present(unsigned long slot, bool present)
     slot_or_die(slot)->present = present;
     if (!present)
         fake_close_sessions(slot, false);
+    fake_unlock();
+}
+
+FAKE_EXPORT void fake_set_trouble(unsigned long slot, const char *function, unsigned long rv)
+{
+    fake_lock();
+    slot_or_die(slot)->trouble = rv;
+    slot_or_die(slot)->trouble_in =
+        function != NULL ? fake_function_by_name(function) : FAKE_FUNCTIONS;
     fake_unlock();
 }
 

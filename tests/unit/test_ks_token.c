@@ -251,10 +251,11 @@ START_TEST(facts_are_asked_for_once_more_where_that_may_help)
 }
 END_TEST
 
-static bool list_token(void *arg, const struct ks_token_facts *facts)
+static bool list_token(void *arg, const struct ks_token_facts *facts, const struct ks_error *unread)
 {
     struct listing *l = arg;
 
+    ck_assert_ptr_null(unread);
     strcat(l->labels, facts->label);
     strcat(l->labels, ",");
     ck_assert_str_eq(facts->module_library, "fake PKCS#11 module");
