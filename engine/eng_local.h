@@ -73,6 +73,8 @@ bool eng_verbose(void);
  * it: the section has the module's path, its settings, and the order of providers. Says nothing
  * when it fails, the next one does. */
 void eng_provider_at_bind(void);
+/* Purpose: make the lock anew in a forked child: its owner may be a thread of the parent's. */
+void eng_provider_forked(void);
 /* Purpose: the provider, loaded by now and with our settings; NULL when that cannot be. It stays
  * loaded for ever, as keys outlive engines. */
 OSSL_PROVIDER *eng_provider(void);
@@ -82,6 +84,8 @@ OSSL_PROVIDER *eng_provider(void);
 /* Purpose: give the engine a RAND_METHOD if the provider is there and its `offload` lists rand;
  * else nothing, to be asked again. Asks nothing of the token. Raises nothing. */
 void eng_offer_random(ENGINE *e);
+/* Purpose: as eng_provider_forked(). */
+void eng_rand_forked(void);
 
 /* --- keys (eng_key.c, eng_file.c) ------------------------------------------------------------ */
 

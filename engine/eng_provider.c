@@ -35,6 +35,12 @@ static struct {
     const char *refused, *why; /* a command that was refused before that */
 } state = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
+/* In a forked child the lock may be a thread's that it does not have. */
+void eng_provider_forked(void)
+{
+    pthread_mutex_init(&state.lock, NULL);
+}
+
 void eng_set_verbose(bool verbose)
 {
     pthread_mutex_lock(&state.lock);

@@ -15,6 +15,11 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 /* Set once. HSM-RAND has no state and no lock: threads and forked children share it. */
 static EVP_RAND_CTX *generator;
 
+void eng_rand_forked(void)
+{
+    pthread_mutex_init(&lock, NULL);
+}
+
 static EVP_RAND_CTX *make(void)
 {
     EVP_RAND *rand = EVP_RAND_fetch(NULL, "HSM-RAND", ENG_PROVIDER_ONLY);

@@ -7,6 +7,7 @@
  */
 #include <openssl/crypto.h>
 #include <openssl/err.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -200,11 +201,24 @@ static EVP_PKEY *load_public(ENGINE *e, const char *name, UI_METHOD *method, voi
     return eng_load_public(name, &ui);
 }
 
+static void forked(void)
+{
+    eng_provider_forked();
+    eng_rand_forked();
+}
+
+static void once_per_process(void)
+{
+    (void)pthread_atfork(NULL, NULL, forked);
+}
+
 static int set_up(ENGINE *e, const char *id)
 {
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
     char shown[ENG_SHOWN];
 
     eng_err_load();
+    (void)pthread_once(&once, once_per_process);
     if (id != NULL && strcmp(id, ENG_ID) != 0) {
         eng_raise(ENG_R_ID, "engine \"%s\" was asked for, but the name of this one is \"%s\"",
                   eng_show(shown, sizeof(shown), id), ENG_ID);

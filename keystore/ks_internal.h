@@ -84,6 +84,8 @@ struct ks_module {
     bool exit_handled;          /* init_lock: the handler for the end of the process is there */
     _Atomic uint64_t reinit_ns; /* when it was last finalised and initialised again; 0: never */
     uint64_t drain_failed_ns;   /* init_lock: when calls last kept that from being done */
+    atomic_bool starting; /* being loaded, initialised or finalised: p11-kit has a lock then */
+    bool stuck;           /* in a child that was forked meanwhile: that lock stays locked */
     atomic_uint in_flight;
     _Atomic int gate; /* enum ks_gate_state */
 };

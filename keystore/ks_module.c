@@ -23,8 +23,10 @@
  * after that if there are modules that could not be. */
 #define END_WAIT_SECONDS  2
 #define END_GRACE_SECONDS 5
-/* How long a fork waits for them. */
-#define FORK_WAIT_NS 250000000U
+/* How long a fork waits for them; and for a module that is being initialised or finalised, which the
+ * child could not use otherwise. */
+#define FORK_WAIT_NS       250000000U
+#define FORK_WAIT_START_NS 2000000000U
 
 static pthread_mutex_t registry_mutex = PTHREAD_MUTEX_INITIALIZER;
 static struct ks_module *modules; /* registry lock */
@@ -133,6 +135,9 @@ static void atfork_child(void)
     atomic_fetch_add(&generation, 1);
     for (struct ks_module *m = modules; m != NULL; m = m->next) {
         pthread_mutex_init(&m->init_lock, NULL);
+        m->stuck = m->stuck || (inside == 0 && atomic_load(&m->starting));
+        if (inside == 0)
+            atomic_store(&m->starting, false);
         atomic_store(&m->in_flight, inside > 0 ? 1U : 0U);
         atomic_store(&m->gate, KS_GATE_OPEN);
     }
@@ -330,7 +335,9 @@ static bool module_finalize(struct ks_module *m, uint64_t until_ns)
     if (atomic_load(&m->in_flight) > 0)
         return false;
     module_enter_alone(&gate, m);
+    atomic_store(&m->starting, true);
     (void)m->fn->C_Finalize(NULL);
+    atomic_store(&m->starting, false);
     ks_gate_leave(&gate);
     atomic_store(&m->initialized, 0);
     return true;
@@ -551,13 +558,20 @@ static ks_status module_initialize(struct ks_module *m, struct ks_error *err)
                        "check-key-at-load = no, so that the parent does not, or use the module "
                        "through p11-kit server",
                        m->path);
+    if (m->stuck)
+        return ks_fail(err, KS_MODULE,
+                       "the module %s cannot be used in this process: it was forked while another "
+                       "thread of its parent was waiting for the module to start or to end",
+                       m->path);
     args.pReserved = m->init_args;
     module_enter_alone(&gate, m);
     if (atomic_load(&shut_down)) {
         ks_gate_leave(&gate);
         return ks_fail(err, KS_SHUTDOWN, "%s", ks_code_text(KS_SHUTDOWN));
     }
+    atomic_store(&m->starting, true);
     rv = m->fn->C_Initialize(&args);
+    atomic_store(&m->starting, false);
     if (rv == CKR_OK && m->sends_sigpipe)
         ks_remote_keep(m->remote);
     /* Right after C_Initialize, so that it runs before the module's own destructors: for each

@@ -414,9 +414,9 @@ ks_status ks_token_connect(struct ks_token *token, const struct ks_how *how, str
         return ks_group_connect(token, how, err);
     if (ks_token_is_up(token))
         return KS_SUCCESS;
-    if (token->timeout_ns == 0)
+    if (token->timeout_ns == 0 && !ks_worker_needed())
         return ks_token_up(token, how, err);
-    /* Within the token's time on a worker. Where a person has to be asked for the PIN, which is
+    /* Within the token's time, or from a stack that is too small, on a worker. Where a person has to be asked for the PIN, which is
      * done on this thread and takes as long as it takes, at least the question whether it
      * answers. */
     if (how == NULL || how->prompt == NULL || token->pin == NULL || !ks_pin_asks(token->pin))

@@ -370,13 +370,7 @@ static ks_status raw(const struct rsa_cipher *rsa, const unsigned char *in, unsi
 /* The secret if it is there already. */
 static const void *ir_secret_known(struct prov_key *key)
 {
-    const void *secret;
-
-    if (!CRYPTO_THREAD_read_lock(key->lock))
-        return NULL;
-    secret = key->ir_secret;
-    CRYPTO_THREAD_unlock(key->lock);
-    return secret;
+    return __atomic_load_n(&key->ir_secret, __ATOMIC_ACQUIRE);
 }
 
 /* Make the key's secret for implicit rejection, at first use: before the ciphertext is looked at,
@@ -387,7 +381,7 @@ static const void *ir_secret_make(const struct rsa_cipher *rsa, bool *no_raw)
     struct prov_key *key = rsa->key;
     unsigned char n[PROV_RSA_MAX_BYTES], c0[PROV_RSA_MAX_BYTES], em[PROV_RSA_MAX_BYTES];
     size_t size = sizeof(n);
-    void *secret = NULL;
+    void *secret = NULL, *first = NULL;
     struct ks_error err;
     ks_status status;
 
@@ -403,18 +397,11 @@ static const void *ir_secret_make(const struct rsa_cipher *rsa, bool *no_raw)
     OPENSSL_cleanse(em, sizeof(em));
     if (secret == NULL)
         return NULL;
-    if (!CRYPTO_THREAD_write_lock(key->lock)) {
-        prov_ir_secret_free(secret);
-        return NULL;
-    }
-    if (key->ir_secret == NULL) {
-        key->ir_secret = secret;
-    } else {
-        prov_ir_secret_free(secret); /* another thread was faster, with the same result */
-        secret = key->ir_secret;
-    }
-    CRYPTO_THREAD_unlock(key->lock);
-    return secret;
+    if (__atomic_compare_exchange_n(&key->ir_secret, &first, secret, false, __ATOMIC_ACQ_REL,
+                                    __ATOMIC_ACQUIRE))
+        return secret;
+    prov_ir_secret_free(secret); /* another thread was faster, with the same result */
+    return first;
 }
 
 /* PKCS#1 v1.5 on a token without raw RSA. */

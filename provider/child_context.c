@@ -8,6 +8,11 @@
  * its keys later (with software keys it may), and we are torn down with the last of those. So the
  * callbacks go through a link that outlives both: they are never taken back, and do nothing once it
  * is cut. It is a few words for each time that the provider is loaded.
+ *
+ * And a program may free its keys after libcrypto has cleaned up (a static object of C++ does), when
+ * libcrypto can no longer free a provider: 3.0 crashes over its texts of errors. So with the
+ * cleaning up the link takes a reference to the provider, which stays, with the child, until the
+ * process is gone; both can be reached from here, for leak checkers.
  */
 #include <openssl/core_dispatch.h>
 #include <openssl/crypto.h>
@@ -22,6 +27,8 @@ struct prov_link {
     struct prov_link *next; /* for leak checkers: it stays reachable */
     pthread_rwlock_t lock;
     bool cut;
+    const OSSL_CORE_HANDLE *provider; /* links_lock; NULL: torn down */
+    OSSL_FUNC_provider_up_ref_fn *core_up_ref;
     OSSL_FUNC_provider_register_child_cb_fn *core_register;
     /* the child's own callbacks */
     int (*create)(const OSSL_CORE_HANDLE *provider, void *data);
@@ -32,7 +39,7 @@ struct prov_link {
 };
 
 static pthread_mutex_t links_lock = PTHREAD_MUTEX_INITIALIZER;
-static struct prov_link *links; /* links_lock */
+static struct prov_link *links; /* links_lock; only ever gets longer */
 /* The link whose child is being made or freed by this thread: libcrypto hands us no pointer. */
 static _Thread_local struct prov_link *current;
 
@@ -110,7 +117,9 @@ static bool redirect(const OSSL_DISPATCH *in, OSSL_DISPATCH *out, struct prov_li
 
     for (; in->function_id != 0 && n < FUNCTIONS_MAX; in++, n++) {
         out[n] = *in;
-        if (in->function_id == OSSL_FUNC_PROVIDER_REGISTER_CHILD_CB) {
+        if (in->function_id == OSSL_FUNC_PROVIDER_UP_REF) {
+            link->core_up_ref = OSSL_FUNC_provider_up_ref(in);
+        } else if (in->function_id == OSSL_FUNC_PROVIDER_REGISTER_CHILD_CB) {
             link->core_register = OSSL_FUNC_provider_register_child_cb(in);
             out[n].function = (void (*)(void))register_link;
         } else if (in->function_id == OSSL_FUNC_PROVIDER_DEREGISTER_CHILD_CB) {
@@ -131,6 +140,7 @@ OSSL_LIB_CTX *prov_child_new(const OSSL_CORE_HANDLE *handle, const OSSL_DISPATCH
     if (link == NULL)
         return NULL;
     pthread_rwlock_init(&link->lock, NULL);
+    link->provider = handle;
     pthread_mutex_lock(&links_lock);
     link->next = links;
     links = link;
@@ -146,8 +156,29 @@ OSSL_LIB_CTX *prov_child_new(const OSSL_CORE_HANDLE *handle, const OSSL_DISPATCH
     return child;
 }
 
+void prov_children_forked(void)
+{
+    pthread_mutex_init(&links_lock, NULL);
+    for (struct prov_link *link = links; link != NULL; link = link->next)
+        pthread_rwlock_init(&link->lock, NULL);
+}
+
+void prov_children_keep(void)
+{
+    pthread_mutex_lock(&links_lock);
+    for (struct prov_link *link = links; link != NULL; link = link->next)
+        if (link->provider != NULL && link->core_up_ref != NULL)
+            (void)link->core_up_ref(link->provider, 0);
+    pthread_mutex_unlock(&links_lock);
+}
+
 void prov_child_free(OSSL_LIB_CTX *child, struct prov_link *link)
 {
+    if (link != NULL) {
+        pthread_mutex_lock(&links_lock);
+        link->provider = NULL;
+        pthread_mutex_unlock(&links_lock);
+    }
     if (link != NULL && ks_forked_amid_threads()) {
         link->cut = true; /* and so may this lock */
         link->left = child;

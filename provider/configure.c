@@ -207,14 +207,20 @@ static bool valid(struct prov_ctx *ctx, const struct prov_supplied *supplied)
     return ok == 1;
 }
 
+static pthread_mutex_t entry_lock = PTHREAD_MUTEX_INITIALIZER;
+
+void prov_configure_forked(void)
+{
+    pthread_mutex_init(&entry_lock, NULL);
+}
+
 int prov_configure_entry(void *provctx, const OSSL_PARAM params[])
 {
-    static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
     struct prov_ctx *ctx = provctx;
     struct prov_supplied *supplied;
     int ok = 0;
 
-    pthread_mutex_lock(&lock);
+    pthread_mutex_lock(&entry_lock);
     supplied = supplied_from(ctx, params);
     if (supplied == NULL || !agree(ctx, supplied) || !valid(ctx, supplied))
         goto out;
@@ -239,7 +245,7 @@ int prov_configure_entry(void *provctx, const OSSL_PARAM params[])
     ok = 1;
 out:
     supplied_free(supplied);
-    pthread_mutex_unlock(&lock);
+    pthread_mutex_unlock(&entry_lock);
     return ok;
 }
 

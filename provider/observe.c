@@ -4,7 +4,7 @@
  * as a parameter of the provider.
  */
 #include <openssl/crypto.h>
-#include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,9 +13,8 @@
 
 /* What is on. */
 struct prov_watch {
-    pthread_mutex_t lock;
-    char *stats; /* lock; what the parameter was answered with */
-    char *file;  /* NULL: none */
+    _Atomic(char *) stats; /* what the parameter was answered with */
+    char *file;            /* NULL: none */
     bool log;
 };
 
@@ -32,7 +31,6 @@ int prov_watch_start(struct prov_ctx *ctx, char *why, size_t why_size)
         snprintf(why, why_size, "out of memory while the configuration was read");
         return 0;
     }
-    pthread_mutex_init(&w->lock, NULL);
     ctx->watch = w;
     if (ctx->config.log != NULL) {
         if (!ks_ok(ks_log_open(&log, &err)))
@@ -69,8 +67,7 @@ void prov_watch_stop(struct prov_ctx *ctx)
     if (w->log)
         ks_log_close();
     OPENSSL_free(w->file);
-    free(w->stats);
-    pthread_mutex_destroy(&w->lock);
+    free(atomic_load(&w->stats));
     OPENSSL_free(w);
 }
 
@@ -92,11 +89,8 @@ int prov_stats(struct prov_ctx *ctx, OSSL_PARAM *p)
         free(text);
         return ok;
     }
-    pthread_mutex_lock(&w->lock);
     ok = OSSL_PARAM_set_utf8_ptr(p, text);
-    free(w->stats);
-    w->stats = text;
-    pthread_mutex_unlock(&w->lock);
+    free(atomic_exchange(&w->stats, text));
     return ok;
 }
 

@@ -32,11 +32,6 @@ struct prov_key *prov_key_new(struct prov_ctx *ctx, enum prov_key_type type)
     atomic_init(&key->refs, 1);
     key->ctx = ctx;
     key->type = type;
-    key->lock = CRYPTO_THREAD_lock_new();
-    if (key->lock == NULL) {
-        OPENSSL_free(key);
-        return NULL;
-    }
     return key;
 }
 
@@ -55,7 +50,6 @@ void prov_key_free(struct prov_key *key)
     prov_ir_secret_free(key->ir_secret);
     EVP_PKEY_free(key->pub);
     OPENSSL_free(key->uri);
-    CRYPTO_THREAD_lock_free(key->lock);
     OPENSSL_free(key);
 }
 
@@ -371,6 +365,29 @@ bool prov_key_unseen(const struct prov_key *key)
     return key->ref != NULL && __atomic_load_n(&key->priv, __ATOMIC_ACQUIRE) == NULL;
 }
 
+/* The private half of a key that was not looked up at its load; NULL, and raised. Without a lock: the
+ * look-up may take as long as a connection does, and a child that is forked meanwhile would wait
+ * for ever for a thread that it does not have. */
+static struct ks_key *look_up(struct prov_key *key, const struct ks_how *how)
+{
+    struct ks_key *priv, *first = NULL;
+
+    if (!prov_usable(key->ctx))
+        return NULL;
+    priv = find_reference(key->ctx, key->ref, how);
+    if (priv == NULL)
+        return NULL;
+    if (!expect_public(key, priv)) {
+        ks_key_free(priv);
+        return NULL;
+    }
+    if (__atomic_compare_exchange_n(&key->priv, &first, priv, false, __ATOMIC_ACQ_REL,
+                                    __ATOMIC_ACQUIRE))
+        return priv;
+    ks_key_free(priv); /* another thread was faster, with the same result */
+    return first;
+}
+
 struct ks_key *prov_key_private(struct prov_key *key, const struct ks_how *how)
 {
     struct ks_key *priv = __atomic_load_n(&key->priv, __ATOMIC_ACQUIRE);
@@ -386,21 +403,7 @@ struct ks_key *prov_key_private(struct prov_key *key, const struct ks_how *how)
                    "this is a public key: the operation needs the private key in the HSM");
         return NULL;
     }
-    if (!prov_usable(key->ctx) || !CRYPTO_THREAD_write_lock(key->lock))
-        return NULL;
-    prov_async_hold();
-    priv = key->priv;
-    if (priv == NULL) {
-        priv = find_reference(key->ctx, key->ref, how);
-        if (priv != NULL && !expect_public(key, priv)) {
-            ks_key_free(priv);
-            priv = NULL;
-        }
-        __atomic_store_n(&key->priv, priv, __ATOMIC_RELEASE);
-    }
-    prov_async_release();
-    CRYPTO_THREAD_unlock(key->lock);
-    return priv;
+    return look_up(key, how);
 }
 
 bool prov_key_can(struct prov_key *key, struct ks_key *priv, enum ks_mech_kind kind)

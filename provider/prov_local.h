@@ -303,6 +303,13 @@ int prov_stats(struct prov_ctx *ctx, OSSL_PARAM *p);
 void prov_note_refused(const struct prov_ctx *ctx, enum prov_class class,
                        const struct prov_key *key, const char *why);
 
+/* Purpose: make our locks anew in a forked child: their owners may be threads of the parent's. */
+void prov_configure_forked(void);
+void prov_children_forked(void);
+/* Purpose: libcrypto is about to clean up: keep all providers of ours, with their library contexts,
+ * until the process is gone. Whoever has a key may free it at any time after that. */
+void prov_children_keep(void);
+
 /* Purpose: the engine's ways in, see prov_configure.h. */
 int prov_configure_entry(void *provctx, const OSSL_PARAM params[]);
 int prov_slot(struct prov_ctx *ctx, OSSL_PARAM *p);
@@ -459,8 +466,9 @@ EVP_PKEY *prov_public_private(const struct prov_ctx *ctx, struct ks_key *priv, c
 
 /* --- keys (prov_key.c) ----------------------------------------------------------------------- */
 
-/* What keymgmt's keydata points to. Immutable once it is shared, but for `priv` of a key that was
- * loaded lazily. */
+/* What keymgmt's keydata points to. Immutable once it is shared, but for what is found out later
+ * and published by compare-and-swap: `priv` of a key that was loaded lazily, and `ir_secret`. No lock:
+ * a token is asked for both, and a child that is forked meanwhile would find it locked for ever. */
 struct prov_key {
     atomic_int refs;
     struct prov_ctx *ctx;
@@ -472,7 +480,6 @@ struct prov_key {
     const char *refused;    /* keymgmt_refused.c: the type's name; `type` is PROV_KEY_TYPES then */
     struct ks_key *priv;    /* NULL while lazy, or without private half: use prov_key_private() */
     struct prov_ref *ref;   /* the reference a lazy key came from, else NULL */
-    CRYPTO_RWLOCK *lock;    /* guards the lazy load */
     char *uri;              /* as a reference would have it, for messages and encoders */
     void *ir_secret;        /* implicit rejection: 32 bytes in secure memory, asymcipher_rsa.c */
     atomic_uint mechanisms; /* what the token's list says of each ks_mech_kind: prov_key_can() */

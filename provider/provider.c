@@ -82,14 +82,27 @@ static bool mac(const unsigned char *key, size_t key_len, const void *who, size_
     return ok;
 }
 
+static void forked(void)
+{
+    prov_configure_forked();
+    prov_children_forked();
+}
+
+/* libcrypto cleans up: at exit(), or earlier if the program calls OPENSSL_cleanup() itself. */
+static void cleaning_up(void)
+{
+    ks_shutdown();
+    prov_children_keep();
+}
+
 static void once_per_process(void)
 {
     ks_set_hooks(&hooks);
     ks_set_pauser(&prov_async_pauser);
     ks_set_mac(mac);
+    (void)pthread_atfork(NULL, NULL, forked);
 #if OPENSSL_VERSION_MAJOR < 4
-    /* For programs that call OPENSSL_cleanup() themselves; exit() alone is ks_shutdown's own. */
-    (void)OPENSSL_atexit(ks_shutdown);
+    (void)OPENSSL_atexit(cleaning_up);
 #endif
 }
 

@@ -1,8 +1,11 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
 #
-# A program ends in the middle of signatures, unloads the provider, forks at any time: no crash, no
-# hang, the right exit status, no signature lost, nothing left behind.
+# packages: g++
+#
+# A program ends in the middle of signatures, unloads the provider, forks at any time, frees what it
+# has of a key at any moment of its end: no crash, no hang, the right exit status, no signature lost,
+# nothing left behind.
 . "$(dirname "$0")/lib.sh"
 
 token
@@ -45,6 +48,33 @@ ways ec return free 'free, cleanup' 'exit in a thread' 'return while signing' SI
 configure activate=
 ways ec unload 'free the context'
 configure
+
+# endings KEY.pem: whatever holds a key, or something of the provider's, is freed at each moment of a
+# program's end; after libcrypto has cleaned up, too, as by a static object's destructor.
+export ENDINGS_LIBRARY=$build/tests/e2e/endings_library.so
+endings() {
+    local object moment
+    for object in $(sed -n 's/^object //p' endings.txt); do
+        for moment in $(sed -n 's/^moment //p' endings.txt); do
+            must "$object of $1, freed: $moment" client endings "$1" "$object" "$moment"
+            same "what it says" "$(cat out)" "$object freed"
+        done
+    done
+}
+
+"$build/tests/e2e/endings" >endings.txt
+endings ec.pem
+configure check-key-at-load=no timeout-ms=20000
+endings rsa.pem
+configure
+
+step "static and thread-local objects of C++"
+c++ -o statics "$here/statics.cc" -lcrypto -pthread
+for name in ec rsa; do
+    must "with $name" env OPENSSL_CONF="$conf" ./statics "$name.pem"
+    same "its destructors" "$(sort out | tr '\n' ';')" \
+        'after use;before main;before use;of a thread;of a thread;'
+done
 
 # hung: the servers of the connections, which p11-kit server forks.
 hung() {

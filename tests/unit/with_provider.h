@@ -24,6 +24,7 @@ static OSSL_LIB_CTX *libctx; /* default and hsm */
 static OSSL_LIB_CTX *plain;  /* default alone: judges what comes out */
 static OSSL_PROVIDER *loaded[3];
 static unsigned long slot;
+static const char *pin_source = "env:HSM_TEST_PIN"; /* for the next provider_up() */
 
 /* Where every instruction costs fifty: fewer rounds will do. */
 static inline bool under_valgrind(void)
@@ -40,7 +41,7 @@ static inline void provider_up(const char *offload)
     ck_assert_int_eq(setenv("HSM_TEST_PIN", "1234", 1), 0);
     prov_config_override("pkcs11-module", FAKE_PKCS11_PATH);
     prov_config_override("token", "pkcs11:token=fake");
-    prov_config_override("pin", "env:HSM_TEST_PIN");
+    prov_config_override("pin", pin_source);
     prov_config_override("offload", offload != NULL ? offload : no_offload);
     libctx = OSSL_LIB_CTX_new();
     plain = OSSL_LIB_CTX_new();
