@@ -23,8 +23,8 @@
  * after that if there are modules that could not be. */
 #define END_WAIT_SECONDS  2
 #define END_GRACE_SECONDS 5
-/* How long a fork waits for them; and for a module that is being initialised or finalised, which the
- * child could not use otherwise. */
+/* How long a fork waits for them; and for a module that is being initialised or finalised, which
+ * the child could not use otherwise. */
 #define FORK_WAIT_NS       250000000U
 #define FORK_WAIT_START_NS 2000000000U
 

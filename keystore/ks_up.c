@@ -416,9 +416,9 @@ ks_status ks_token_connect(struct ks_token *token, const struct ks_how *how, str
         return KS_SUCCESS;
     if (token->timeout_ns == 0 && !ks_worker_needed())
         return ks_token_up(token, how, err);
-    /* Within the token's time, or from a stack that is too small, on a worker. Where a person has to be asked for the PIN, which is
-     * done on this thread and takes as long as it takes, at least the question whether it
-     * answers. */
+    /* Within the token's time, or from a stack that is too small, on a worker. Where a person has
+     * to be asked for the PIN, which is done on this thread and takes as long as it takes, at least
+     * the question whether it answers. */
     if (how == NULL || how->prompt == NULL || token->pin == NULL || !ks_pin_asks(token->pin))
         return ks_op_run_direct(&op); /* whoever is to use the token accounts for it */
     st = ks_token_facts(token, how, &facts, err);

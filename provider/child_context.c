@@ -9,8 +9,8 @@
  * callbacks go through a link that outlives both: they are never taken back, and do nothing once it
  * is cut. It is a few words for each time that the provider is loaded.
  *
- * And a program may free its keys after libcrypto has cleaned up (a static object of C++ does), when
- * libcrypto can no longer free a provider: 3.0 crashes over its texts of errors. So with the
+ * And a program may free its keys after libcrypto has cleaned up (a static object of C++ does),
+ * when libcrypto can no longer free a provider: 3.0 crashes over its texts of errors. So with the
  * cleaning up the link takes a reference to the provider, which stays, with the child, until the
  * process is gone; both can be reached from here, for leak checkers.
  */

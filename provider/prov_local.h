@@ -467,8 +467,9 @@ EVP_PKEY *prov_public_private(const struct prov_ctx *ctx, struct ks_key *priv, c
 /* --- keys (prov_key.c) ----------------------------------------------------------------------- */
 
 /* What keymgmt's keydata points to. Immutable once it is shared, but for what is found out later
- * and published by compare-and-swap: `priv` of a key that was loaded lazily, and `ir_secret`. No lock:
- * a token is asked for both, and a child that is forked meanwhile would find it locked for ever. */
+ * and published by compare-and-swap: `priv` of a key that was loaded lazily, and `ir_secret`. No
+ * lock: a token is asked for both, and a child that is forked meanwhile would find it locked for
+ * ever. */
 struct prov_key {
     atomic_int refs;
     struct prov_ctx *ctx;

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * endings KEY.pem OBJECT MOMENT: a program that knows EVP and nothing of HSMs, and frees one object
- * that has to do with a key at one moment of its end: before, while or after libcrypto cleans up. It
- * prints "OBJECT freed" then, and ends with status 0. Without arguments it lists the objects and the
- * moments, a line each.
+ * endings KEY.pem OBJECT MOMENT: a program that knows EVP and nothing of HSMs, and frees one
+ * object that has to do with a key at one moment of its end: before, while or after libcrypto
+ * cleans up. It prints "OBJECT freed" then, and ends with status 0. Without arguments it lists the
+ * objects and the moments, a line each.
  *
- * With a software key in KEY.pem it does the same without a provider: what crashes then is libcrypto's.
+ * With a software key in KEY.pem it does the same without a provider: what crashes then is
+ * libcrypto's.
  */
 #include <dlfcn.h>
 #include <openssl/crypto.h>

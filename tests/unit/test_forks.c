@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Forks in the midst of everything that takes time: a thread is inside the module, or waits for a
- * person, and the child of the fork, which does not have that thread, uses the same key and the same
- * provider. Whatever lock of ours the thread holds then, the child is not kept waiting by it.
+ * person, and the child of the fork, which does not have that thread, uses the same key and the
+ * same provider. Whatever lock of ours the thread holds then, the child is not kept waiting by it.
  */
 #include <openssl/core_names.h>
 #include <openssl/pem.h>
