@@ -37,7 +37,8 @@ int prov_watch_start(struct prov_ctx *ctx, char *why, size_t why_size)
             goto failed;
         w->log = true;
     }
-    if (ctx->config.stats_file != NULL && !prov_watch_no_file) {
+    if (ctx->config.stats_file != NULL && !prov_watch_no_file &&
+        secure_getenv(PROV_ENV_TRIAL) == NULL) {
         w->file = OPENSSL_strdup(ctx->config.stats_file);
         if (w->file == NULL) {
             snprintf(why, why_size, "out of memory while the configuration was read");

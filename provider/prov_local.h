@@ -294,6 +294,8 @@ void prov_supplied_free(struct prov_ctx *ctx);
  * returns 0 with a sentence in `why`; raises nothing. Stop before the token is freed. */
 int prov_watch_start(struct prov_ctx *ctx, char *why, size_t why_size);
 extern bool prov_watch_no_file; /* hsmkey: statistics are about services */
+/* The same for the process in which hsmkey check does what a program does: in its environment. */
+#define PROV_ENV_TRIAL "HSMKEY_TRIAL"
 void prov_watch_stop(struct prov_ctx *ctx);
 /* Purpose: answer the provider parameter "hsm-stats": a pointer to a text that stays valid until
  * it is asked for again, or a copy, as the caller wants it. */
@@ -452,6 +454,10 @@ EVP_PKEY *prov_spki_read(const struct prov_ctx *ctx, const unsigned char *der, s
 EVP_PKEY *prov_public_spki(const struct prov_ctx *ctx, const uint8_t *der, size_t len);
 EVP_PKEY *prov_public_params(const struct prov_ctx *ctx, enum prov_key_type type, int selection,
                              const OSSL_PARAM params[]);
+
+/* Purpose: where that failed: raise that nobody but us has keys of type `name`, in software, if that
+ * is so. False, nothing raised, when somebody has. */
+bool prov_raise_no_software(const struct prov_ctx *ctx, const char *name);
 
 /* Purpose: the other way: modulus without leading zeros, uncompressed point, or raw bytes. NULL,
  * nothing raised, when it has none. Freed with OPENSSL_free(). */

@@ -116,6 +116,25 @@ bool prov_edwards_type(const struct ks_object *object, enum prov_key_type *type)
 
 /* --- public halves --------------------------------------------------------------------------- */
 
+bool prov_raise_no_software(const struct prov_ctx *ctx, const char *name)
+{
+    EVP_KEYMGMT *keymgmt;
+    bool missing;
+
+    ERR_set_mark();
+    keymgmt = EVP_KEYMGMT_fetch(ctx->libctx, name, PROV_NOT_US);
+    ERR_pop_to_mark();
+    missing = keymgmt == NULL;
+    EVP_KEYMGMT_free(keymgmt);
+    if (missing)
+        prov_raise(ctx, PROV_R_SOFTWARE,
+                   "no other provider has %s, which is needed for public halves: activate the "
+                   "provider \"default\" in the OpenSSL configuration; if it is active, "
+                   "default_properties hides it",
+                   name);
+    return missing;
+}
+
 EVP_PKEY *prov_public_params(const struct prov_ctx *ctx, enum prov_key_type type, int selection,
                              const OSSL_PARAM params[])
 {
@@ -126,7 +145,8 @@ EVP_PKEY *prov_public_params(const struct prov_ctx *ctx, enum prov_key_type type
     /* libcrypto only reads them, its prototype forgot to say so. */
     if (pctx == NULL || EVP_PKEY_fromdata_init(pctx) <= 0 ||
         EVP_PKEY_fromdata(pctx, &pub, selection, (OSSL_PARAM *)params) <= 0) {
-        prov_raise(ctx, PROV_R_SOFTWARE, "these numbers are no %s public key", name);
+        if (!prov_raise_no_software(ctx, name))
+            prov_raise(ctx, PROV_R_SOFTWARE, "these numbers are no %s public key", name);
         EVP_PKEY_free(pub);
         pub = NULL;
     }
@@ -193,7 +213,8 @@ EVP_PKEY *prov_public_spki(const struct prov_ctx *ctx, const uint8_t *der, size_
         return pub;
     pub = d2i_PUBKEY_ex(NULL, &p, (long)len, ctx->libctx, PROV_NOT_US);
     if (pub == NULL || p != der + len) {
-        prov_raise(ctx, PROV_R_SOFTWARE, "not a usable SubjectPublicKeyInfo");
+        if (!prov_raise_no_software(ctx, prov_types[PROV_RSA].name))
+            prov_raise(ctx, PROV_R_SOFTWARE, "not a usable SubjectPublicKeyInfo");
         EVP_PKEY_free(pub);
         return NULL;
     }

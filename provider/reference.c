@@ -238,8 +238,10 @@ static EVP_PKEY *spki_decode(const struct prov_ctx *ctx, const REF_SPKI *spki,
     if (!good) {
         EVP_PKEY_free(pub);
         pub = NULL;
-        prov_raise(ctx, PROV_R_REFERENCE, "the key reference's public key is not a valid %s key",
-                   prov_types[type].name);
+        if (!prov_raise_no_software(ctx, prov_types[type].name))
+            prov_raise(ctx, PROV_R_REFERENCE,
+                       "the key reference's public key is not a valid %s key",
+                       prov_types[type].name);
     }
     return pub;
 }

@@ -175,6 +175,10 @@ const struct ks_how *cmd_how(const struct cmd_env *env, const char *name);
 /* Purpose: the timeout-ms of the token `name` (NULL: the only one); 0: none. */
 unsigned cmd_timeout(const struct cmd_env *env, const char *name);
 
+/* Purpose: ask the person at the terminal for a PIN, as ks_prompt wants it; `arg` is the cmd_env, or
+ * NULL. False when there is nobody. */
+bool cmd_ask_pin(void *arg, const char *what, char *pin, size_t size, size_t *len);
+
 /* Purpose: log in. Prints what is wrong. */
 bool cmd_connect(struct cmd_env *env);
 
@@ -274,15 +278,20 @@ bool cmd_fake_read(struct cmd_env *env, const char *path, BIGNUM **modulus);
 bool cmd_fake_find(struct cmd_env *env, const char *path, const BIGNUM *modulus, char *uri,
                    size_t size);
 
-/* --- checks (cmd_check.c, cmd_checkconf.c, cmd_checkref.c) ----------------------------------- */
+/* --- checks (cmd_check.c, cmd_checkconf.c, cmd_checkprog.c, cmd_checkref.c) ------------------ */
 
 enum cmd_verdict { CMD_CHECK_OK, CMD_CHECK_WARN, CMD_CHECK_FAIL };
+
+struct cmd_child;
 
 struct cmd_checks {
     struct cmd_env *env;
     unsigned failed, warned;
-    const char *name; /* of the token or cluster that is being checked; NULL: none has one */
-    bool spare;       /* others of its cluster may do: a failure is a warning */
+    const char *name;        /* of the token or cluster that is being checked; NULL: none has one */
+    bool spare;              /* others of its cluster may do: a failure is a warning */
+    struct cmd_child *child; /* where keys are tried; NULL: here, as options replace what programs
+                              * read (cmd_trial.h) */
+    bool prompt;             /* the PIN is a person's */
 };
 
 /* Purpose: report one check, as text at once, or into the JSON document. */
@@ -292,8 +301,12 @@ void cmd_check(struct cmd_checks *checks, enum cmd_verdict verdict, const char *
 /* Purpose: everything that can be said of the configuration without touching a token. False when
  * there is no point in going on. */
 bool cmd_check_config(struct cmd_checks *checks);
-/* Purpose: hsm.so is where programs will look for it, and can be loaded. */
-void cmd_check_provider(struct cmd_checks *checks);
+/* Purpose: hsm.so is where programs will look for it, and can be loaded, and programs find what is
+ * in it; by `child`, a program. */
+void cmd_check_provider(struct cmd_checks *checks, struct cmd_child *child);
+/* Purpose: what in the configuration keeps programs from loading keys, and what to do, by what a
+ * program finds (CMD_STATE_...); "" if nothing does. */
+void cmd_check_hint(const struct cmd_config *config, unsigned state, char *out, size_t size);
 /* Purpose: one file with a key reference; the token is connected. */
 void cmd_check_file(struct cmd_checks *checks, const char *path);
 

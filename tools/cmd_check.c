@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "cmd.h"
+#include "cmd_trial.h"
 
 void cmd_check(struct cmd_checks *checks, enum cmd_verdict verdict, const char *name,
                const char *fmt, ...)
@@ -205,14 +205,40 @@ static bool check_tokens(struct cmd_checks *checks)
     return good > 0;
 }
 
-static void run_checks(struct cmd_checks *checks, int files, char **paths)
+/* A program has the configuration's module, token and PIN; with others the key can only be tried in
+ * this process. */
+static bool replaced(struct cmd_checks *checks)
+{
+    const struct cmd_env *env = checks->env;
+
+    if (env->module == NULL && env->token == NULL && env->named == NULL && env->pin == NULL) {
+        return false;
+    }
+    cmd_check(checks, CMD_CHECK_WARN, "program",
+              "not tried what programs can do: --module, --token or --pin stand in place of what "
+              "the configuration says; keys are tried with these");
+    return true;
+}
+
+static void end_child(struct cmd_checks *checks, struct cmd_child *child)
+{
+    char why[512];
+
+    if (!cmd_child_end(child, why, sizeof(why))) {
+        cmd_check(checks, CMD_CHECK_WARN, "program", "%s", why);
+    }
+}
+
+static void run_checks(struct cmd_checks *checks, struct cmd_child *child, int files, char **paths)
 {
     struct cmd_env *env = checks->env;
     bool ok;
     int i;
 
     ok = cmd_check_config(checks);
-    cmd_check_provider(checks);
+    cmd_check_provider(checks, child);
+    /* What was fetched for that would answer the next one's fetches from libcrypto's cache. */
+    end_child(checks, child);
     if (ok && !cmd_load(env, NULL, "yes")) {
         cmd_check(checks, CMD_CHECK_FAIL, "config", "the provider does not start");
         ok = false;
@@ -222,6 +248,10 @@ static void run_checks(struct cmd_checks *checks, int files, char **paths)
         ok = false;
     }
     ok = ok && check_tokens(checks);
+    if (ok && files > 0 && !replaced(checks)) {
+        checks->child = child;
+        checks->prompt = child->prompt = env->asked;
+    }
     for (i = 0; i < files; i++) {
         if (ok) {
             cmd_check_file(checks, paths[i]);
@@ -239,6 +269,7 @@ static int check_run(struct cmd_env *env, int argc, char **argv)
 {
     static const struct option own[] = {{0}};
     struct cmd_checks checks = {.env = env};
+    struct cmd_child child = {0};
     int status, files;
 
     if (cmd_getopt(env, argc, argv, own, &status) == CMD_STOP) {
@@ -249,7 +280,9 @@ static int check_run(struct cmd_env *env, int argc, char **argv)
         cmd_json_open(&env->doc, NULL, '{');
         cmd_json_open(&env->doc, "checks", '[');
     }
-    run_checks(&checks, files, argv + optind);
+    child.config = env->config_file;
+    run_checks(&checks, &child, files, argv + optind);
+    end_child(&checks, &child);
     if (env->json) {
         cmd_json_close(&env->doc, '[');
         cmd_json_bool(&env->doc, "ok", checks.failed == 0);
@@ -266,8 +299,8 @@ const struct cmd cmd_check_verb = {
     "Check the configuration, the token, the PIN (one try) and key references",
     "FILE is a key reference, or any PEM file with one in it; never a configuration, which is\n"
     "named with --config. For each reference: it can be read, its key is on the\n"
-    "token, the public halves match, and a trial signature (for keys that do not sign: a trial\n"
-    "decryption) by the token verifies in software.\n"
+    "token, the public halves match, and a program that loads the configuration can load the file\n"
+    "and sign with it (or decrypt, or derive, as the key permits), which is verified in software.\n"
     "With several tokens each is checked, and named. What is wrong with a member of a cluster is\n"
     "a warning as long as another member can be used.\n"
     "Exit status: 0 if nothing failed (warnings do not count), 1 otherwise.\n",

@@ -1,13 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * cmd_checkconf.c - what hsmkey check says about openssl.cnf and hsm.so.
+ * cmd_checkconf.c - what hsmkey check says about openssl.cnf, from reading it.
  */
-#include <dlfcn.h>
-#include <openssl/crypto.h>
-#include <stdarg.h>
-#include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "cmd.h"
 
@@ -176,55 +171,4 @@ bool cmd_check_config(struct cmd_checks *checks)
     }
     /* The values are all right, so go on and see the rest, too. */
     return true;
-}
-
-/* Where libcrypto looks for the module (crypto/provider_core.c, provider_init). */
-static char *provider_path(const struct cmd_config *config)
-{
-    const char *module = NULL, *folder = secure_getenv("OPENSSL_MODULES");
-    char *path = NULL;
-
-    if (config->section != NULL) {
-        module = cmd_config_value(config->conf, config->section, "module");
-    }
-    if (module != NULL && module[0] == '/') {
-        return strdup(module);
-    }
-    if (folder == NULL) {
-        folder = OPENSSL_info(OPENSSL_INFO_MODULES_DIR);
-    }
-    if (asprintf(&path, "%s/%s", folder != NULL ? folder : "", module != NULL ? module : "hsm.so") <
-        0) {
-        path = NULL;
-    }
-    return path;
-}
-
-void cmd_check_provider(struct cmd_checks *checks)
-{
-    char *path = provider_path(&checks->env->config), shown[512], why[512];
-    void *handle;
-
-    if (path == NULL) {
-        cmd_check(checks, CMD_CHECK_FAIL, "provider", "out of memory");
-        return;
-    }
-    ks_escape(shown, sizeof(shown), path, SIZE_MAX);
-    if (access(path, R_OK) != 0) {
-        cmd_check(checks, CMD_CHECK_FAIL, "provider",
-                  "%s is not there or not readable: programs go on without the HSM, and say "
-                  "nothing; install it, or set \"module\" in the section, or OPENSSL_MODULES",
-                  shown);
-    } else if ((handle = dlopen(path, RTLD_NOW | RTLD_LOCAL)) == NULL) {
-        ks_escape(why, sizeof(why), dlerror(), SIZE_MAX);
-        cmd_check(checks, CMD_CHECK_FAIL, "provider", "%s cannot be loaded: %s", shown, why);
-    } else {
-        if (dlsym(handle, "OSSL_provider_init") == NULL) {
-            cmd_check(checks, CMD_CHECK_FAIL, "provider", "%s is not an OpenSSL provider", shown);
-        } else {
-            cmd_check(checks, CMD_CHECK_OK, "provider", "%s", shown);
-        }
-        dlclose(handle);
-    }
-    free(path);
 }

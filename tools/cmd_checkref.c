@@ -17,23 +17,11 @@
 #include <string.h>
 
 #include "../engine/fakepem.h"
-#include "cmd.h"
+#include "cmd_checkfile.h"
 
-struct file {
-    struct cmd_checks *checks;
-    const char *path; /* as given */
-    char shown[512];  /* escaped */
-    struct cmd_bytes bytes;
-    struct prov_ref *ref;
-    struct prov_key *key;
-    EVP_PKEY *loaded; /* what a program gets */
-    EVP_PKEY *pub;    /* its public half, in software */
-};
-
-static void fail(struct file *file, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-static void fail(struct file *file, const char *fmt, ...)
+void cmd_check_file_fail(struct cmd_check_file *file, const char *fmt, ...)
 {
-    char text[1600];
+    char text[1900];
     va_list ap;
 
     va_start(ap, fmt);
@@ -42,12 +30,12 @@ static void fail(struct file *file, const char *fmt, ...)
     cmd_check(file->checks, CMD_CHECK_FAIL, "file", "%s: %s", file->shown, text);
 }
 
-static void fail_openssl(struct file *file, const char *what)
+static void fail_openssl(struct cmd_check_file *file, const char *what)
 {
     char text[1024];
 
     cmd_queue_text(text, sizeof(text));
-    fail(file, "%s: %s", what, text);
+    cmd_check_file_fail(file, "%s: %s", what, text);
 }
 
 static bool ends_with(const char *text, const char *end)
@@ -64,14 +52,45 @@ static bool ends_with(const char *text, const char *end)
 /* What a file holds besides the reference. */
 struct seen {
     bool pem;      /* anything in PEM */
+    bool first;    /* before the reference, what may be a key of somebody else's */
     bool software; /* a private key, or what passes for one */
     bool fake;     /* a vendor's PEM with false private numbers */
     bool bad;      /* a reference that is not usable; the error is in the queue */
 };
 
+/* What may stand before the reference: PEM functions that want a private key pass over it. */
+static const char *const harmless[] = {
+    "CERTIFICATE",
+    "X509 CERTIFICATE",
+    "TRUSTED CERTIFICATE",
+    "X509 CRL",
+    "PUBLIC KEY",
+    "CERTIFICATE REQUEST",
+    "DH PARAMETERS",
+    "X9.42 DH PARAMETERS",
+    "EC PARAMETERS",
+    "DSA PARAMETERS",
+    "PKCS7",
+    "CMS",
+    "RSA PUBLIC KEY",
+    "NEW CERTIFICATE REQUEST",
+};
+
+static bool is_harmless(const char *name)
+{
+    size_t i;
+
+    for (i = 0; i < sizeof(harmless) / sizeof(harmless[0]); i++) {
+        if (strcmp(harmless[i], name) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /* One PEM block. */
-static void look_at(struct file *file, const char *name, const unsigned char *data, size_t len,
-                    struct seen *seen)
+static void look_at(struct cmd_check_file *file, const char *name, const unsigned char *data,
+                    size_t len, size_t left, struct seen *seen)
 {
     bool ours = false;
     struct prov_ref *ref = prov_ref_from_der(file->checks->env->prov, data, len, &ours);
@@ -82,15 +101,19 @@ static void look_at(struct file *file, const char *name, const unsigned char *da
         seen->software = true;
         seen->fake = seen->fake || eng_pem_kind(data, len, NULL) == ENG_PEM_FAKE;
     }
-    if (file->ref == NULL) {
+    if (ref == NULL && file->ref == NULL && !seen->bad && !is_harmless(name)) {
+        seen->first = true;
+    }
+    if (file->ref == NULL && ref != NULL) {
         file->ref = ref;
+        file->reference_end = file->bytes.len - left;
     } else {
         prov_ref_free(ref);
     }
 }
 
 /* All blocks, up to a bad reference. There may be certificates before the reference. */
-static bool look(struct file *file, struct seen *seen)
+static bool look(struct cmd_check_file *file, struct seen *seen)
 {
     unsigned char *data = NULL;
     char *name = NULL, *header = NULL, why[200];
@@ -98,16 +121,17 @@ static bool look(struct file *file, struct seen *seen)
     long len;
 
     if (!cmd_read_file(file->path, 0, &file->bytes, why, sizeof(why))) {
-        fail(file, "cannot be read: %s", why);
+        cmd_check_file_fail(file, "cannot be read: %s", why);
         return false;
     }
     bio = cmd_bytes_bio(&file->bytes);
     if (bio == NULL) {
-        fail(file, "out of memory");
+        cmd_check_file_fail(file, "out of memory");
         return false;
     }
     while (!seen->bad && PEM_read_bio(bio, &name, &header, &data, &len) == 1) {
-        look_at(file, name, data, (size_t)len, seen);
+        look_at(file, name, data, (size_t)len, BIO_pending(bio) > 0 ? (size_t)BIO_pending(bio) : 0,
+                seen);
         OPENSSL_free(name);
         OPENSSL_free(header);
         OPENSSL_clear_free(data, (size_t)len);
@@ -119,7 +143,7 @@ static bool look(struct file *file, struct seen *seen)
 }
 
 /* Find the first reference in the file, and say what else is in there. */
-static bool find_reference(struct file *file)
+static bool find_reference(struct cmd_check_file *file)
 {
     const bool refuse = file->checks->env->prov->config.refuse_software_keys;
     struct seen seen = {0};
@@ -132,167 +156,58 @@ static bool find_reference(struct file *file)
     if (seen.bad) {
         fail_openssl(file, "the key reference is not usable");
     } else if (seen.fake) {
-        fail(file,
-             "%sa vendor's fake PEM, whose private numbers are false: software that loads it signs "
-             "rubbish; this command makes a key reference of it: hsmkey reference --from-fake %s "
-             "-o NEW.pem",
-             found ? "holds, too, " : "", file->shown);
+        cmd_check_file_fail(
+            file,
+            "%sa vendor's fake PEM, whose private numbers are false: software that loads it signs "
+            "rubbish; this command makes a key reference of it: hsmkey reference --from-fake %s "
+            "-o NEW.pem",
+            found ? "holds, too, " : "", file->shown);
+    } else if (found && seen.first) {
+        /* Not tried: other providers have references as well, with commands and PINs in them. */
+        cmd_check_file_fail(file,
+                            "OpenSSL loads another key from this file, which is not in the HSM: "
+                            "what stands before the key reference; put the reference first");
     } else if (found && seen.software && refuse) {
-        fail(file, "holds a private key itself, too, which is not in the HSM, and " REFUSED);
+        cmd_check_file_fail(
+            file, "holds a private key itself, too, which is not in the HSM, and " REFUSED);
     } else if (!found && seen.software) {
-        fail(file, "holds a private key itself and no key reference: this key is not in the HSM%s",
-             refuse ? ", and " REFUSED : "");
+        cmd_check_file_fail(
+            file, "holds a private key itself and no key reference: this key is not in the HSM%s",
+            refuse ? ", and " REFUSED : "");
     } else if (!found && !seen.pem) {
-        fail(file, "is no key reference; a configuration is checked with --config FILE, and hsmkey "
-                   "reference makes a reference");
+        cmd_check_file_fail(
+            file, "is no key reference; a configuration is checked with --config FILE, and hsmkey "
+                  "reference makes a reference");
     } else if (!found) {
-        fail(file, "holds no key reference in PEM; hsmkey reference makes one");
+        cmd_check_file_fail(file, "holds no key reference in PEM; hsmkey reference makes one");
     }
     ERR_clear_error();
-    return found;
+    return found && !seen.first;
 }
 
-/* Through libcrypto, as a program. */
-static bool load(struct file *file)
+/* The public half, in the library context of the tool. */
+static bool public_half(struct cmd_check_file *file)
 {
-    OSSL_LIB_CTX *libctx = file->checks->env->libctx;
-    const OSSL_PROVIDER *provider;
     unsigned char *der = NULL;
     const unsigned char *p;
-    int len;
-    BIO *bio;
+    int len = i2d_PUBKEY(file->key->pub, &der);
 
-    ERR_clear_error();
-    bio = cmd_bytes_bio(&file->bytes);
-    file->loaded =
-        bio != NULL ? PEM_read_bio_PrivateKey_ex(bio, NULL, NULL, NULL, libctx, NULL) : NULL;
-    BIO_free(bio);
-    if (file->loaded == NULL) {
-        fail_openssl(file, "OpenSSL cannot load it");
-        return false;
-    }
-    provider = EVP_PKEY_get0_provider(file->loaded);
-    if (provider == NULL || strcmp(OSSL_PROVIDER_get0_name(provider), PROV_NAME) != 0) {
-        fail(file, "OpenSSL loads another key from this file, which is not in the HSM");
-        return false;
-    }
-    len = i2d_PUBKEY(file->loaded, &der);
     p = der;
     if (len > 0) {
-        file->pub = d2i_PUBKEY_ex(NULL, &p, len, libctx, "provider=default");
+        file->pub = d2i_PUBKEY_ex(NULL, &p, len, file->checks->env->libctx, "provider=default");
     }
     OPENSSL_free(der);
     if (file->pub == NULL) {
         fail_openssl(file, "its public half cannot be read");
-        return false;
     }
-    return true;
-}
-
-static bool trial_signature(struct file *file, const char *type)
-{
-    static const unsigned char message[] = "hsmkey check: a trial, of no other meaning";
-    OSSL_LIB_CTX *libctx = file->checks->env->libctx;
-    /* Ed25519 and Ed448 hash by themselves */
-    const char *md = ks_key_object(file->key->priv)->type == KS_KEY_EDWARDS ? NULL : "SHA256";
-    EVP_MD_CTX *sign = EVP_MD_CTX_new(), *verify = EVP_MD_CTX_new();
-    unsigned char signature[2048];
-    size_t len = sizeof(signature);
-    bool ok = false;
-
-    if (sign == NULL || verify == NULL ||
-        EVP_DigestSignInit_ex(sign, NULL, md, libctx, NULL, file->loaded, NULL) != 1 ||
-        EVP_DigestSign(sign, signature, &len, message, sizeof(message)) != 1) {
-        fail_openssl(file, "the trial signature failed");
-        goto out;
-    }
-    if (EVP_DigestVerifyInit_ex(verify, NULL, md, libctx, "provider=default", file->pub, NULL) !=
-            1 ||
-        EVP_DigestVerify(verify, signature, len, message, sizeof(message)) != 1) {
-        fail(file, "the trial signature does not verify: the token's key is not the one in the "
-                   "reference; make the reference anew with hsmkey reference");
-        goto out;
-    }
-    cmd_check(file->checks, CMD_CHECK_OK, "file", "%s: %s, signs, signature verified; %s",
-              file->shown, type, file->ref->uri);
-    ok = true;
-out:
-    EVP_MD_CTX_free(sign);
-    EVP_MD_CTX_free(verify);
-    ERR_clear_error();
-    return ok;
-}
-
-static bool crypt_init(EVP_PKEY_CTX *ctx, bool encrypt, int padding)
-{
-    return ctx != NULL &&
-           (encrypt ? EVP_PKEY_encrypt_init(ctx) : EVP_PKEY_decrypt_init(ctx)) == 1 &&
-           EVP_PKEY_CTX_set_rsa_padding(ctx, padding) == 1;
-}
-
-static bool trial_decryption(struct file *file, const char *type, int padding)
-{
-    OSSL_LIB_CTX *libctx = file->checks->env->libctx;
-    EVP_PKEY_CTX *enc = EVP_PKEY_CTX_new_from_pkey(libctx, file->pub, "provider=default");
-    EVP_PKEY_CTX *dec = EVP_PKEY_CTX_new_from_pkey(libctx, file->loaded, NULL);
-    unsigned char plain[32], cipher[2048], back[2048];
-    size_t cipher_len = sizeof(cipher), back_len = sizeof(back);
-
-    if (RAND_bytes_ex(libctx, plain, sizeof(plain), 0) != 1 || !crypt_init(enc, true, padding) ||
-        EVP_PKEY_encrypt(enc, cipher, &cipher_len, plain, sizeof(plain)) != 1 ||
-        !crypt_init(dec, false, padding) ||
-        EVP_PKEY_decrypt(dec, back, &back_len, cipher, cipher_len) != 1) {
-        fail_openssl(file, "the trial decryption failed");
-        goto out;
-    }
-    if (back_len != sizeof(plain) || memcmp(plain, back, sizeof(plain)) != 0) {
-        fail(file, "the trial decryption gave something else: the token's key is not the one in "
-                   "the reference; make the reference anew with hsmkey reference");
-        goto out;
-    }
-    cmd_check(file->checks, CMD_CHECK_OK, "file", "%s: %s, decrypts, trial succeeded; %s",
-              file->shown, type, file->ref->uri);
-out:
-    EVP_PKEY_CTX_free(enc);
-    EVP_PKEY_CTX_free(dec);
-    OPENSSL_cleanse(plain, sizeof(plain));
-    OPENSSL_cleanse(back, sizeof(back));
-    ERR_clear_error();
-    return true;
-}
-
-/* The trial that both the key's own flags and the policy permit. */
-static void trial(struct file *file)
-{
-    const struct ks_object *object = ks_key_object(file->key->priv);
-    unsigned offload = file->checks->env->prov->config.offload;
-    bool rsa = object->type == KS_KEY_RSA;
-    enum prov_class class =
-        object->type == KS_KEY_EDWARDS ? PROV_CLASS_ED_SIGN : PROV_CLASS_EC_SIGN;
-    unsigned sign = 1U << (rsa ? PROV_CLASS_RSA_SIGN : class);
-    char type[96];
-
-    cmd_key_type(object, type, sizeof(type));
-    if (object->can_sign && (offload & sign) != 0) {
-        trial_signature(file, type);
-    } else if (object->can_decrypt && rsa && (offload & 1U << PROV_CLASS_RSA_OAEP) != 0) {
-        trial_decryption(file, type, RSA_PKCS1_OAEP_PADDING);
-    } else if (object->can_decrypt && rsa && (offload & 1U << PROV_CLASS_RSA_PKCS1) != 0) {
-        trial_decryption(file, type, RSA_PKCS1_PADDING);
-    } else if (object->can_sign || (object->can_decrypt && rsa)) {
-        fail(file,
-             "%s: no trial possible: `offload` in the configuration permits nothing that "
-             "this key can do (%s)",
-             type, rsa ? "rsa-sign, rsa-oaep, rsa-pkcs1" : prov_class_names[class]);
-    } else {
-        fail(file, "%s: the key on the token permits neither signing nor decryption", type);
-    }
+    return file->pub != NULL;
 }
 
 void cmd_check_file(struct cmd_checks *checks, const char *path)
 {
-    struct file file = {.checks = checks, .path = path};
+    struct cmd_check_file file = {.checks = checks, .path = path};
 
+    file.here.libctx = checks->env->libctx;
     ks_escape(file.shown, sizeof(file.shown), path, SIZE_MAX);
     ERR_clear_error();
     if (!find_reference(&file)) {
@@ -303,12 +218,12 @@ void cmd_check_file(struct cmd_checks *checks, const char *path)
         fail_openssl(&file, "the key cannot be used");
         goto out;
     }
-    if (load(&file)) {
-        trial(&file);
+    if (public_half(&file)) {
+        cmd_check_use(&file);
     }
 out:
+    cmd_trial_clear(&file.here);
     EVP_PKEY_free(file.pub);
-    EVP_PKEY_free(file.loaded);
     prov_key_free(file.key);
     prov_ref_free(file.ref);
     cmd_bytes_clear(&file.bytes);

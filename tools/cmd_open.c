@@ -31,7 +31,7 @@ static int open_terminal(void)
     return fd;
 }
 
-static bool ask_pin(void *arg, const char *what, char *pin, size_t size, size_t *len)
+bool cmd_ask_pin(void *arg, const char *what, char *pin, size_t size, size_t *len)
 {
     struct cmd_env *env = arg;
     char buffer[256] = "", prompt[512];
@@ -42,7 +42,9 @@ static bool ask_pin(void *arg, const char *what, char *pin, size_t size, size_t 
     if (fd < 0 || tcgetattr(fd, &before) != 0) {
         goto out;
     }
-    env->asked = true;
+    if (env != NULL) {
+        env->asked = true;
+    }
     /* OpenSSL shows its prompt first and turns the echo off then: too late for fast fingers. It
      * catches signals, so that the terminal is put right below in any case. */
     quiet = before;
@@ -266,7 +268,7 @@ bool cmd_load(struct cmd_env *env, const char *offload, const char *check_at_loa
     const struct prov_config_key *key;
     const char *value;
 
-    env->prompt.ask = ask_pin;
+    env->prompt.ask = cmd_ask_pin;
     env->prompt.arg = env;
     env->how.prompt = &env->prompt;
     for (key = prov_config_keys; key->name != NULL; key++) {

@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "cmd.h"
+#include "cmd_trial.h"
 
 /* In the order in which somebody sets up a token. A new verb is a file and a line here. */
 static const struct cmd *const verbs[] = {
@@ -211,6 +211,9 @@ int main(int argc, char **argv)
     struct cmd_env env = {0};
     int status;
 
+    if (argc == 2 && strcmp(argv[1], CMD_TRIAL_VERB) == 0) {
+        return cmd_trial_main();
+    }
     /* The default library context must not load openssl.cnf: it would bring in the real hsm.so,
      * and everything else that is activated there. */
     if (OPENSSL_init_crypto(OPENSSL_INIT_NO_LOAD_CONFIG, NULL) != 1) {
