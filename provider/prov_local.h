@@ -455,8 +455,8 @@ EVP_PKEY *prov_public_spki(const struct prov_ctx *ctx, const uint8_t *der, size_
 EVP_PKEY *prov_public_params(const struct prov_ctx *ctx, enum prov_key_type type, int selection,
                              const OSSL_PARAM params[]);
 
-/* Purpose: where that failed: raise that nobody but us has keys of type `name`, in software, if that
- * is so. False, nothing raised, when somebody has. */
+/* Purpose: where that failed: raise that nobody but us has keys of type `name`, in software, if
+ * that is so. False, nothing raised, when somebody has. */
 bool prov_raise_no_software(const struct prov_ctx *ctx, const char *name);
 
 /* Purpose: the other way: modulus without leading zeros, uncompressed point, or raw bytes. NULL,

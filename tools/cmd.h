@@ -175,8 +175,8 @@ const struct ks_how *cmd_how(const struct cmd_env *env, const char *name);
 /* Purpose: the timeout-ms of the token `name` (NULL: the only one); 0: none. */
 unsigned cmd_timeout(const struct cmd_env *env, const char *name);
 
-/* Purpose: ask the person at the terminal for a PIN, as ks_prompt wants it; `arg` is the cmd_env, or
- * NULL. False when there is nobody. */
+/* Purpose: ask the person at the terminal for a PIN, as ks_prompt wants it; `arg` is the cmd_env,
+ * or NULL. False when there is nobody. */
 bool cmd_ask_pin(void *arg, const char *what, char *pin, size_t size, size_t *len);
 
 /* Purpose: log in. Prints what is wrong. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * cmd_checkprog.c - what hsmkey check says about hsm.so, and about what programs find once they have
- * loaded openssl.cnf.
+ * cmd_checkprog.c - what hsmkey check says about hsm.so, and about what programs find once they
+ * have loaded openssl.cnf.
  */
 #include <openssl/crypto.h>
 #include <stdlib.h>
