@@ -104,6 +104,8 @@ need() {
     PATH=$PATH:/usr/sbin:/sbin
     provider=$build/provider/hsm.so
     hsmkey=$build/tools/hsmkey
+    # The servers here are asked directly.
+    unset http_proxy https_proxy all_proxy HTTPS_PROXY ALL_PROXY
     softhsm=$(find_softhsm) || die "SoftHSM 2 (libsofthsm2.so) not found"
 }
 

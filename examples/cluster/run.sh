@@ -21,7 +21,8 @@ case "${1:-}" in
     [ "$(id -u)" = 0 ] || die "needs root, for a mount namespace of its own in which p11-kit knows the servers of
 this example. In real life nothing of that is needed: write a file for each server into
 /etc/pkcs11/modules, as README.md shows"
-    unshare --mount --propagation private true || die "no mount namespace can be made here; see README.md"
+    unshare --mount --propagation private sh -c 'mount --bind /tmp /tmp' ||
+        die "no mount namespace can be made here (a container without the right to?); see README.md"
     exec unshare --mount --propagation private "$0" --in-namespace "$@"
     ;;
 esac
@@ -94,7 +95,7 @@ client() {
     while [ ! -e stop ]; do
         start=$EPOCHREALTIME status=0
         took=$(plain curl --silent --show-error --fail --max-time 30 --cacert ca.pem "${options[@]}" --output /dev/null \
-            --write-out '%{time_appconnect}' "https://localhost:$port/" 2>"client.$1.err") || status=$?
+            --write-out '%{time_appconnect}' "https://127.0.0.1:$port/" 2>"client.$1.err") || status=$?
         echo "$start $EPOCHREALTIME ${took:-0} $status" >>"load.$1"
     done
 }
@@ -268,7 +269,7 @@ say "Not one handshake failed while a member was up. The slowest took $slowest s
 [ $once = no ] || exit 0
 say ""
 say "nginx keeps serving, the clients go on. In another terminal, try"
-say "    curl --cacert $run/ca.pem https://localhost:$port/"
+say "    curl --cacert $run/ca.pem https://127.0.0.1:$port/"
 say "Here, type: kill NAME, stop NAME, continue NAME or start NAME (there are $members)."
 say "Ctrl-C stops it and removes $run."
 trap 'say ""; exit 0' INT TERM

@@ -115,7 +115,7 @@ say "Every handshake was signed by the token: $all of $all."
 [ $once = no ] || exit 0
 say ""
 say "nginx keeps serving. In another terminal, try"
-say "    curl --cacert $run/ca.pem https://localhost:$port/"
+say "    curl --cacert $run/ca.pem https://127.0.0.1:$port/"
 say "Ctrl-C stops it and removes $run."
 trap 'say ""; exit 0' INT TERM
 wait "$nginx_pid" || true

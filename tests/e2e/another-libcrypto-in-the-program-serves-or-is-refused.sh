@@ -86,7 +86,7 @@ signatures 1 "two libcryptos" two ec
 partial=$build/tests/e2e/partial_libcrypto.so
 mixture='mixes two libcryptos: .*partial_libcrypto'
 must_fail "a mixture is refused: openssl says so" "hsm provider: not loaded: this process $mixture" \
-    env LD_PRELOAD="${HSM_PRELOAD:+$HSM_PRELOAD:}$partial" openssl dgst -provider-path "$build/provider" \
+    env LD_PRELOAD="${HSM_PRELOAD:+$HSM_PRELOAD:}$partial" openssl dgst -provider-path "${provider%/*}" \
     -provider hsm -provider default -sha256 -sign rsa.pem -out no.sig data
 must_fail "a server that its configuration gives the provider says so, too" "$mixture" \
     env OPENSSL_CONF="$conf" LD_PRELOAD="${HSM_PRELOAD:+$HSM_PRELOAD:}$partial" timeout "$limit" \

@@ -112,7 +112,7 @@ export OPENSSL_MODULES
 engine_conf PROVIDER_PATH=
 refused "no provider" 'the provider hsm cannot be loaded: its hsm.so has to be in OPENSSL_MODULES or /'
 must_fail "  nor in another program" 'the provider hsm cannot be loaded' client engine_client sign rsa.pem
-OPENSSL_MODULES=$build/provider
+OPENSSL_MODULES=${provider%/*}
 signs "OPENSSL_MODULES" pkcs11:object=rsa
 unset OPENSSL_MODULES
 engine_conf engine_id=pkcs11
@@ -153,7 +153,7 @@ done
 
 # libcrypto then reads openssl.cnf, which loads the same engine, while it loads the engine.
 both provider engine MODULE_PATH= INIT_ARGS= TOKEN= PIN= PROVIDER_PATH=
-OPENSSL_ENGINES=$build/engine must "the engine is asked for before openssl.cnf was read" \
+OPENSSL_ENGINES=${engine%/*} must "the engine is asked for before openssl.cnf was read" \
     client engine_client early pkcs11:object=rsa
 
 # --- certificates ---------------------------------------------------------------------------------

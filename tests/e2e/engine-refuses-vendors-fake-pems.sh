@@ -52,7 +52,7 @@ must_fail "  also before a reference" '^FAILED +file +both-kinds.pem: holds, too
 must "software takes a fake for a key: that is the danger" plain_openssl pkey -in old.pem -pubout -out old.pub
 same_files "with the right public half" old.pub rsa.pub
 
-export OPENSSL_ENGINES=$build/engine
+export OPENSSL_ENGINES=${engine%/*}
 for file in old.pem old8.pem; do
     must_fail "the engine refuses $file and says what to do" \
         "$file: a fake PEM.*hsmkey reference --from-fake $file -o NEW.pem" \

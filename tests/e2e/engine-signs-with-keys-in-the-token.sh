@@ -6,7 +6,7 @@
 . "$(dirname "$0")/lib.sh"
 . "$here/engine.inc"
 
-export OPENSSL_ENGINES=$build/engine
+export OPENSSL_ENGINES=${engine%/*}
 token
 software_ca
 key rsa rsa:2048 --id 01a2

@@ -55,7 +55,7 @@ at_once() {
     local i clients=
     rm -f once.failed
     for i in $(seq 16); do
-        curl --silent --show-error --fail --max-time 60 --cacert ca.pem -o /dev/null "https://localhost:$port/" \
+        curl --silent --show-error --fail --max-time 60 --cacert ca.pem -o /dev/null "https://127.0.0.1:$port/" \
             2>"once.$i" || cat "once.$i" >>once.failed &
         clients="$clients $!"
     done

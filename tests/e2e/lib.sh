@@ -23,15 +23,35 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)
 . "$here/../../scripts/common.sh"
 build=${HSM_BUILD:-$root/build}
 HSM_TOKEN=${HSM_TOKEN:-softhsm}
-provider=$build/provider/hsm.so
 PATH=$PATH:/usr/sbin:/sbin
 LC_ALL=C
 export LC_ALL PATH
-unset OPENSSL_CONF OPENSSL_MODULES PKCS11SPY PKCS11SPY_OUTPUT P11_KIT_SERVER_ADDRESS SOFTHSM2_CONF
+unset OPENSSL_CONF OPENSSL_MODULES OPENSSL_ENGINES PKCS11SPY PKCS11SPY_OUTPUT P11_KIT_SERVER_ADDRESS SOFTHSM2_CONF
+# Servers here are on 127.0.0.1, and asked there: what "localhost" is, ::1 first or nothing at all, is
+# the machine's matter, and no proxy of its has to do with them.
+unset http_proxy https_proxy all_proxy HTTPS_PROXY ALL_PROXY
 
+# passes USER FOLDER: that user gets as far as the folder.
+passes() {
+    [ "$(id -u)" != 0 ] || ! id "$1" >/dev/null 2>&1 || setpriv --reuid="$1" --regid="$(id -g "$1")" --clear-groups test -x "$2" 2>/dev/null
+}
+
+# Servers have workers of other users, who have to get here.
 W=$(mktemp -d "${TMPDIR:-/tmp}/hsm-e2e.XXXXXX")
-chmod 711 "$W" # nginx's workers pass through
+chmod 711 "$W"
+if ! passes nobody "$W" && [ "${TMPDIR:-/tmp}" != /tmp ]; then
+    rmdir "$W"
+    W=$(mktemp -d /tmp/hsm-e2e.XXXXXX)
+    chmod 711 "$W"
+fi
 mkdir -m 1777 "$W/reports" "$W/socket"
+# And what they load: the sources and the build may be in somebody's private home.
+mkdir -m 755 "$W/built" "$W/built/provider" "$W/built/engine"
+for file in provider/hsm.so engine/hsm.so; do
+    [ ! -e "$build/$file" ] || install -m 755 "$build/$file" "$W/built/$file"
+done
+provider=$W/built/provider/hsm.so
+engine=$W/built/engine/hsm.so
 cd "$W"
 pids=
 printf "some text to sign\n" >data
@@ -451,6 +471,20 @@ s_server() {
     unset server_conf
 }
 
+# worker_of USER...: $worker is the first of these users that exists, whom root can become.
+worker_of() {
+    local name
+    worker=
+    for name in "$@"; do
+        ! id "$name" >/dev/null 2>&1 || { worker=$name; break; }
+    done
+    [ -n "$worker" ] || failed "one of these users exists: $*"
+    setpriv --reuid="$worker" --regid="$(id -g "$worker")" --clear-groups true 2>"$W/out" ||
+        failed "this test needs a root that can become another user" "got: $(head -n 1 "$W/out")"
+    passes "$worker" "$W" ||
+        failed "this test needs a folder for temporary files that $worker can pass through" "got: $W"
+}
+
 listening() {
     (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null
 }
@@ -460,7 +494,8 @@ nginx_start() {
     local name i
     nginx_user=
     if [ "$(id -u)" = 0 ]; then
-        nginx_user=www-data
+        worker_of www-data nginx nobody
+        nginx_user=$worker
         for name in tokens nss tpm2_pkcs11; do
             [ ! -d "$name" ] || chown -R "$nginx_user" "$name"
         done

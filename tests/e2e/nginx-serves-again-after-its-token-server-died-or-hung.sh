@@ -32,7 +32,7 @@ load() {
     while [ ! -e stop ]; do
         start=$(now_ms)
         status=0
-        curl --silent --fail --max-time 30 --cacert ca.pem -o /dev/null "https://localhost:$port/" || status=$?
+        curl --silent --fail --max-time 30 --cacert ca.pem -o /dev/null "https://127.0.0.1:$port/" || status=$?
         echo "$start $(($(now_ms) - start)) $status" >>load.log
         [ "$status" = 0 ] || sleep 0.05
     done
@@ -51,7 +51,7 @@ failures() {
 serves_again() {
     local start end
     start=$(now_ms)
-    until curl --silent --fail --max-time 30 --cacert ca.pem -o /dev/null "https://localhost:$port/"; do
+    until curl --silent --fail --max-time 30 --cacert ca.pem -o /dev/null "https://127.0.0.1:$port/"; do
         [ $(($(now_ms) - start)) -lt "$2" ] || {
             show error.log
             failed "$1: serving again within $2 ms" "got: not so far"

@@ -38,19 +38,19 @@ write_command() {
 }
 server="python3 $examples/python/server.py server.crt server.pem ca.pem"
 serve python.log write_command sh server.sh
-asks "Python asks Python" python3 "$examples/python/client.py" client.crt client.pem ca.pem "https://localhost:$port/"
+asks "Python asks Python" python3 "$examples/python/client.py" client.crt client.pem ca.pem "https://127.0.0.1:$port/"
 
 # --- curl -----------------------------------------------------------------------------------------
 
 curl --help all >/dev/null || failed "curl is installed"
 sed "s|/etc/client/tls|$W|" "$examples/curl/curlrc" >curlrc
-asks "curl -K curlrc" curl --silent --show-error --cacert ca.pem -K curlrc "https://localhost:$port/"
-if [ -e "$build/engine/hsm.so" ] && grep -q dynamic <<<"$(curl --engine list)"; then
+asks "curl -K curlrc" curl --silent --show-error --cacert ca.pem -K curlrc "https://127.0.0.1:$port/"
+if [ -e "$engine" ] && grep -q dynamic <<<"$(curl --engine list)"; then
     . "$here/engine.inc"
     sed "s|/etc/client/tls|$W|" "$examples/curl/engine.curlrc" >engine.curlrc
     conf=$W/engine.cnf engine_conf
     client_conf=$W/engine.cnf asks "curl -K engine.curlrc" \
-        curl --silent --show-error --cacert ca.pem -K engine.curlrc "https://localhost:$port/"
+        curl --silent --show-error --cacert ca.pem -K engine.curlrc "https://127.0.0.1:$port/"
 fi
 stop_server "$server_pid"
 
@@ -61,8 +61,8 @@ sed -e 's/^openssl_conf = .*/[default]/' "$conf" >hsm.cnf
 server="node $examples/nodejs/server.js server.crt server.pem ca.pem"
 OPENSSL_CONF='' conf=$W/node.cnf serve node.log write_command sh server.sh
 client_conf=$W/node.cnf asks "Node.js asks Node.js" \
-    node "$examples/nodejs/client.js" client.crt client.pem ca.pem "https://localhost:$port/"
-asks "Python asks Node.js" python3 "$examples/python/client.py" client.crt client.pem ca.pem "https://localhost:$port/"
+    node "$examples/nodejs/client.js" client.crt client.pem ca.pem "https://127.0.0.1:$port/"
+asks "Python asks Node.js" python3 "$examples/python/client.py" client.crt client.pem ca.pem "https://127.0.0.1:$port/"
 stop_server "$server_pid"
 
 # --- the openssl command --------------------------------------------------------------------------
