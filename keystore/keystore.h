@@ -371,6 +371,9 @@ struct ks_object {
     struct ks_bytes ec_point;  /* the raw point (0x04 ...), OCTET STRING wrapping removed */
     struct ks_bytes spki;      /* CKA_PUBLIC_KEY_INFO */
     struct ks_bytes value;     /* certificates: CKA_VALUE */
+    /* Of a private key: modulus, or point, are not its own but those of the public object with the
+     * same id. They say whose key it should be, and prove nothing. */
+    bool borrowed;
     /* private keys; a flag that the token does not know is false */
     bool can_sign, can_decrypt, can_derive;
     bool sensitive, extractable, always_authenticate, local;
@@ -413,29 +416,48 @@ const struct ks_object *ks_key_object(const struct ks_key *key);
 /* Purpose: the token that holds the key; valid as long as the key. */
 struct ks_token *ks_key_token(const struct ks_key *key);
 
-/* The public half that the caller expects. Checked now and whenever the key has to be found
- * again (another epoch): modulus, or point, differs -> KS_KEY_MISMATCH. Where the token keeps
- * nothing to compare with (an EC key without public object), `verify` is called with the first
- * signature of each epoch before that signature is released; it returns whether the signature
- * is the expected key's. */
+/* The public half that the caller expects. What the private object shows of its own (modulus,
+ * point, CKA_PUBLIC_KEY_INFO) is compared now and whenever the key has to be found again (another
+ * epoch): something else is KS_KEY_MISMATCH, the same is the proof. Of CKA_PUBLIC_KEY_INFO only
+ * the same is recognised. A public object of the same id is a
+ * hint: another public half there is KS_KEY_MISMATCH too, the same one proves nothing. Where the
+ * private object shows nothing the first result is proved before anybody sees it, each time that
+ * the key was found, on the token that gave it: a signature by `verify`; a decryption, a
+ * derivation, or raw RSA by doing the same once more with what `challenge` makes up. A key that
+ * does not pass is KS_KEY_MISMATCH. The two are called on the caller's thread, with no lock held,
+ * and perhaps by several threads at once; those that are NULL are not done. */
 struct ks_expect {
     const uint8_t *public_part; /* RSA: modulus without leading zeros; EC: uncompressed point */
     size_t public_len;
-    bool (*verify)(void *arg, const uint8_t *digest, size_t digest_len, const uint8_t *signature,
-                   size_t signature_len);
+    /* Is `signature`, made by `mech` of what ks_sign() was given, the expected key's? */
+    bool (*verify)(void *arg, const struct ks_mech *mech, const uint8_t *in, size_t in_len,
+                   const uint8_t *signature, size_t signature_len);
+    /* Make up an input for `mech` (RSA: what is decrypted or, raw, signed; ECDH: a peer's point),
+     * and the answer that nobody but the expected key has. The lengths are the rooms, and become
+     * the lengths. False when that fails. */
+    bool (*challenge)(void *arg, const struct ks_mech *mech, uint8_t *in, size_t *in_len,
+                      uint8_t *answer, size_t *answer_len);
     void *arg;
-}; /* `digest` is the message for EdDSA */
+};
 
 /* Purpose: set the expectation, once, before the key is shared between threads. Copies
- * `public_part`; `arg` must outlive the key. */
+ * `public_part`; `arg` must outlive the key's use. */
 KS_MUST_USE ks_status ks_key_expect(struct ks_key *key, const struct ks_expect *expect,
                                     struct ks_error *err);
 
-/* Purpose: tell whether the token itself has proved the public half in the present epoch. */
-bool ks_key_proved(struct ks_key *key);
+/* Purpose: find out whether the token's key is the expected one: by what it shows, and where it
+ * shows nothing by an operation that the key permits and the token lists. KS_KEY_MISMATCH when it
+ * is another one, KS_MECHANISM when nothing can be tried. Of a cluster one member answers. */
+KS_MUST_USE ks_status ks_key_prove(struct ks_key *key, const struct ks_how *how,
+                                   struct ks_error *err);
+
+/* Purpose: tell whether a token that an operation with this key may run on now lists the mechanism
+ * (not a _HASH kind); of a cluster, whether one of the members that are up does. `anew`: the list
+ * is read again, instead of what is known of it. True as well when none can be asked. */
+bool ks_key_lists(struct ks_key *key, const struct ks_how *how, enum ks_mech_kind kind, bool anew);
 
 /* Purpose: remember that this key's token refused `mech` with its parameters (`set`), and ask it.
- * Small and lossy: a forgotten fact costs one refused call. */
+ * Small and lossy: a forgotten fact costs one refused call. What is remembered is logged. */
 void ks_key_set_refused(struct ks_key *key, const struct ks_mech *mech);
 bool ks_key_refused(struct ks_key *key, const struct ks_mech *mech);
 
@@ -489,13 +511,17 @@ struct ks_generate_spec {
 /* Purpose: generate a key pair on the token (C_GenerateKeyPair), sensitive and, unless asked
  * otherwise, not extractable. A private or public key with the same label or id is
  * KS_KEY_EXISTS. Reads the new key's attributes back; if it is not what was asked for, both
- * halves are destroyed and the call fails. Never retried. */
+ * halves are destroyed and the call fails. Nothing is destroyed that may be somebody else's: where
+ * an answer was lost and the id is not a random one, the error says what to look for. Never
+ * retried. */
 KS_MUST_USE ks_status ks_generate(struct ks_token *token, const struct ks_how *how,
                                   const struct ks_generate_spec *spec, struct ks_key **out,
                                   struct ks_error *err);
 
-/* Purpose: destroy the key and the public object with the same id and label. For a generation
- * that turns out unusable. */
+/* Purpose: destroy the key and its public object: of those with the same id and label the one that
+ * ks_generate() was given, or whose public half is the key's. For a generation that turns out
+ * unusable, and is nobody else's: the expectation's functions are not called any more. A key that
+ * was found again and cannot be told from another one is left alone: KS_KEY_MISMATCH. */
 KS_MUST_USE ks_status ks_key_destroy(struct ks_key *key, const struct ks_how *how,
                                      struct ks_error *err);
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * ks_derive.c - ECDH. The derived secret exists on the token as a session object between two
- * calls, and is destroyed on every path: tokens fill up with forgotten ones.
+ * calls, and is destroyed on every path: tokens fill up with forgotten ones. Where it is not
+ * certain that there is none left, the session is closed.
  */
 #include <string.h>
 
@@ -66,6 +67,8 @@ static CK_RV derive_secret(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION_HA
         return derive_once(op, fn, session, key, ((known - 1) & 1) != 0, ((known - 1) & 2) == 0,
                            secret);
     for (int how = 0; how < 4; how++) {
+        if (how > 0) /* the try before may have made its object all the same */
+            op->close_session = true;
         rv = derive_once(op, fn, session, key, (how & 1) != 0, (how & 2) == 0, secret);
         if (rv == CKR_OK)
             atomic_store(&op->key->spelling, how + 1);
@@ -121,8 +124,9 @@ static ks_status derive_step(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION_
     st = read_secret(op, fn, session, secret);
     rv = op->rv;
     function = op->function;
-    if (fn->C_DestroyObject(session, secret) != CKR_OK)
-        op->close_session = true; /* the object ends with it */
+    /* the object ends with its session, if not before */
+    if (fn->C_DestroyObject(session, secret) != CKR_OK || !ks_ok(st))
+        op->close_session = true;
     op->rv = rv;
     op->function = function;
     return st;
@@ -132,6 +136,7 @@ ks_status ks_derive(struct ks_key *key, const struct ks_how *how, bool cofactor,
                     const uint8_t *peer, size_t peer_len, uint8_t *out, size_t *out_len,
                     struct ks_error *err)
 {
+    const struct ks_mech mech = {.kind = cofactor ? KS_MECH_ECDH_COFACTOR : KS_MECH_ECDH};
     struct derivation d = {.cofactor = cofactor, .field = peer_len / 2};
     struct ks_op op = {.token = key->token,
                        .key = key,
@@ -144,7 +149,8 @@ ks_status ks_derive(struct ks_key *key, const struct ks_how *how, bool cofactor,
                        .in = peer,
                        .in_len = peer_len,
                        .out = out,
-                       .room = *out_len};
+                       .room = *out_len,
+                       .mech = &mech};
     ks_status st;
 
     if (peer_len < 3 || peer_len > POINT_MAX || peer[0] != 4)

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * ks_generate.c - key pairs made on the token, and destroyed there. Never run twice: a lost answer
- * may have left a key behind. What fails half-way is cleaned up by its id.
+ * may have left a key behind. What fails half-way is cleaned up, but nothing that may be somebody
+ * else's: other processes make keys, too, and of any name. Certain are the handles that the token
+ * gave for the pair, as long as they are good, and a random id that we made up.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,9 +20,10 @@
 struct generation {
     const struct ks_generate_spec *spec;
     CK_ATTRIBUTE label, id;
+    bool random_id; /* nobody else has it */
     struct ks_object *object;
-    CK_OBJECT_HANDLE handle;
-    bool called; /* C_GenerateKeyPair was */
+    CK_OBJECT_HANDLE handle, public_handle;
+    enum { NOTHING, PERHAPS, PAIR } left; /* what there may be on the token */
 };
 
 static const CK_OBJECT_CLASS both_halves[] = {CKO_PRIVATE_KEY, CKO_PUBLIC_KEY};
@@ -58,25 +61,21 @@ static ks_status exists_step(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION_
 
 /* --- clean-up -------------------------------------------------------------------------------- */
 
-/* Destroy both halves that carry this id and label. */
-static ks_status destroy_pair(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION_HANDLE session,
-                              const CK_ATTRIBUTE *label, const CK_ATTRIBUTE *id)
+/* Both halves that carry this id, which is random: a token may have left out the label. */
+static ks_status cleanup_step(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION_HANDLE session,
+                              CK_OBJECT_HANDLE key)
 {
+    const struct generation *g = op->arg;
     ks_status st = KS_SUCCESS, one;
 
+    (void)key;
     for (int half = 0; half < 2; half++) {
         CK_OBJECT_CLASS klass = both_halves[half];
-        CK_ATTRIBUTE template[3] = {{CKA_CLASS, &klass, sizeof(klass)}};
+        CK_ATTRIBUTE template[2] = {{CKA_CLASS, &klass, sizeof(klass)}, g->id};
         CK_OBJECT_HANDLE found[4];
-        CK_ULONG n = 1, count = 0;
+        CK_ULONG count = 0;
 
-        if (id->ulValueLen > 0)
-            template[n++] = *id;
-        if (label->ulValueLen > 0)
-            template[n++] = *label;
-        if (n == 1)
-            continue;
-        one = ks_object_search(op, fn, session, template, n, found, 4, &count);
+        one = ks_object_search(op, fn, session, template, 2, found, 4, &count);
         if (!ks_ok(one))
             return one;
         for (CK_ULONG i = 0; i < count; i++) {
@@ -88,21 +87,27 @@ static ks_status destroy_pair(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION
     return st;
 }
 
-static ks_status cleanup_step(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION_HANDLE session,
-                              CK_OBJECT_HANDLE key)
+/* The pair that the token has just made and that is not kept: by its handles, in the session that
+ * they came from. The failure is what `op` goes on to tell. */
+static void destroy_made(struct ks_op *op, struct generation *g, CK_FUNCTION_LIST *fn,
+                         CK_SESSION_HANDLE session)
 {
-    const struct generation *g = op->arg;
+    bool gone = fn->C_DestroyObject(session, g->handle) == CKR_OK;
 
-    (void)key;
-    return destroy_pair(op, fn, session, &g->label, &g->id);
+    if (g->public_handle != CK_INVALID_HANDLE && g->public_handle != g->handle)
+        gone = fn->C_DestroyObject(session, g->public_handle) == CKR_OK && gone;
+    else
+        gone = false;
+    g->left = gone ? NOTHING : PERHAPS;
+    op->close_session = true;
 }
 
-/* After a generation that failed: in a session of its own, for the failure may have been the
- * session's. Destroying by an id that nobody had before is safe to repeat. */
+/* After a generation that failed and may have left something behind: in a session of its own, for
+ * the failure may have been the session's. */
 static ks_status clean_up(struct ks_token *token, struct generation *g, const struct ks_how *how,
                           ks_status failed, struct ks_error *err)
 {
-    struct ks_error why, first;
+    struct ks_error why = {.code = KS_OK}, first;
     struct ks_op op = {.token = token,
                        .step = cleanup_step,
                        .arg = g,
@@ -112,12 +117,13 @@ static ks_status clean_up(struct ks_token *token, struct generation *g, const st
                        .read_write = true};
     char label[128];
 
-    if (!g->called || ks_ok(ks_op_run(&op)) || err == NULL)
+    if (g->left == NOTHING || (g->random_id && ks_ok(ks_op_run(&op))) || err == NULL)
         return failed;
     first = *err;
     snprintf(err->text, sizeof(err->text),
-             "%.400s; what it may have left behind could not be removed (%.200s): look for '%s'",
-             first.text, why.text,
+             "%.400s; what it may have left behind %s (%.200s): look for '%s'", first.text,
+             g->random_id ? "could not be removed" : "was not removed",
+             g->random_id ? why.text : "its id was given, and another key may have it by now",
              ks_escape(label, sizeof(label), g->label.pValue, g->label.ulValueLen));
     return failed;
 }
@@ -177,7 +183,6 @@ static CK_RV generate_pair(struct generation *g, CK_FUNCTION_LIST *fn, CK_SESSIO
     const struct ks_generate_spec *spec = g->spec;
     bool rsa = spec->type == KS_KEY_RSA;
     CK_MECHANISM mechanism = {ks_mech_type(kind_for(spec->type), KS_DIGEST_NONE), NULL, 0};
-    CK_OBJECT_HANDLE public_handle = CK_INVALID_HANDLE;
     CK_ATTRIBUTE pub[8], priv[10];
     CK_ULONG np = 0, ns = 0, bits = spec->rsa_bits;
 
@@ -208,11 +213,19 @@ static CK_RV generate_pair(struct generation *g, CK_FUNCTION_LIST *fn, CK_SESSIO
         add(priv, &ns, CKA_DECRYPT, spec->decrypt ? &yes : &no, sizeof(yes));
     else if (spec->type == KS_KEY_EC)
         add(priv, &ns, CKA_DERIVE, spec->derive ? &yes : &no, sizeof(yes));
-    return fn->C_GenerateKeyPair(session, &mechanism, pub, np, priv, ns, &public_handle,
+    return fn->C_GenerateKeyPair(session, &mechanism, pub, np, priv, ns, &g->public_handle,
                                  &g->handle);
 }
 
-/* The codes by which tokens say that they do not know the curve. Nothing was made then. */
+static bool one_of(CK_RV rv, const CK_RV *codes, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        if (codes[i] == rv)
+            return true;
+    return false;
+}
+
+/* The codes by which tokens say that they do not know the curve. */
 static bool curve_refused(CK_RV rv)
 {
     static const CK_RV codes[] = {
@@ -220,10 +233,39 @@ static bool curve_refused(CK_RV rv)
         CKR_TEMPLATE_INCONSISTENT, CKR_ARGUMENTS_BAD,         CKR_MECHANISM_PARAM_INVALID,
     };
 
-    for (size_t i = 0; i < sizeof(codes) / sizeof(codes[0]); i++)
-        if (codes[i] == rv)
-            return true;
-    return false;
+    return one_of(rv, codes, sizeof(codes) / sizeof(codes[0]));
+}
+
+/* The codes that speak of what was asked for, or of who asks: nothing was made then. All others
+ * may come after the token has done its work. */
+static bool nothing_made(CK_RV rv)
+{
+    static const CK_RV codes[] = {
+        CKR_MECHANISM_INVALID,   CKR_TEMPLATE_INCOMPLETE,      CKR_ATTRIBUTE_TYPE_INVALID,
+        CKR_ATTRIBUTE_READ_ONLY, CKR_KEY_SIZE_RANGE,           CKR_FUNCTION_NOT_SUPPORTED,
+        CKR_USER_NOT_LOGGED_IN,  CKR_SESSION_READ_ONLY,        CKR_TOKEN_WRITE_PROTECTED,
+        CKR_PIN_EXPIRED,         CKR_CRYPTOKI_NOT_INITIALIZED,
+    };
+
+    return curve_refused(rv) || one_of(rv, codes, sizeof(codes) / sizeof(codes[0]));
+}
+
+/* What the token says of the new pair: the private half, and what that does not show from the
+ * public one, which is certain to be its own. */
+static ks_status read_made(struct ks_op *op, struct generation *g, CK_FUNCTION_LIST *fn,
+                           CK_SESSION_HANDLE session)
+{
+    const bool have_public = g->public_handle != CK_INVALID_HANDLE;
+    struct ks_object *pub = NULL;
+    ks_status st;
+
+    st = ks_object_read(op, fn, session, g->handle, KS_CLASS_PRIVATE, !have_public, &g->object);
+    if (ks_ok(st) && have_public)
+        st = ks_object_read(op, fn, session, g->public_handle, KS_CLASS_PUBLIC, false, &pub);
+    if (ks_ok(st) && pub != NULL)
+        ks_object_borrow(g->object, pub);
+    ks_object_free(pub);
+    return st;
 }
 
 static ks_status generate_step(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION_HANDLE session,
@@ -234,18 +276,20 @@ static ks_status generate_step(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSIO
     CK_RV rv;
 
     (void)key;
-    g->called = true;
     rv = generate_pair(g, fn, session, g->spec->ec_params, g->spec->ec_params_len);
     if (curve_refused(rv) && g->spec->ec_params_else != NULL)
         rv = generate_pair(g, fn, session, g->spec->ec_params_else, g->spec->ec_params_else_len);
+    g->left = rv == CKR_OK ? PAIR : nothing_made(rv) ? NOTHING : PERHAPS;
     st = ks_op_rv(op, "C_GenerateKeyPair", rv);
     ks_mech_blame(op->err, st, kind_for(g->spec->type));
     if (ks_ok(st))
         st = ks_answer_handle(op->token, "C_GenerateKeyPair", g->handle, op->err);
     if (ks_ok(st))
-        st = ks_object_read(op, fn, session, g->handle, KS_CLASS_PRIVATE, true, &g->object);
+        st = read_made(op, g, fn, session);
     if (ks_ok(st))
         st = check_made(op, g);
+    if (!ks_ok(st) && g->left == PAIR)
+        destroy_made(op, g, fn, session);
     return st;
 }
 
@@ -304,6 +348,7 @@ ks_status ks_generate(struct ks_token *token, const struct ks_how *how,
         if (getrandom(random_id, sizeof(random_id), 0) != (ssize_t)sizeof(random_id))
             return ks_fail(err, KS_INTERNAL, "getrandom failed");
         g.id = (CK_ATTRIBUTE){CKA_ID, random_id, sizeof(random_id)};
+        g.random_id = true;
     }
     st = ks_op_run(&look);
     if (ks_ok(st)) {
@@ -313,6 +358,10 @@ ks_status ks_generate(struct ks_token *token, const struct ks_how *how,
     }
     if (ks_ok(st))
         st = ks_key_make(token, g.object, g.handle, make.epoch, out, err);
+    if (ks_ok(st)) {
+        (*out)->public_handle = g.public_handle;
+        (*out)->id_is_ours = g.random_id;
+    }
     audit_generation(&g, token, st);
     if (!ks_ok(st))
         ks_object_free(g.object);
@@ -321,21 +370,83 @@ ks_status ks_generate(struct ks_token *token, const struct ks_how *how,
 
 /* --- destruction ----------------------------------------------------------------------------- */
 
+/* The key's public object among those with its id and label: what was generated with it, or has its
+ * public half. `*others`: there are some that may be it or not. */
+static ks_status find_public(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION_HANDLE session,
+                             CK_OBJECT_HANDLE *out, bool *others)
+{
+    const struct ks_object *o = op->key->object;
+    const struct ks_bytes *want = ks_key_public_part(o), *have;
+    CK_OBJECT_CLASS klass = CKO_PUBLIC_KEY;
+    CK_ATTRIBUTE template[3] = {{CKA_CLASS, &klass, sizeof(klass)}};
+    CK_OBJECT_HANDLE found[8];
+    CK_ULONG n = 1, count = 0;
+    ks_status st;
+
+    if (o->id.len > 0)
+        template[n++] = (CK_ATTRIBUTE){CKA_ID, o->id.data, o->id.len};
+    if (o->label_len > 0)
+        template[n++] = (CK_ATTRIBUTE){CKA_LABEL, o->label, o->label_len};
+    if (n == 1)
+        return KS_SUCCESS;
+    st = ks_object_search(op, fn, session, template, n, found, 8, &count);
+    for (CK_ULONG i = 0; ks_ok(st) && i < count; i++) {
+        struct ks_object *pub = NULL;
+
+        st = ks_object_read(op, fn, session, found[i], KS_CLASS_PUBLIC, false, &pub);
+        if (!ks_ok(st))
+            break;
+        have = ks_key_public_part(pub);
+        if (op->key->id_is_ours ||
+            (pub->type == o->type && want->len > 0 && have->len == want->len &&
+             memcmp(have->data, want->data, want->len) == 0))
+            *out = found[i];
+        else if (want->len == 0 || have->len == 0)
+            *others = true;
+        ks_object_free(pub);
+    }
+    return st;
+}
+
+/* The object that the key was made of; or one that was found again, and then it may be another key
+ * of the same name, unless something says that it is ours. */
 static ks_status destroy_step(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION_HANDLE session,
                               CK_OBJECT_HANDLE handle)
 {
-    const struct ks_object *o = op->key->object;
-    CK_ATTRIBUTE label = {CKA_LABEL, o->label, o->label_len};
-    CK_ATTRIBUTE id = {CKA_ID, o->id.data, o->id.len};
-    ks_status st = ks_op_rv(op, "C_DestroyObject", fn->C_DestroyObject(session, handle));
+    struct ks_key *key = op->key;
+    CK_OBJECT_HANDLE pub = CK_INVALID_HANDLE;
+    char name[256];
+    bool others = false, same;
+    ks_status st = KS_SUCCESS;
 
+    pthread_mutex_lock(&key->token->lock);
+    same = key->finding == key->first_finding && key->handle == handle;
+    pthread_mutex_unlock(&key->token->lock);
+    if (same && key->public_handle != CK_INVALID_HANDLE)
+        pub = key->public_handle;
+    else
+        st = find_public(op, fn, session, &pub, &others);
+    if (ks_ok(st) && !same && !key->id_is_ours && pub == CK_INVALID_HANDLE &&
+        (key->object->borrowed || ks_key_public_part(key->object)->len == 0))
+        st = ks_fail_token(op->err, op->token, KS_KEY_MISMATCH,
+                           "key %s was found anew, and may be another one of that name: it was "
+                           "not destroyed, remove it by hand",
+                           ks_object_name(key->object, name, sizeof(name)));
     if (ks_ok(st))
-        st = destroy_pair(op, fn, session, &label, &id);
+        st = ks_op_rv(op, "C_DestroyObject", fn->C_DestroyObject(session, handle));
+    if (ks_ok(st) && pub != CK_INVALID_HANDLE)
+        st = ks_op_rv(op, "C_DestroyObject", fn->C_DestroyObject(session, pub));
+    else if (ks_ok(st) && others)
+        st = ks_fail_token(op->err, op->token, KS_KEY_MISMATCH,
+                           "key %s was destroyed, but nothing tells whether a public key object "
+                           "of its name is its own: remove that by hand",
+                           ks_object_name(key->object, name, sizeof(name)));
     return st;
 }
 
 ks_status ks_key_destroy(struct ks_key *key, const struct ks_how *how, struct ks_error *err)
 {
+    struct ks_expect *e = &key->expect;
     struct ks_op op = {.token = key->token,
                        .key = key,
                        .step = destroy_step,
@@ -345,5 +456,8 @@ ks_status ks_key_destroy(struct ks_key *key, const struct ks_how *how, struct ks
                        .inline_only = true,
                        .read_write = true};
 
+    /* who set them may be gone */
+    e->verify = NULL;
+    e->challenge = NULL;
     return ks_op_run(&op);
 }

@@ -361,7 +361,7 @@ static ks_status member_key(struct ks_key *key, size_t i, const struct ks_how *h
     if (ks_ok(st))
         st = ks_key_find(key->token->members[i], how, uri, &found, err);
     ks_uri_free(uri);
-    if (ks_ok(st) && e.public_len > 0)
+    if (ks_ok(st) && (e.public_len > 0 || e.arg != NULL))
         st = ks_key_expect(found, &e, err);
     if (!ks_ok(st)) {
         ks_key_free(found);
@@ -395,9 +395,37 @@ static enum state state_of(struct ks_token *member)
     return atomic_load_explicit(&member->lost, memory_order_relaxed) ? STATE_LOST : STATE_UP;
 }
 
+/* Does the member list the mechanism? One that decrypts raw is not to remove padding by itself:
+ * what it says then tells good padding from bad. */
+static bool suits(const struct ks_op *op, const struct ks_token *member)
+{
+    if (op->class == KS_OP_DECRYPT && op->mech->kind == KS_MECH_RSA_PKCS1 &&
+        ks_token_lists(member, KS_MECH_RSA_RAW))
+        return false;
+    return !ks_token_lacks(member, op->mech->kind);
+}
+
+/* Those that do not suit leave it to those that do, if there are any. */
+static size_t leave_to_others(const struct ks_op *op, struct candidate *list, size_t n)
+{
+    size_t kept = 0;
+
+    if (op->mech == NULL)
+        return n;
+    for (size_t i = 0; i < n; i++)
+        kept += suits(op, op->token->members[list[i].index]);
+    if (kept == 0 || kept == n)
+        return n;
+    kept = 0;
+    for (size_t i = 0; i < n; i++)
+        if (suits(op, op->token->members[list[i].index]))
+            list[kept++] = list[i];
+    return kept;
+}
+
 /* Members in the order in which they are tried: those that are up, fewest operations in flight
- * times latency first; then the lost ones. Hung ones, and those that do not have the key, are left
- * out. Who is not up is looked after in the background. */
+ * times latency first; then the lost ones. Hung ones, and those that do not have the key or the
+ * mechanism, are left out. Who is not up is looked after in the background. */
 static size_t candidates(struct ks_op *op, struct candidate *list)
 {
     struct ks_token *group = op->token;
@@ -426,7 +454,7 @@ static size_t candidates(struct ks_op *op, struct candidate *list)
             list[at] = list[at - 1];
         list[at] = c;
     }
-    return n;
+    return leave_to_others(op, list, n);
 }
 
 /* Would another member do better? Not where the data, the parameters or the caller are wrong; what
@@ -483,12 +511,36 @@ static ks_status run_on_member(struct ks_op *op, size_t index, const struct ks_h
         op->function = sub.function;
         op->rv = sub.rv;
         op->epoch = sub.epoch;
+        /* what its object shows, or what it did, was another key's */
+        if (st.code == KS_KEY_MISMATCH)
+            atomic_store(&op->key->members[index].again_ns, ks_now_ns() + ABSENT_NS);
     }
     ks_key_free(key);
     atomic_fetch_sub(&member->in_flight, 1);
     if (ks_ok(st))
         note_latency(member, ks_now_ns() - started);
     return st;
+}
+
+bool ks_key_lists(struct ks_key *key, const struct ks_how *how, enum ks_mech_kind kind, bool anew)
+{
+    struct ks_token *const *tokens = &key->token;
+    size_t n = ks_token_members(key->token, &tokens);
+    struct ks_error err;
+    bool asked = false;
+
+    for (size_t i = 0; i < (n > 0 ? n : 1); i++) {
+        if (n > 0 &&
+            (state_of(tokens[i]) != STATE_UP ||
+             (key->members != NULL && atomic_load(&key->members[i].again_ns) > ks_now_ns())))
+            continue;
+        if (anew && !ks_ok(ks_token_lists_anew(tokens[i], how, &err)))
+            continue;
+        if (!ks_token_lacks(tokens[i], kind))
+            return true;
+        asked = true;
+    }
+    return !asked;
 }
 
 /* The members' own time limit is that of the whole operation: half of what is left for each try,
@@ -514,6 +566,8 @@ static const char *not_tried(void *arg, size_t index)
         return "does not answer";
     if (op->key != NULL && atomic_load(&op->key->members[index].again_ns) > ks_now_ns())
         return "does not have the key, or another one of that name";
+    if (op->mech != NULL && ks_token_lacks(op->token->members[index], op->mech->kind))
+        return "does not list the mechanism";
     return "no time was left for it";
 }
 

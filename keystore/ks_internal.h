@@ -246,6 +246,7 @@ struct ks_session {
     uint64_t age;        /* of the pool when it was opened */
     uint64_t epoch;      /* of the token when it was taken: handles of that epoch are good */
     unsigned init_count; /* of the module: before another one it means nothing */
+    uint64_t finding;    /* of the key whose handle was taken with it; 0: none was known */
 };
 
 struct ks_token {
@@ -280,6 +281,7 @@ struct ks_token {
     unsigned generation;
     CK_MECHANISM_TYPE *mechanisms; /* NULL: not known yet; once set it stays */
     size_t mechanism_count;
+    atomic_uint kinds;        /* of them, 1 << ks_mech_kind for those without digest; 0: unknown */
     atomic_uint random_chunk; /* what the token took; 0: not tried yet */
     CK_SESSION_HANDLE *idle;  /* stack, room for KS_SESSIONS_MAX or the limit */
     unsigned idle_count, open_count, limit;
@@ -386,10 +388,11 @@ ks_status ks_session_take(struct ks_token *token, const struct ks_how *how,
                           const struct ks_key *key, struct ks_session *out,
                           CK_OBJECT_HANDLE *handle, struct ks_error *err);
 void ks_session_give(struct ks_token *token, struct ks_session *session, enum ks_session_fate fate);
-/* Purpose: a read-write session within the limit, for generation; closed by ks_session_give with
- * KS_SESSION_CLOSE. */
+/* Purpose: the same for a read-write session within the limit, for generation and destruction;
+ * closed by ks_session_give with KS_SESSION_CLOSE. */
 ks_status ks_session_take_rw(struct ks_token *token, const struct ks_how *how,
-                             struct ks_session *out, struct ks_error *err);
+                             const struct ks_key *key, struct ks_session *out,
+                             CK_OBJECT_HANDLE *handle, struct ks_error *err);
 /* Purpose: C_CloseSession, once more where that may help. Outside the gate; counts nothing. */
 void ks_session_close(struct ks_token *token, CK_SESSION_HANDLE handle);
 /* Purpose: close all idle sessions; the caller holds up_lock or is the last owner. */
@@ -423,6 +426,12 @@ void ks_mech_blame(struct ks_error *err, ks_status st, enum ks_mech_kind kind);
 CK_MECHANISM_TYPE ks_mech_type(enum ks_mech_kind kind, enum ks_digest digest);
 /* Purpose: read the token's list of mechanisms, unless it is known. */
 ks_status ks_token_read_mechanisms(struct ks_token *token, struct ks_error *err);
+/* Purpose: whether the token is known not to list a mechanism (not a _HASH kind), or to list it. */
+bool ks_token_lacks(const struct ks_token *token, enum ks_mech_kind kind);
+bool ks_token_lists(const struct ks_token *token, enum ks_mech_kind kind);
+/* Purpose: read the list again, for these two. */
+ks_status ks_token_lists_anew(struct ks_token *token, const struct ks_how *how,
+                              struct ks_error *err);
 /* Purpose: a number that is the same for the same parameters: for ks_key_refused(). */
 uint32_t ks_mech_hash(const struct ks_mech *mech);
 
@@ -450,10 +459,9 @@ struct ks_op {
     size_t in_len, aux_len;
     uint8_t *out; /* wiped on failure */
     size_t room, out_len;
-    /* Checks what the step returned with the key's public half; called on the caller's thread,
-     * outside the gate, and only while the token has not proved the key in this epoch. NULL:
-     * nothing to check. */
-    bool (*verify)(struct ks_op *op);
+    /* What the private key does: the proof is made of it, on the caller's thread and outside the
+     * gate, and members of a cluster are chosen by it. The caller's. NULL: nothing to prove. */
+    const struct ks_mech *mech;
     void (*done)(struct ks_op *op, ks_status status); /* completion; may be NULL */
     bool once;        /* not safe to run again: generation, deletion */
     bool move_on;     /* there are other tokens to try: do not bring this one back first */
@@ -465,8 +473,8 @@ struct ks_op {
     CK_RV rv;
     bool close_session; /* something was left in it */
     unsigned logins;    /* how often ks_op has logged in again for this operation */
-    /* set by ks_op_run: what the step's success is obtained with, and where it is called in */
-    uint64_t epoch;
+    /* set by ks_op_run: what the step's result is obtained with, and where it is called in */
+    uint64_t epoch, finding;
     struct ks_gate *gate;
     const struct ks_token *ran_on; /* in a group: the member that was tried last; else NULL */
     struct ks_measure measure;
@@ -487,6 +495,12 @@ ks_status ks_op_run_direct(struct ks_op *op);
 ks_status ks_op_try(struct ks_op *op);
 /* Purpose: note the function and its code, for classification. Returns success for CKR_OK. */
 ks_status ks_op_rv(struct ks_op *op, const char *function, CK_RV rv);
+
+/* --- ks_proof.c ------------------------------------------------------------------------------ */
+
+/* Purpose: prove it. KS_KEY_MISMATCH, and `out` wiped, when it is another key. `*again`: the key
+ * has been found anew meanwhile, and what was proved is not what gave the result: run it again. */
+ks_status ks_prove(struct ks_op *op, const struct ks_how *how, bool *again);
 
 /* --- ks_group.c ------------------------------------------------------------------------------ */
 
@@ -536,6 +550,9 @@ ks_status ks_object_read(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION_HAND
 ks_status ks_object_search(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION_HANDLE session,
                            CK_ATTRIBUTE *template, CK_ULONG count, CK_OBJECT_HANDLE *found,
                            CK_ULONG max, CK_ULONG *found_count);
+/* Purpose: give a private key what it lacks of its public half from its public object, which is
+ * left with the rest. */
+void ks_object_borrow(struct ks_object *o, struct ks_object *pub);
 /* Purpose: a deep copy; NULL without memory. */
 struct ks_object *ks_object_copy(const struct ks_object *o);
 /* Purpose: "'label' (id 01:02)" escaped, for messages. */
@@ -556,8 +573,13 @@ struct ks_key {
     /* under token->lock */
     CK_OBJECT_HANDLE handle;
     uint64_t epoch;
-    /* the epoch in which the public half was proved; 0: not */
+    uint64_t finding; /* another number each time that it is found */
+    /* the finding for which it was proved that it is the expected key; 0: none */
     _Atomic uint64_t proved;
+    /* set when it is made, and constant */
+    uint64_t first_finding;
+    CK_OBJECT_HANDLE public_handle; /* of a generation, good while `finding` is the first */
+    bool id_is_ours;                /* its id is a random one that we made up */
     _Atomic uint32_t refused[KS_REFUSED_MAX];
     _Atomic int spelling;       /* enum ks_spelling, of EdDSA's parameters or ECDH's peer point */
     struct ks_key_stats *stats; /* the token's; NULL: no memory */
@@ -571,8 +593,8 @@ struct ks_member_key {
 };
 
 /* Purpose: find the key again in this epoch and check that it is still the same one; inside the
- * gate. */
-ks_status ks_key_locate(struct ks_op *op, CK_FUNCTION_LIST *fn, const struct ks_session *session,
+ * gate. Sets session->finding. */
+ks_status ks_key_locate(struct ks_op *op, CK_FUNCTION_LIST *fn, struct ks_session *session,
                         struct ks_key *key, CK_OBJECT_HANDLE *handle);
 /* Purpose: wrap a snapshot and a fresh handle; takes over `object`. */
 ks_status ks_key_make(struct ks_token *token, struct ks_object *object, CK_OBJECT_HANDLE handle,
@@ -582,8 +604,21 @@ const struct ks_bytes *ks_key_public_part(const struct ks_object *o);
 /* Purpose: refuse a use that the key's attributes do not permit: tokens do not all enforce them. */
 ks_status ks_key_check_use(const struct ks_key *key, bool allowed, const char *attribute,
                            struct ks_error *err);
+/* Purpose: the size of an RSA key's blocks: of the modulus that is expected, or else shown. */
+size_t ks_key_block(const struct ks_key *key);
 /* Purpose: the handle is stale. */
 void ks_key_forget(struct ks_key *key, uint64_t epoch);
+
+/* Purpose: after an operation, tell whether its result has to be proved before anybody sees it:
+ * nothing has shown, since the key was found, that it is the expected one. That a ciphertext is bad
+ * is a result, too: another key says so of all of them. */
+static inline bool ks_proof_wanted(const struct ks_op *op, ks_status st)
+{
+    return op->key != NULL && op->mech != NULL &&
+           (st.code == KS_OK || (st.code == KS_DATA && op->class == KS_OP_DECRYPT)) &&
+           atomic_load_explicit(&op->key->proved, memory_order_relaxed) != op->finding &&
+           (op->key->expect.verify != NULL || op->key->expect.challenge != NULL);
+}
 
 /* --- small things (ks_status.c) -------------------------------------------------------------- */
 

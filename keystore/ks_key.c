@@ -20,6 +20,7 @@ ks_status ks_key_make(struct ks_token *token, struct ks_object *object, CK_OBJEC
     key->object = object;
     key->handle = handle;
     key->epoch = epoch;
+    key->finding = key->first_finding = ks_epoch_new();
     key->stats = ks_stats_key(token, object);
     *out = key;
     return KS_SUCCESS;
@@ -67,37 +68,57 @@ const struct ks_bytes *ks_key_public_part(const struct ks_object *o)
     return o->type == KS_KEY_RSA ? &o->modulus : &o->ec_point;
 }
 
-/* Compare what the token shows with what is expected, or was there before. `*proved`: it showed
- * something. */
+size_t ks_key_block(const struct ks_key *key)
+{
+    if (key->object->type != KS_KEY_RSA)
+        return 0;
+    return key->expect.public_len != 0 ? key->expect.public_len : key->object->modulus.len;
+}
+
+static ks_status another_public(const struct ks_key *key, const struct ks_object *o,
+                                struct ks_error *err)
+{
+    char name[256];
+
+    return ks_fail_token(err, key->token, KS_KEY_MISMATCH,
+                         "key %s: its public half is not the expected one; the key was "
+                         "replaced, or the key reference belongs to another token: make a new "
+                         "reference (hsmkey reference)",
+                         ks_object_name(o, name, sizeof(name)));
+}
+
+/* Compare what the token shows with what is expected, or was there before. `*proved`: the private
+ * object itself showed it. */
 static ks_status check_public(const struct ks_key *key, const struct ks_object *o, bool *proved,
                               struct ks_error *err)
 {
     const struct ks_bytes *have = ks_key_public_part(o), *had = ks_key_public_part(key->object);
-    const uint8_t *want = key->expect.public_part;
-    size_t want_len = key->expect.public_len;
-    char name[256];
+    const struct ks_expect *e = &key->expect;
+    const uint8_t *want = e->public_part;
+    size_t want_len = e->public_len;
 
     *proved = false;
     if (want == NULL) {
         want = had->data;
         want_len = had->len;
     }
-    if (want_len == 0 || have->len == 0)
-        return KS_SUCCESS;
-    if (have->len != want_len || memcmp(have->data, want, have->len) != 0)
-        return ks_fail_token(err, key->token, KS_KEY_MISMATCH,
-                             "key %s: its public half is not the expected one; the key was "
-                             "replaced, or the key reference belongs to another token: make a new "
-                             "reference (hsmkey reference)",
-                             ks_object_name(o, name, sizeof(name)));
-    *proved = true;
+    if (want_len > 0 && have->len > 0) {
+        if (have->len != want_len || memcmp(have->data, want, have->len) != 0)
+            return another_public(key, o, err);
+        *proved = !o->borrowed;
+    }
+    /* A SubjectPublicKeyInfo has modulus or point in it as they are; or another encoding of them,
+     * and then it says nothing here. */
+    if (want_len > 0 && o->spki.len > want_len &&
+        memmem(o->spki.data, o->spki.len, want, want_len) != NULL)
+        *proved = true;
     return KS_SUCCESS;
 }
 
 ks_status ks_key_expect(struct ks_key *key, const struct ks_expect *expect, struct ks_error *err)
 {
     char *copy = ks_strdup_n(expect->public_part, expect->public_len);
-    uint64_t epoch;
+    uint64_t finding;
     ks_status st;
     bool proved;
 
@@ -107,27 +128,15 @@ ks_status ks_key_expect(struct ks_key *key, const struct ks_expect *expect, stru
     key->expect = *expect;
     key->expect.public_part = (const uint8_t *)copy;
     pthread_mutex_lock(&key->token->lock);
-    epoch = key->epoch;
+    finding = key->finding;
     pthread_mutex_unlock(&key->token->lock);
     st = check_public(key, key->object, &proved, err);
-    if (ks_ok(st) && proved)
-        atomic_store(&key->proved, epoch);
+    /* what was found first: in a later finding it may be another object */
+    if (ks_ok(st) && proved && finding == key->first_finding)
+        atomic_store(&key->proved, finding);
     if (ks_ok(st) && key->members != NULL)
         st = ks_group_expect(key, err);
     return st;
-}
-
-bool ks_key_proved(struct ks_key *key)
-{
-    uint64_t epoch;
-
-    for (size_t i = 0; key->members != NULL && i < key->token->member_count; i++)
-        if (key->members[i].key != NULL)
-            return ks_key_proved(key->members[i].key);
-    pthread_mutex_lock(&key->token->lock);
-    epoch = key->token->epoch;
-    pthread_mutex_unlock(&key->token->lock);
-    return epoch != 0 && atomic_load(&key->proved) == epoch;
 }
 
 /* --- what the token refused ------------------------------------------------------------------ */
@@ -137,8 +146,13 @@ void ks_key_set_refused(struct ks_key *key, const struct ks_mech *mech)
     static _Atomic unsigned next;
     uint32_t hash = ks_mech_hash(mech);
 
-    if (!ks_key_refused(key, mech))
-        atomic_store(&key->refused[atomic_fetch_add(&next, 1) % KS_REFUSED_MAX], hash);
+    if (ks_key_refused(key, mech))
+        return;
+    atomic_store(&key->refused[atomic_fetch_add(&next, 1) % KS_REFUSED_MAX], hash);
+    ks_log_event(mech->kind == KS_MECH_RSA_RAW ? KS_LOG_WARN : KS_LOG_INFO, "mechanism-refused",
+                 key->token, "mechanism", ks_mech_name(mech->kind), "key",
+                 key->stats != NULL ? key->stats->uri : NULL, "text",
+                 "another way is taken with this key from now on", NULL);
 }
 
 bool ks_key_refused(struct ks_key *key, const struct ks_mech *mech)
@@ -232,7 +246,24 @@ static ks_status search_private(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSI
     return KS_SUCCESS;
 }
 
-ks_status ks_key_locate(struct ks_op *op, CK_FUNCTION_LIST *fn, const struct ks_session *session,
+/* Another number for another object. Two threads may find the same one at once. */
+static uint64_t note_found(struct ks_key *key, CK_OBJECT_HANDLE handle, uint64_t epoch, bool proved)
+{
+    uint64_t finding;
+
+    pthread_mutex_lock(&key->token->lock);
+    if (key->epoch != epoch || key->handle != handle)
+        key->finding = ks_epoch_new();
+    key->handle = handle;
+    key->epoch = epoch;
+    finding = key->finding;
+    pthread_mutex_unlock(&key->token->lock);
+    if (proved)
+        atomic_store(&key->proved, finding);
+    return finding;
+}
+
+ks_status ks_key_locate(struct ks_op *op, CK_FUNCTION_LIST *fn, struct ks_session *session,
                         struct ks_key *key, CK_OBJECT_HANDLE *handle)
 {
     const struct ks_object *was = key->object;
@@ -257,15 +288,9 @@ ks_status ks_key_locate(struct ks_op *op, CK_FUNCTION_LIST *fn, const struct ks_
     else
         st = check_public(key, is, &proved, op->err);
     ks_object_free(is);
-    if (!ks_ok(st))
-        return st;
-    pthread_mutex_lock(&key->token->lock);
-    key->handle = *handle;
-    key->epoch = session->epoch;
-    pthread_mutex_unlock(&key->token->lock);
-    if (proved)
-        atomic_store(&key->proved, session->epoch);
-    return KS_SUCCESS;
+    if (ks_ok(st))
+        session->finding = note_found(key, *handle, session->epoch, proved);
+    return st;
 }
 
 struct find {

@@ -160,6 +160,37 @@ uint32_t ks_mech_hash(const struct ks_mech *mech)
            (uint32_t)mech->mgf1 << 16 | salt;
 }
 
+/* With a bit that says that it is known. */
+#define KINDS_KNOWN (1U << KS_MECH_KINDS)
+
+static unsigned kinds_of(const CK_MECHANISM_TYPE *list, CK_ULONG count)
+{
+    unsigned bits = KINDS_KNOWN;
+
+    for (unsigned kind = 0; kind < KS_MECH_KINDS; kind++) {
+        CK_MECHANISM_TYPE type = ks_mech_type((enum ks_mech_kind)kind, KS_DIGEST_NONE);
+
+        if (type == NONE) /* depends on the digest */
+            bits |= 1U << kind;
+        for (CK_ULONG i = 0; i < count; i++)
+            if (list[i] == type)
+                bits |= 1U << kind;
+    }
+    return bits;
+}
+
+bool ks_token_lacks(const struct ks_token *token, enum ks_mech_kind kind)
+{
+    unsigned bits = atomic_load_explicit(&token->kinds, memory_order_relaxed);
+
+    return (bits & KINDS_KNOWN) != 0 && (bits & 1U << kind) == 0;
+}
+
+bool ks_token_lists(const struct ks_token *token, enum ks_mech_kind kind)
+{
+    return (atomic_load_explicit(&token->kinds, memory_order_relaxed) & 1U << kind) != 0;
+}
+
 ks_status ks_token_read_mechanisms(struct ks_token *token, struct ks_error *err)
 {
     CK_FUNCTION_LIST *fn = token->module->fn;
@@ -185,6 +216,7 @@ ks_status ks_token_read_mechanisms(struct ks_token *token, struct ks_error *err)
     if (token->mechanisms == NULL) {
         token->mechanism_count = count;
         token->mechanisms = list;
+        atomic_store(&token->kinds, kinds_of(list, count));
         list = NULL;
     }
     pthread_mutex_unlock(&token->lock);
@@ -209,6 +241,34 @@ static bool listed(struct ks_token *token, CK_MECHANISM_TYPE type, bool *is)
 static ks_status read_direct(struct ks_op *op)
 {
     return ks_token_read_mechanisms(op->token, op->err);
+}
+
+/* The list as it is now: only what is asked by kind is replaced. */
+static ks_status read_anew(struct ks_op *op)
+{
+    struct ks_token *token = op->token;
+    CK_ULONG *list = NULL, count = 0;
+    struct ks_gate gate;
+    ks_status st = ks_gate_enter(&gate, token->module, op->err);
+
+    if (!ks_ok(st))
+        return st;
+    st = ks_answer_list(token, token->module->fn, KS_LIST_MECHANISMS, token->slot, 0, &list, &count,
+                        op->err);
+    ks_gate_leave(&gate);
+    if (ks_ok(st))
+        atomic_store(&token->kinds, kinds_of(list, count));
+    free(list);
+    return st;
+}
+
+ks_status ks_token_lists_anew(struct ks_token *token, const struct ks_how *how,
+                              struct ks_error *err)
+{
+    struct ks_op op = {.token = token, .direct = read_anew, .how = how, .err = err};
+    ks_status st = ks_token_connect(token, how, err);
+
+    return ks_ok(st) ? ks_op_run_direct(&op) : st;
 }
 
 ks_status ks_token_can_hash(struct ks_token *token, const struct ks_how *how,

@@ -148,10 +148,11 @@ static bool only_attributes(CK_RV rv)
 }
 
 /* Read `count` attributes with one call where the token plays along; `least` of them have to be
- * there. Values are malloced. */
+ * there. Of the last one it is believed that it is missing, with `rare`, where the token had
+ * others. Values are malloced. */
 static ks_status read_attributes(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION_HANDLE session,
                                  CK_OBJECT_HANDLE object, CK_ATTRIBUTE *list, size_t count,
-                                 size_t least)
+                                 size_t least, bool rare)
 {
     size_t present = 0;
     ks_status st;
@@ -170,6 +171,8 @@ static ks_status read_attributes(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESS
         return ks_op_rv(op, "C_GetAttributeValue", rv);
     /* A length that the token did not touch may mean that it stopped before. */
     for (size_t i = 0; i < count && ks_ok(st); i++) {
+        if (rare && i + 1 == count && present > 0 && attribute_absent(&list[i]))
+            break;
         if (attribute_absent(&list[i]) || list[i].ulValueLen >= ATTRIBUTE_ROOM)
             st = read_one(op, fn, session, object, &list[i]);
         present += !attribute_absent(&list[i]);
@@ -289,7 +292,7 @@ static ks_status read_common(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION_
         {.type = CKA_LOCAL},
     };
     size_t count = o->klass == KS_CLASS_PRIVATE ? 10 : o->klass == KS_CLASS_PUBLIC ? 3 : 2;
-    ks_status st = read_attributes(op, fn, session, handle, list, count, 1);
+    ks_status st = read_attributes(op, fn, session, handle, list, count, 1, false);
 
     if (ks_ok(st)) {
         if (!attribute_absent(&list[0])) {
@@ -321,6 +324,7 @@ static ks_status read_numbers(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION
     CK_ATTRIBUTE rsa[] = {{.type = CKA_MODULUS}, {.type = CKA_PUBLIC_EXPONENT}};
     CK_ATTRIBUTE ec[] = {
         {.type = CKA_EC_PARAMS}, {.type = CKA_PUBLIC_KEY_INFO_}, {.type = CKA_EC_POINT}};
+    CK_ATTRIBUTE spki[] = {{.type = CKA_PUBLIC_KEY_INFO_}};
     CK_ATTRIBUTE cert[] = {{.type = CKA_VALUE}};
     ks_status st = KS_SUCCESS;
 
@@ -329,26 +333,27 @@ static ks_status read_numbers(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION
         get_bytes(&cert[0], &o->value);
         free_attributes(cert, 1);
     } else if (o->type == KS_KEY_RSA) {
-        st = read_attributes(op, fn, session, handle, rsa, 2, 0);
+        st = read_attributes(op, fn, session, handle, rsa, 2, 0, false);
         if (ks_ok(st)) {
             get_number(&rsa[0], &o->modulus);
             get_number(&rsa[1], &o->exponent);
         }
         free_attributes(rsa, 2);
+        if (ks_ok(st) && o->modulus.len == 0) {
+            st = read_one(op, fn, session, handle, spki);
+            get_bytes(&spki[0], &o->spki);
+            free_attributes(spki, 1);
+        }
     } else if (o->type == KS_KEY_EC || o->type == KS_KEY_EDWARDS) {
-        /* Some tokens show the point on private keys as well; it is a copy from the same place
-         * as the public object's, and no proof: not asked for there. */
-        size_t count = o->klass == KS_CLASS_PUBLIC ? 3 : 2;
-
-        st = read_attributes(op, fn, session, handle, ec, count, 0);
+        /* Some tokens show the point on private keys as well; most do not. */
+        st = read_attributes(op, fn, session, handle, ec, 3, 0, o->klass == KS_CLASS_PRIVATE);
         if (ks_ok(st)) {
             get_bytes(&ec[0], &o->ec_params);
             get_bytes(&ec[1], &o->spki);
-            if (count > 2)
-                get_bytes(&ec[2], &o->ec_point);
+            get_bytes(&ec[2], &o->ec_point);
             unwrap_point(&o->ec_point, o->type);
         }
-        free_attributes(ec, count);
+        free_attributes(ec, 3);
     }
     return st;
 }
@@ -359,6 +364,27 @@ static struct ks_bytes take_bytes(struct ks_bytes *from)
 
     *from = (struct ks_bytes){NULL, 0};
     return out;
+}
+
+void ks_object_borrow(struct ks_object *o, struct ks_object *pub)
+{
+    if (pub->type != o->type)
+        return;
+    if (o->modulus.len == 0 && pub->modulus.len > 0) {
+        o->modulus = take_bytes(&pub->modulus);
+        free(o->exponent.data); /* of the modulus that it does not show */
+        o->exponent = take_bytes(&pub->exponent);
+        o->borrowed = true;
+    } else if (o->exponent.len == 0 && o->modulus.len == pub->modulus.len && o->modulus.len > 0 &&
+               memcmp(o->modulus.data, pub->modulus.data, o->modulus.len) == 0) {
+        o->exponent = take_bytes(&pub->exponent);
+    }
+    if (o->ec_point.len == 0 && pub->ec_point.len > 0) {
+        o->ec_point = take_bytes(&pub->ec_point);
+        o->borrowed = true;
+    }
+    if (o->ec_params.len == 0)
+        o->ec_params = take_bytes(&pub->ec_params);
 }
 
 /* What the private object lacks, from the one public object with its id (or, without an id, its
@@ -383,17 +409,18 @@ static ks_status complete_from_public(struct ks_op *op, CK_FUNCTION_LIST *fn,
     if (!ks_ok(st) || count != 1)
         return st;
     st = ks_object_read(op, fn, session, found[0], KS_CLASS_PUBLIC, false, &pub);
-    if (ks_ok(st) && pub->type == o->type) {
-        if (o->exponent.len == 0 && o->modulus.len == pub->modulus.len && o->modulus.len > 0 &&
-            memcmp(o->modulus.data, pub->modulus.data, o->modulus.len) == 0)
-            o->exponent = take_bytes(&pub->exponent);
-        if (o->ec_point.len == 0)
-            o->ec_point = take_bytes(&pub->ec_point);
-        if (o->ec_params.len == 0)
-            o->ec_params = take_bytes(&pub->ec_params);
-    }
+    if (ks_ok(st))
+        ks_object_borrow(o, pub);
     ks_object_free(pub);
     return st;
+}
+
+static bool lacks_public(const struct ks_object *o)
+{
+    if (o->type == KS_KEY_RSA)
+        return o->modulus.len == 0 || o->exponent.len == 0;
+    return (o->type == KS_KEY_EC || o->type == KS_KEY_EDWARDS) &&
+           (o->ec_point.len == 0 || o->ec_params.len == 0);
 }
 
 ks_status ks_object_read(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION_HANDLE session,
@@ -409,9 +436,7 @@ ks_status ks_object_read(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION_HAND
     st = read_common(op, fn, session, handle, o);
     if (ks_ok(st))
         st = read_numbers(op, fn, session, handle, o);
-    if (ks_ok(st) && complete && klass == KS_CLASS_PRIVATE &&
-        ((o->type == KS_KEY_RSA && o->exponent.len == 0) || o->type == KS_KEY_EC ||
-         o->type == KS_KEY_EDWARDS))
+    if (ks_ok(st) && complete && klass == KS_CLASS_PRIVATE && lacks_public(o))
         st = complete_from_public(op, fn, session, o);
     if (ks_ok(st))
         *out = o;

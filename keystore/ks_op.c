@@ -53,22 +53,6 @@ static bool session_clean(const struct ks_op *op, enum ks_code code)
     return true;
 }
 
-/* Where the token keeps nothing that proves the public half in this epoch, the first result
- * has to, before anybody sees it. */
-static ks_status prove(struct ks_op *op)
-{
-    if (op->key == NULL || op->verify == NULL || op->key->expect.verify == NULL ||
-        atomic_load_explicit(&op->key->proved, memory_order_relaxed) == op->epoch)
-        return KS_SUCCESS;
-    if (op->verify(op)) {
-        atomic_store(&op->key->proved, op->epoch);
-        return KS_SUCCESS;
-    }
-    return ks_fail_token(op->err, op->token, KS_KEY_MISMATCH,
-                         "the signature does not verify with the expected public key: the token's "
-                         "key is another one");
-}
-
 /* Twice for an operation, more often when another thread does it. */
 static ks_status log_in_again(struct ks_op *op, struct ks_session *session, ks_status st,
                               enum ks_rv_class *class)
@@ -105,8 +89,8 @@ static ks_status attempt(struct ks_op *op, enum ks_rv_class *class)
     op->rv = CKR_OK;
     op->function = "";
     op->close_session = false;
-    st = op->read_write ? ks_session_take_rw(op->token, op->how, &session, op->err)
-                        : ks_session_take(op->token, op->how, op->key, &session, &handle, op->err);
+    st = (op->read_write ? ks_session_take_rw : ks_session_take)(op->token, op->how, op->key,
+                                                                 &session, &handle, op->err);
     if (!ks_ok(st))
         return st;
     st = ks_gate_enter(&gate, op->token->module, op->err);
@@ -125,6 +109,7 @@ static ks_status attempt(struct ks_op *op, enum ks_rv_class *class)
     if (op->gate != NULL)
         ks_gate_leave(&gate);
     op->gate = NULL;
+    op->finding = session.finding;
     if (!ks_ok(st)) {
         if (op->rv != CKR_OK)
             ks_classify(op->function, op->rv, &code, class);
@@ -192,14 +177,49 @@ ks_status ks_op_run_direct(struct ks_op *op)
     return run_on_token(op);
 }
 
+/* How often a key that is found anew all the time is proved, and the operation run again. */
+#define PROOFS_MAX 4
+
+/* A result that has to be proved, in the time of the operation. */
+static ks_status proved(struct ks_op *op, ks_status st)
+{
+    const struct ks_how *how = op->how;
+    struct ks_how within = {.deadline_ns = 0};
+    uint64_t own = op->measure.start_ns + op->token->timeout_ns;
+    ks_status proof;
+    bool again;
+
+    if (how != NULL)
+        within = *how;
+    if (op->token->timeout_ns != 0 && (within.deadline_ns == 0 || own < within.deadline_ns))
+        within.deadline_ns = own;
+    op->how = &within;
+    for (unsigned i = 0; ks_proof_wanted(op, st); i++) {
+        if (i == PROOFS_MAX) {
+            st = ks_fail_token(op->err, op->token, KS_DEVICE,
+                               "the sessions were lost again and again before it could be proved "
+                               "that the key is the expected one");
+            break;
+        }
+        proof = ks_prove(op, &within, &again);
+        if (!ks_ok(proof))
+            st = proof;
+        if (!ks_ok(proof) || !again)
+            break;
+        st = run_on_token(op);
+    }
+    op->how = how;
+    return st;
+}
+
 ks_status ks_op_run_on(struct ks_op *op)
 {
     ks_status st;
 
     ks_stats_begin(op);
     st = run_on_token(op);
-    if (ks_ok(st))
-        st = prove(op);
+    if (ks_proof_wanted(op, st))
+        st = proved(op, st);
     ks_stats_end(op, st);
     return st;
 }

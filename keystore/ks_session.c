@@ -164,6 +164,7 @@ static enum place reserve(struct ks_token *token, const struct ks_how *how,
 {
     bool up, in_time = true;
     enum place place;
+    bool known;
 
     pthread_mutex_lock(&token->lock);
     up = ks_token_up_locked(token);
@@ -186,8 +187,10 @@ static enum place reserve(struct ks_token *token, const struct ks_how *how,
     out->age = token->age;
     out->epoch = token->epoch;
     out->init_count = token->init_count;
+    known = key != NULL && key->epoch == token->epoch;
+    out->finding = known ? key->finding : 0;
     if (handle != NULL)
-        *handle = key != NULL && key->epoch == token->epoch ? key->handle : CK_INVALID_HANDLE;
+        *handle = known ? key->handle : CK_INVALID_HANDLE;
     pthread_mutex_unlock(&token->lock);
     return place;
 }
@@ -273,6 +276,8 @@ static ks_status take(struct ks_token *token, const struct ks_how *how, const st
             pthread_mutex_lock(&token->lock);
             last = closes_last(token);
             pthread_mutex_unlock(&token->lock);
+            if (last && handle != NULL)
+                *handle = CK_INVALID_HANDLE; /* the login ends, and the epoch with it */
             ks_session_close(token, out->handle);
             pthread_mutex_lock(&token->lock);
             closed(token);
@@ -304,9 +309,10 @@ ks_status ks_session_take(struct ks_token *token, const struct ks_how *how,
 }
 
 ks_status ks_session_take_rw(struct ks_token *token, const struct ks_how *how,
-                             struct ks_session *out, struct ks_error *err)
+                             const struct ks_key *key, struct ks_session *out,
+                             CK_OBJECT_HANDLE *handle, struct ks_error *err)
 {
-    return take(token, how, NULL, CKF_RW_SESSION, out, NULL, err);
+    return take(token, how, key, CKF_RW_SESSION, out, handle, err);
 }
 
 void ks_session_give(struct ks_token *token, struct ks_session *session, enum ks_session_fate fate)

@@ -10,7 +10,7 @@
  * as the bytes are concerned: the length that the token gave is its own leak. */
 static ks_status restore_zeros(struct ks_op *op, const struct ks_mech *mech)
 {
-    size_t size = op->key->object->modulus.len;
+    size_t size = ks_key_block(op->key);
 
     if (mech->kind != KS_MECH_RSA_RAW || op->out_len >= size)
         return KS_SUCCESS;
@@ -118,13 +118,6 @@ static ks_status decrypt_step(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION
     return ks_ok(st) ? restore_zeros(op, mech) : st;
 }
 
-static bool verify_with_expected(struct ks_op *op)
-{
-    const struct ks_expect *e = &op->key->expect;
-
-    return e->verify(e->arg, op->in, op->in_len, op->out, op->out_len);
-}
-
 static enum ks_op_class class_of_use(const char *attribute)
 {
     return strcmp(attribute, "CKA_SIGN") == 0      ? KS_OP_SIGN
@@ -156,7 +149,6 @@ ks_status ks_sign(struct ks_key *key, const struct ks_how *how, const struct ks_
                   const uint8_t *in, size_t in_len, uint8_t *out, size_t *out_len,
                   struct ks_error *err)
 {
-    bool provable = mech->kind == KS_MECH_ECDSA || mech->kind == KS_MECH_EDDSA;
     struct ks_mech copy = *mech;
     struct ks_op op = {.token = key->token,
                        .key = key,
@@ -170,7 +162,7 @@ ks_status ks_sign(struct ks_key *key, const struct ks_how *how, const struct ks_
                        .in_len = in_len,
                        .out = out,
                        .room = *out_len,
-                       .verify = provable ? verify_with_expected : NULL};
+                       .mech = mech};
     ks_status st = ks_key_check_use(key, key->object->can_sign, "CKA_SIGN", err);
 
     if (ks_ok(st) && takes_message(mech->kind) && in_len > KS_MESSAGE_MAX)
@@ -203,7 +195,8 @@ ks_status ks_decrypt(struct ks_key *key, const struct ks_how *how, const struct 
                        .aux = mech->label,
                        .aux_len = mech->label_len,
                        .out = out,
-                       .room = *out_len};
+                       .room = *out_len,
+                       .mech = mech};
     ks_status st = ks_key_check_use(key, key->object->can_decrypt, "CKA_DECRYPT", err);
 
     if (ks_ok(st))

@@ -238,6 +238,7 @@ static ks_status take_results(struct ks_op *op, struct job *job)
     op->function = job->op.function;
     op->rv = job->op.rv;
     op->epoch = job->op.epoch;
+    op->finding = job->op.finding;
     op->measure = job->op.measure;
     if (!ks_ok(st) && op->err != NULL)
         *op->err = job->err;

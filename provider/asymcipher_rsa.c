@@ -359,12 +359,43 @@ static int failed(const struct rsa_cipher *rsa, ks_status status, const struct k
 
 static const struct ks_mech raw_mech = {.kind = KS_MECH_RSA_RAW};
 
+/* Raw RSA was refused: is that how it is with this token? The list that it was asked for long ago
+ * may be outdated. */
+static bool lists_raw(const struct rsa_cipher *rsa)
+{
+    return ks_key_lists(rsa->priv, NULL, KS_MECH_RSA_RAW, true);
+}
+
+/* A token that lists CKM_RSA_X_509 and refuses it is asked once more: an odd answer is none. */
 static ks_status raw(const struct rsa_cipher *rsa, const unsigned char *in, unsigned char *em,
                      size_t size, struct ks_error *err)
 {
     size_t len = size;
+    ks_status status = ks_decrypt(rsa->priv, NULL, &raw_mech, in, size, em, &len, err);
 
-    return ks_decrypt(rsa->priv, NULL, &raw_mech, in, size, em, &len, err);
+    if (status.code == KS_MECHANISM && lists_raw(rsa)) {
+        len = size;
+        status = ks_decrypt(rsa->priv, NULL, &raw_mech, in, size, em, &len, err);
+    }
+    return status;
+}
+
+/* Was raw RSA refused because the token has not got it? Where it is listed a refusal is an error of
+ * this one operation, and no reason to go on without what raw RSA is for: an implicit rejection
+ * that can be turned off by an answer is none. */
+static bool lacks_raw(const struct rsa_cipher *rsa, ks_status status)
+{
+    if (status.code != KS_MECHANISM || lists_raw(rsa))
+        return false;
+    ks_key_set_refused(rsa->priv, &raw_mech);
+    return true;
+}
+
+/* That was so once; members of a cluster come and go. */
+static bool known_to_lack_raw(const struct rsa_cipher *rsa)
+{
+    return ks_key_refused(rsa->priv, &raw_mech) &&
+           !ks_key_lists(rsa->priv, NULL, KS_MECH_RSA_RAW, false);
 }
 
 /* The secret if it is there already. */
@@ -390,7 +421,7 @@ static const void *ir_secret_make(const struct rsa_cipher *rsa, bool *no_raw)
     status = raw(rsa, c0, em, size, &err);
     if (ks_ok(status))
         secret = prov_ir_secret_new(rsa->ctx, em, size);
-    else if (status.code == KS_MECHANISM)
+    else if (lacks_raw(rsa, status))
         *no_raw = true;
     else
         prov_raise_ks(rsa->ctx, &err);
@@ -419,7 +450,7 @@ static int decrypt_pkcs1(const struct rsa_cipher *rsa, struct block *b, unsigned
                          size_t *out_len)
 {
     const bool implicit = rsa->implicit_rejection != 0;
-    bool no_raw = ks_key_refused(rsa->priv, &raw_mech);
+    bool no_raw = known_to_lack_raw(rsa);
     unsigned char kdk[PROV_IR_BYTES];
     const void *secret = NULL;
     struct ks_error err;
@@ -435,7 +466,7 @@ static int decrypt_pkcs1(const struct rsa_cipher *rsa, struct block *b, unsigned
     }
     if (!no_raw) {
         status = raw(rsa, b->in, b->em, b->size, &err);
-        no_raw = status.code == KS_MECHANISM;
+        no_raw = lacks_raw(rsa, status);
         if (ks_ok(status) && implicit)
             ok = prov_pkcs1_implicit(rsa->ctx, out, out_len, b->em, b->size, kdk);
         else if (ks_ok(status))
@@ -443,10 +474,8 @@ static int decrypt_pkcs1(const struct rsa_cipher *rsa, struct block *b, unsigned
         else if (!no_raw)
             ok = failed(rsa, status, &err);
     }
-    if (no_raw) {
-        ks_key_set_refused(rsa->priv, &raw_mech);
+    if (no_raw)
         ok = decrypt_by_token(rsa, b, out, out_len);
-    }
     OPENSSL_cleanse(kdk, sizeof(kdk));
     return ok;
 }
@@ -504,8 +533,7 @@ static int oaep_decoded(const struct rsa_cipher *rsa, struct block *b, unsigned 
         (rsa->mgf1 != NULL && (mgf1 = prov_digest_fetch(rsa->ctx, rsa->mgf1, NULL)) == NULL))
         goto out;
     status = raw(rsa, b->in, b->em, b->size, &err);
-    if (status.code == KS_MECHANISM) {
-        ks_key_set_refused(rsa->priv, &raw_mech);
+    if (lacks_raw(rsa, status)) {
         *no_raw = true;
     } else if (!ks_ok(status)) {
         ok = failed(rsa, status, &err);
@@ -560,7 +588,7 @@ static int decrypt_oaep(const struct rsa_cipher *rsa, struct block *b, unsigned 
 {
     const bool labelled = rsa->label_len > 0;
     const bool ours_first = labelled || (rsa->mgf1 != NULL && rsa->mgf1 != oaep_digest(rsa));
-    bool no_raw = ks_key_refused(rsa->priv, &raw_mech), refused = false;
+    bool no_raw = known_to_lack_raw(rsa), refused = false;
     int ok = 0;
 
     if (ours_first && !no_raw) {
@@ -617,13 +645,22 @@ static const struct {
 static int take_ciphertext(const struct rsa_cipher *rsa, struct block *b, const unsigned char *in,
                            size_t in_len)
 {
-    const struct ks_bytes *n = &ks_key_object(rsa->priv)->modulus;
+    const struct ks_object *object = ks_key_object(rsa->priv);
+    unsigned char expected[PROV_RSA_MAX_BYTES];
+    const unsigned char *n = object->modulus.data;
+    size_t n_len = object->modulus.len;
 
     if (in_len > b->size || in_len + STRIPPED_ZEROS < b->size)
         return bad_data(rsa);
     memset(b->in, 0, b->size - in_len);
     memcpy(b->in + b->size - in_len, in, in_len);
-    if (n->data != NULL && n->len == b->size && memcmp(b->in, n->data, b->size) >= 0)
+    if (object->borrowed || n == NULL) {
+        n = expected;
+        n_len = sizeof(expected);
+        if (!prov_rsa_modulus(rsa->key, expected, &n_len))
+            return 0;
+    }
+    if (n_len == b->size && memcmp(b->in, n, b->size) >= 0)
         return bad_data(rsa);
     return 1;
 }

@@ -276,38 +276,6 @@ static int ecdh_set_peer(void *vecdh, void *vpeer)
 
 /* --- the secret ------------------------------------------------------------------------------ */
 
-/* Whose secret is it? Where the token showed nothing that proves the public half in this epoch, a
- * signature has to, which the keystore verifies; and where the key cannot sign either, the secret
- * is not released unless the configuration says so. */
-static int prove(const struct ecdh *ecdh)
-{
-    /* 32 bytes, as a digest has them; no NUL. */
-    static const unsigned char digest[] = {'i', 's', ' ', 't', 'h', 'i', 's', ' ', 't', 'h', 'e',
-                                           ' ', 'k', 'e', 'y', ' ', 't', 'h', 'a', 't', ' ', 'i',
-                                           't', ' ', 'i', 's', ' ', 't', 'o', ' ', 'b', 'e'};
-    const struct ks_mech ecdsa = {.kind = KS_MECH_ECDSA};
-    unsigned char sig[2 * FIELD_MAX];
-    size_t sig_len = sizeof(sig);
-    struct ks_error err;
-
-    if (ks_key_proved(ecdh->priv))
-        return 1;
-    if (ks_key_object(ecdh->priv)->can_sign) {
-        if (ks_ok(ks_sign(ecdh->priv, NULL, &ecdsa, digest, sizeof(digest), sig, &sig_len, &err)))
-            return 1;
-        prov_raise_ks(ecdh->ctx, &err);
-        return 0;
-    }
-    if (!ecdh->ctx->config.check_key_at_load)
-        return 1;
-    prov_raise(ecdh->ctx, PROV_R_VERIFY,
-               "%s: the token has no public key object to prove that this is the key of the "
-               "reference, and the key cannot sign to prove it; store the public object, or set "
-               "check-key-at-load = no",
-               ecdh->key->uri != NULL ? ecdh->key->uri : "key");
-    return 0;
-}
-
 /* `out` has room for the field's size, which `*len` is then. */
 static int raw_secret(const struct ecdh *ecdh, unsigned char *out, size_t *len)
 {
@@ -330,7 +298,7 @@ static int raw_secret(const struct ecdh *ecdh, unsigned char *out, size_t *len)
     if (!ok)
         prov_raise_ks(ecdh->ctx, &err);
     OPENSSL_free(point);
-    return ok && prove(ecdh);
+    return ok;
 }
 
 static int expand(const struct ecdh *ecdh, unsigned char *secret, size_t secret_len,

@@ -80,7 +80,8 @@ int prov_keymgmt_match(const void *keydata1, const void *keydata2, int selection
     return ok;
 }
 
-/* Is the private key on the token now, and is it the one of our public half? */
+/* Is the private key on the token now, and is it the one of our public half? It is looked for anew,
+ * and what its object does not show is tried. */
 static int validate_private(struct prov_key *key)
 {
     struct ks_uri *uri = NULL;
@@ -92,6 +93,10 @@ static int validate_private(struct prov_key *key)
         return 0;
     if (!ks_ok(ks_uri_parse(key->uri, KS_URI_REFERENCE, &uri, &err)) ||
         !ks_ok(ks_key_find(key->ctx->token, NULL, uri, &found, &err)))
+        prov_raise_ks(key->ctx, &err);
+    else if (!prov_key_expect(key, found))
+        ret = 0; /* raised */
+    else if (!ks_ok(ks_key_prove(found, NULL, &err)))
         prov_raise_ks(key->ctx, &err);
     else
         ret = 1;

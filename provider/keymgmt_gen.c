@@ -530,6 +530,17 @@ static int test_key(const struct prov_gen *gen, struct prov_key *key, struct ks_
     return gen->type == PROV_EC ? test_ec(key, priv) : test_rsa(gen->ctx, priv, key->pub);
 }
 
+/* A key that does not sign: whether it is its public half's. */
+static int test_other(const struct prov_gen *gen, struct ks_key *priv)
+{
+    struct ks_error err;
+
+    if (ks_ok(ks_key_prove(priv, NULL, &err)))
+        return 1;
+    prov_raise_ks(gen->ctx, &err);
+    return 0;
+}
+
 /* --- generation ------------------------------------------------------------------------------ */
 
 static void no_label(const struct prov_gen *gen)
@@ -641,15 +652,15 @@ static struct prov_key *wrap(const struct prov_gen *gen, struct ks_key *priv)
 {
     struct prov_key *plain = prov_key_from_ks(gen->ctx, priv, NULL), *key = NULL;
     EVP_PKEY *restricted = NULL;
-    int ok = 1;
+    int ok;
 
     if (plain == NULL)
         return NULL;
-    if (gen->sign)
-        ok = test_key(gen, plain, priv);
+    ok = gen->sign ? test_key(gen, plain, priv) : test_other(gen, priv);
     if (!ok) {
         prov_raise(gen->ctx, PROV_R_VERIFY,
-                   "the token generated a key whose signatures are not good; it was not kept");
+                   "the token generated a key whose %s are not good; it was not kept",
+                   gen->sign ? "signatures" : "results");
         goto err;
     }
     if (gen->type != PROV_RSA_PSS)
@@ -664,6 +675,13 @@ static struct prov_key *wrap(const struct prov_gen *gen, struct ks_key *priv)
     key->priv = priv;
     key->has_public = key->has_private = true;
     plain->uri = NULL;
+    /* `plain` goes, and with it what `priv` was held against */
+    if (!prov_key_expect(key, priv)) {
+        key->priv = NULL;
+        prov_key_free(key);
+        restricted = NULL;
+        goto err;
+    }
     plain->priv = NULL;
     prov_key_free(plain);
     return key;

@@ -129,10 +129,11 @@ static void note_mechanisms(struct prov_key *key, struct ks_key *priv)
     }
 }
 
-/* Holds the token's key against key->pub, now and in later epochs. */
-static int expect_public(struct prov_key *key, struct ks_key *priv)
+int prov_key_expect(struct prov_key *key, struct ks_key *priv)
 {
-    struct ks_expect expect = {.arg = key}; /* outlives its private half */
+    struct ks_expect expect = {.verify = prov_proof_verify,
+                               .challenge = prov_proof_challenge,
+                               .arg = key}; /* outlives its private half */
     const struct ks_object *object = ks_key_object(priv);
     unsigned char *part = NULL;
     struct ks_error err;
@@ -146,22 +147,18 @@ static int expect_public(struct prov_key *key, struct ks_key *priv)
         return 0;
     }
     expect.public_part = part;
-    if (key->type == PROV_EC)
-        expect.verify = prov_ecdsa_verify_raw;
-    else if (prov_edwards_of(key->type) != NULL)
-        expect.verify = prov_eddsa_verify_raw;
-    if (!ks_ok(ks_key_expect(priv, &expect, &err))) {
-        prov_raise_ks(key->ctx, &err);
+    if (object->spki.data != NULL &&
+        memmem(object->spki.data, object->spki.len, part, expect.public_len) == NULL &&
+        prov_proof_other_spki(key, object->spki.data, object->spki.len)) {
+        prov_raise(key->ctx, (enum prov_reason)(PROV_R_TOKEN + KS_KEY_MISMATCH),
+                   "%s: its public half (CKA_PUBLIC_KEY_INFO) is not the expected one; the key was "
+                   "replaced, or the key reference belongs to another token: make a new reference "
+                   "(hsmkey reference)",
+                   key->uri);
         goto out;
     }
-    /* A key that only derives never makes the signature that would prove it. */
-    if (key->type == PROV_EC && !object->can_sign && key->ctx->config.check_key_at_load &&
-        !ks_key_proved(priv)) {
-        prov_raise(key->ctx, PROV_R_REFERENCE,
-                   "%s: the token has no public key object to prove that this is the key of the "
-                   "reference, and the key cannot sign to prove it; store the public object, or "
-                   "set check-key-at-load = no",
-                   key->uri);
+    if (!ks_ok(ks_key_expect(priv, &expect, &err))) {
+        prov_raise_ks(key->ctx, &err);
         goto out;
     }
     note_mechanisms(key, priv);
@@ -234,7 +231,7 @@ struct prov_key *prov_key_from_ks(struct prov_ctx *ctx, struct ks_key *priv, EVP
     key->pub = pub;
     key->uri = uri;
     key->has_public = key->has_private = true;
-    if (!expect_public(key, priv)) {
+    if (!prov_key_expect(key, priv)) {
         prov_key_free(key);
         return NULL;
     }
@@ -377,7 +374,7 @@ static struct ks_key *look_up(struct prov_key *key, const struct ks_how *how)
     priv = find_reference(key->ctx, key->ref, how);
     if (priv == NULL)
         return NULL;
-    if (!expect_public(key, priv)) {
+    if (!prov_key_expect(key, priv)) {
         ks_key_free(priv);
         return NULL;
     }

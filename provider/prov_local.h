@@ -386,13 +386,24 @@ void prov_ir_secret_free(void *secret);
  * `der` has room for PROV_ECDSA_DER_MAX bytes. Returns the length; 0 if that failed, also where
  * `raw` is too long (signature_common.c). */
 size_t prov_ecdsa_to_der(const uint8_t *raw, size_t raw_len, unsigned char *der);
-/* Purpose: verify r || s in software with the key `key`, a struct prov_key; raises nothing. Fits
- * ks_expect.verify (signature_common.c). */
+/* Purpose: verify r || s in software with the key `key`, a struct prov_key; raises nothing
+ * (signature_common.c). */
 bool prov_ecdsa_verify_raw(void *key, const uint8_t *digest, size_t digest_len,
                            const uint8_t *signature, size_t signature_len);
 /* Purpose: the same for EdDSA, over a message (signature_eddsa.c). */
 bool prov_eddsa_verify_raw(void *key, const uint8_t *message, size_t message_len,
                            const uint8_t *signature, size_t signature_len);
+
+/* --- is it the key of this public half? (proof.c) -------------------------------------------- */
+
+/* Purpose: what struct ks_expect wants of us, done in software with the public half. `key` is a
+ * struct prov_key. They raise nothing. */
+bool prov_proof_verify(void *key, const struct ks_mech *mech, const uint8_t *in, size_t in_len,
+                       const uint8_t *signature, size_t signature_len);
+bool prov_proof_challenge(void *key, const struct ks_mech *mech, uint8_t *in, size_t *in_len,
+                          uint8_t *answer, size_t *answer_len);
+/* Purpose: whether a SubjectPublicKeyInfo is another key's; not if it cannot be read. */
+bool prov_proof_other_spki(const struct prov_key *key, const uint8_t *der, size_t len);
 
 /* --- ASYNC_JOBs (async.c) -------------------------------------------------------------------- */
 
@@ -512,6 +523,11 @@ struct prov_key *prov_key_from_ks(struct prov_ctx *ctx, struct ks_key *priv, EVP
 
 /* Purpose: a public-only key from a token's public object or a certificate object. */
 struct prov_key *prov_key_from_object(struct prov_ctx *ctx, const struct ks_object *object);
+
+/* Purpose: hold a key of the token against key->pub, now and whenever it is found again: what it
+ * shows, or else its first result (proof.c). `key` must outlive the use of `priv`. Refuses (raises)
+ * a key that is another one, and curves that we do not have. */
+int prov_key_expect(struct prov_key *key, struct ks_key *priv);
 
 /* Purpose: tell whether the key waits for its first use (check-key-at-load = no). */
 bool prov_key_unseen(const struct prov_key *key);

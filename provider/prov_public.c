@@ -381,11 +381,21 @@ static bool tells_public(const struct ks_object *object)
 
 EVP_PKEY *prov_public_object(const struct prov_ctx *ctx, const struct ks_object *object)
 {
+    EVP_PKEY *pub;
+
     if (object->klass == KS_CLASS_CERTIFICATE)
         return public_from_certificate(ctx, object->value.data, object->value.len);
     if (!tells_public(object)) {
         prov_raise(ctx, PROV_R_UNSUPPORTED, "the object does not hold a public key that we know");
         return NULL;
+    }
+    /* What is the object's own comes first; some tokens' CKA_PUBLIC_KEY_INFO cannot be read. */
+    if (object->borrowed && object->spki.data != NULL) {
+        ERR_set_mark();
+        pub = prov_public_spki(ctx, object->spki.data, object->spki.len);
+        ERR_pop_to_mark();
+        if (pub != NULL)
+            return pub;
     }
     if (has_numbers(object))
         return prov_public_rsa(ctx, object->modulus.data, object->modulus.len,

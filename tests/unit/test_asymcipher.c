@@ -571,6 +571,44 @@ START_TEST(without_raw_rsa_the_token_unpads)
 }
 END_TEST
 
+/* A token that lists CKM_RSA_X_509 and refuses it: once is nothing, twice is that operation's
+ * error, and neither leads to the token's own ways with the padding. */
+START_TEST(an_odd_refusal_of_raw_rsa_is_not_remembered)
+{
+    static const unsigned long codes[] = {CKR_MECHANISM_INVALID, CKR_MECHANISM_PARAM_INVALID,
+                                          CKR_FUNCTION_NOT_SUPPORTED};
+    const struct scheme labelled = {RSA_PKCS1_OAEP_PADDING, NULL, NULL, "x"};
+    const struct scheme *s = _i % 2 == 0 ? &pkcs1 : &labelled;
+    unsigned char em[SIZE], bad[SIZE], good[SIZE], out[SIZE];
+    const unsigned long code = codes[_i / 2];
+    size_t len;
+
+    block(em, secret, sizeof(secret));
+    em[1] = 1;
+    encrypt_block(em, bad);
+    encrypt(s, secret, sizeof(secret), good);
+    for (unsigned times = 1; times <= 3; times++) {
+        fake_inject("C_DecryptInit", 1, times, code, false);
+        ck_assert_int_eq(decrypt(s, good, out, &len) == 1, times < 2);
+        fake_heal(NULL);
+        ERR_clear_error();
+        fake_inject("C_DecryptInit", 1, times, code, false);
+        ck_assert_int_eq(decrypt(s, bad, out, &len) == 1, times < 2 && s == &pkcs1);
+        if (times >= 2)
+            ck_assert_int_eq(our_reason(), PROV_R_TOKEN + KS_MECHANISM);
+        fake_heal(NULL);
+        ERR_clear_error();
+        /* and as if nothing had been */
+        ck_assert_int_eq(decrypt(s, good, out, &len), 1);
+        ck_assert_mem_eq(out, secret, sizeof(secret));
+        ck_assert_uint_eq(fake_last_mechanism().type, CKM_RSA_X_509);
+        ck_assert_int_eq(decrypt(s, bad, out, &len) == 1, s == &pkcs1);
+        ck_assert_uint_eq(fake_last_mechanism().type, CKM_RSA_X_509);
+        ERR_clear_error();
+    }
+}
+END_TEST
+
 START_TEST(oaep_without_any_way_is_refused)
 {
     unsigned char cipher[SIZE], out[SIZE];
@@ -748,6 +786,7 @@ int main(void)
     tcase_add_loop_test(tc, tls_when_the_token_finds_fault_with_the_data, 0, 4);
     tcase_add_test(tc, tls_needs_its_parameters);
     tcase_add_test(tc, without_raw_rsa_the_token_unpads);
+    tcase_add_loop_test(tc, an_odd_refusal_of_raw_rsa_is_not_remembered, 0, 6);
     tcase_add_test(tc, oaep_without_any_way_is_refused);
     tcase_add_test(tc, oaep_has_one_error);
     tcase_add_test(tc, what_is_wrong_with_the_data_leads_nowhere_else);

@@ -8,9 +8,11 @@
 #include <openssl/ec.h>
 #include <openssl/kdf.h>
 
-#define CKO_SECRET_KEY_ 4UL
-#define CKM_ECDH1       0x1050UL
-#define CKM_ECDH1_COF   0x1051UL
+#define CKO_PRIVATE_KEY_     3UL
+#define CKO_SECRET_KEY_      4UL
+#define CKA_PUBLIC_KEY_INFO_ 0x129UL
+#define CKM_ECDH1            0x1050UL
+#define CKM_ECDH1_COF        0x1051UL
 
 static const struct row {
     const char *group;
@@ -107,6 +109,32 @@ static void agree(const OSSL_PARAM params[], int times)
     no_errors();
     nothing_left();
 }
+
+/* The first spelling has made its object, and says that it has not: the second one succeeds. */
+START_TEST(nothing_stays_of_a_spelling_that_was_refused)
+{
+    static const unsigned long codes[] = {
+        0x05 /* GENERAL_ERROR */,           0x07 /* ARGUMENTS_BAD */,
+        0x12 /* ATTRIBUTE_TYPE_INVALID */,  0x13 /* ATTRIBUTE_VALUE_INVALID */,
+        0x71 /* MECHANISM_PARAM_INVALID */, 0xd1 /* TEMPLATE_INCONSISTENT */,
+    };
+
+    for (int hidden = 0; hidden < 2; hidden++) {
+        for (int i = 0; i < COUNT(codes); i++) {
+            token_up();
+            if (hidden != 0)
+                fake_hide_attribute(CKO_PRIVATE_KEY_, CKA_PUBLIC_KEY_INFO_);
+            EVP_PKEY_free(key);
+            EVP_PKEY_free(pub);
+            EVP_PKEY_free(peer);
+            EVP_PKEY_free(peer_pub);
+            load(0, 0);
+            fake_inject("C_DeriveKey", 1, 1, codes[i], true);
+            agree(NULL, 2);
+        }
+    }
+}
+END_TEST
 
 START_TEST(both_sides_agree)
 {
@@ -404,20 +432,19 @@ START_TEST(keys_that_may_not_derive)
 }
 END_TEST
 
-/* Without a public object nothing on the token says whose secret it is: a signature does. */
+/* Where the private object does not say whose secret it is, a derivation that we know the result of
+ * does, before the first one; and not a signature, which the key need not be able to make. */
 START_TEST(unproved_keys_are_proved_first)
 {
-    unsigned char out[80];
-    size_t len = sizeof(out);
-
-    load(0, FAKE_NO_PUBLIC);
-    fake_set_quirk(FAKE_QUIRK_BAD_SIGNATURES, true);
-    ck_assert(!derive(NULL, out, &len));
-    ck_assert_int_eq(our_reason(), PROV_R_TOKEN + KS_KEY_MISMATCH);
-    nothing_left();
-    fake_set_quirk(FAKE_QUIRK_BAD_SIGNATURES, false);
+    fake_hide_attribute(CKO_PRIVATE_KEY_, CKA_PUBLIC_KEY_INFO_);
+    load(_i, FAKE_NO_SIGN);
     agree(NULL, 3);
-    ck_assert_uint_eq(fake_calls("C_Sign"), 2);
+    ck_assert_uint_eq(fake_calls("C_DeriveKey"), 4);
+    ck_assert_uint_eq(fake_calls("C_DestroyObject"), 4);
+    ck_assert_uint_eq(fake_calls("C_Sign"), 0);
+    fake_lose_sessions(false);
+    agree(NULL, 3);
+    ck_assert_uint_eq(fake_calls("C_DeriveKey"), 9); /* one found the session gone */
 }
 END_TEST
 
@@ -451,6 +478,7 @@ int main(void)
 
     tcase_add_checked_fixture(tc, set_up, tear_down);
     tcase_set_timeout(tc, 120);
+    tcase_add_test(tc, nothing_stays_of_a_spelling_that_was_refused);
     tcase_add_loop_test(tc, both_sides_agree, 0, COUNT(rows));
     tcase_add_test(tc, ten_thousand_leave_nothing);
     tcase_add_loop_test(tc, sizes, 0, COUNT(rows));
@@ -464,7 +492,7 @@ int main(void)
     tcase_add_test(tc, peers_are_checked);
     tcase_add_test(tc, a_key_of_the_token_as_peer);
     tcase_add_test(tc, keys_that_may_not_derive);
-    tcase_add_test(tc, unproved_keys_are_proved_first);
+    tcase_add_loop_test(tc, unproved_keys_are_proved_first, 0, COUNT(rows));
     tcase_add_test(tc, not_listed);
     suite_add_tcase(suite, tc);
     return run_suite(suite);

@@ -293,6 +293,153 @@ START_TEST(nor_does_one_whose_session_was_lost)
 }
 END_TEST
 
+/* --- other processes ------------------------------------------------------------------------- */
+
+/* What another one makes of the same label and id, and that it is whole afterwards. */
+static unsigned long theirs[2];
+
+static void make_theirs(void *arg)
+{
+    (void)arg;
+    theirs[0] = fake_add_key(
+        fx.slot, &(struct fake_key){.kind = FAKE_P256, .label = "new", .id = "id", .material = 2});
+    theirs[1] = theirs[0] + 1; /* its public half comes next */
+}
+
+static bool theirs_is_there(void)
+{
+    uint8_t a[256], b[256];
+    size_t a_len = fake_public_key(theirs[0], a, sizeof(a));
+    size_t b_len = fake_public_key(theirs[1], b, sizeof(b));
+
+    return a_len > 0 && a_len == b_len && memcmp(a, b, a_len) == 0;
+}
+
+static void break_nothing(void)
+{
+}
+
+static void break_template(void)
+{
+    fake_inject("C_GenerateKeyPair", 1, 1, CKR_TEMPLATE_INCONSISTENT, false);
+}
+
+static void break_token(void)
+{
+    fake_inject("C_GenerateKeyPair", 1, 1, CKR_GENERAL_ERROR, false);
+}
+
+static void break_answer_and_session(void)
+{
+    fake_inject("C_GenerateKeyPair", 1, 1, CKR_SESSION_HANDLE_INVALID, true);
+}
+
+static void break_device(void)
+{
+    fake_inject("C_GenerateKeyPair", 1, 1, CKR_DEVICE_ERROR, true);
+}
+
+static void break_session(void)
+{
+    fake_inject("C_OpenSession", 1, FAKE_FOREVER, CKR_SESSION_READ_ONLY, false);
+}
+
+static void break_destruction(void)
+{
+    fake_set_quirk(FAKE_QUIRK_UNUSABLE_KEYS, true);
+    fake_inject("C_DestroyObject", 1, FAKE_FOREVER, CKR_ACTION_PROHIBITED, false);
+}
+
+/* How a generation fails, and how much of it stays when the id was given: by then nobody can tell
+ * whose it is. With a random id nothing does, unless the token does not destroy it. */
+static const struct failure {
+    void (*cause)(void);
+    unsigned stays, stays_at_random;
+    bool works;
+} failures[] = {
+    {break_nothing, 2, 2, true},    {break_template, 0, 0, false},
+    {break_token, 0, 0, false},     {break_session, 0, 0, false},
+    {break_half_pair, 1, 0, false}, {break_usage, 0, 0, false},
+    {break_read_back, 0, 0, false}, {break_second_read, 0, 0, false},
+    {break_answer, 2, 0, false},    {break_answer_and_session, 2, 0, false},
+    {break_device, 2, 0, false},    {break_destruction, 2, 2, false},
+};
+
+/* Another process is quicker, or comes while ours is being made. */
+START_TEST(what_others_made_is_left_alone)
+{
+    const struct failure *f = &failures[_i / 4];
+    const bool before = _i / 2 % 2 == 0;
+    const bool random = _i % 2 != 0;
+    struct ks_generate_spec spec = ec("new");
+    unsigned stays = random ? f->stays_at_random : f->stays;
+    struct ks_key *key;
+
+    if (!random) {
+        spec.id = (const uint8_t *)"id";
+        spec.id_len = 2;
+    }
+    fx_ok(ks_token_connect(fx_token(), NULL, &fx.err));
+    /* at the end of the fourth and last look, or while ours is read back */
+    if (before)
+        fake_at("C_FindObjectsFinal", 4, make_theirs, NULL);
+    else
+        fake_at("C_GetAttributeValue", 1, make_theirs, NULL);
+    f->cause();
+    ck_assert_int_eq(ks_ok(generate(&spec, &key)), f->works);
+    fake_heal(NULL);
+    if (theirs[0] == 0) /* it never came to that */
+        return;
+    ck_assert_msg(theirs_is_there(), "theirs was destroyed");
+    ck_assert_uint_eq(fake_objects(fx.slot, FAKE_ANY), 2 + stays);
+    if (!f->works && stays > 0)
+        fx_says("look for 'new'");
+    ks_key_free(key);
+}
+END_TEST
+
+/* A key that turns out unusable is destroyed, and that alone. */
+START_TEST(destruction_takes_ours_and_not_theirs)
+{
+    struct ks_generate_spec spec = ec("new");
+    unsigned long ours[2];
+    struct ks_key *key, *old = fx_new_key(FAKE_P256, "old");
+
+    fx_sign_well(old, "old"); /* a session that stays */
+    fake_hide_attribute(CKO_PRIVATE_KEY, 0x129 /* CKA_PUBLIC_KEY_INFO */);
+    spec.id = (const uint8_t *)"id";
+    spec.id_len = 2;
+    fx_ok(generate(&spec, &key));
+    ours[0] = fake_find(fx.slot, CKO_PRIVATE_KEY, "new");
+    ours[1] = fake_find(fx.slot, CKO_PUBLIC_KEY, "new");
+    make_theirs(NULL);
+    /* the handles are known: it does not matter that there are two of that name */
+    if (_i == 0) {
+        fx_ok(ks_key_destroy(key, NULL, &fx.err));
+        ck_assert_uint_eq(fake_objects(fx.slot, FAKE_ANY), 4);
+    }
+    /* two, and which one is ours cannot be told any more */
+    if (_i == 1) {
+        fake_lose_sessions(false);
+        fx_sign_well(old, "old");
+        fx_fails(ks_key_destroy(key, NULL, &fx.err), KS_KEY_AMBIGUOUS);
+        ck_assert_uint_eq(fake_objects(fx.slot, FAKE_ANY), 6);
+    }
+    /* somebody has removed ours, and there is theirs of that name */
+    if (_i == 2) {
+        fake_remove_object(ours[0]);
+        fake_remove_object(ours[1]);
+        fake_lose_sessions(false);
+        fx_sign_well(old, "old");
+        fx_fails(ks_key_destroy(key, NULL, &fx.err), KS_KEY_MISMATCH);
+        ck_assert_uint_eq(fake_objects(fx.slot, FAKE_ANY), 4);
+    }
+    ck_assert(theirs_is_there());
+    ks_key_free(old);
+    ks_key_free(key);
+}
+END_TEST
+
 START_TEST(a_generation_is_never_run_twice)
 {
     static const unsigned long codes[] = {
@@ -437,6 +584,8 @@ int main(void)
         {a_label_or_id_that_exists_is_refused, 0},
         {a_generation_that_fails_half_way_leaves_nothing, 2 * (int)COUNT_OF(breaks)},
         {nor_does_one_whose_session_was_lost, 2},
+        {what_others_made_is_left_alone, 4 * (int)COUNT_OF(failures)},
+        {destruction_takes_ours_and_not_theirs, 3},
         {a_generation_is_never_run_twice, 7},
         {refusals_say_what_is_not_supported, 0},
         {a_write_protected_token_says_so, 0},

@@ -288,6 +288,49 @@ START_TEST(so_does_that_of_a_key_that_is_nowhere)
 }
 END_TEST
 
+static ks_status decrypt(struct ks_key *key, enum ks_mech_kind kind, const uint8_t *in)
+{
+    const struct ks_mech mech = {.kind = kind};
+
+    sig_len = 256;
+    return ks_decrypt(key, NULL, &mech, in, 256, sig, &sig_len, &fx.err);
+}
+
+/* Members do not all have raw RSA. Who has it does it, for all, and removes no padding itself. */
+START_TEST(a_member_without_the_mechanism_leaves_it_to_others)
+{
+    const struct fake_mechanism pkcs1 = {.type = CKM_RSA_PKCS};
+    uint8_t cipher[256], block[256] = {0, 1};
+    struct ks_key *key;
+
+    make_group(KS_GROUP_CLUSTER, 0);
+    add_everywhere("k");
+    for (size_t m = 0; m < 2; m++)
+        fake_set_mechanism(slots[m], CKM_RSA_X_509, false);
+    key = find("pkcs11:object=k");
+    ck_assert_uint_eq(fake_encrypt(fake_find(slots[0], CKO_PRIVATE_KEY, "k"), &pkcs1, fx_digest,
+                                   sizeof(fx_digest), cipher, sizeof(cipher)),
+                      sizeof(cipher));
+    for (size_t m = 0; m < MEMBERS; m++) /* the lists are known */
+        fx_ok(ks_token_connect(members[m], NULL, &fx.err));
+    for (int i = 0; i < 20; i++) {
+        fx_ok(decrypt(key, KS_MECH_RSA_RAW, block));
+        ck_assert_uint_eq(fake_last_mechanism().type, CKM_RSA_X_509);
+        ck_assert(ks_key_lists(key, NULL, KS_MECH_RSA_RAW, i % 2 == 0));
+        fx_ok(decrypt(key, KS_MECH_RSA_PKCS1, cipher));
+        ck_assert_mem_eq(sig, fx_digest, sizeof(fx_digest));
+    }
+    /* the one that has it is away: its absence is not hidden by the others' ways */
+    fake_set_present(slots[2], false);
+    ck_assert(!ks_ok(decrypt(key, KS_MECH_RSA_RAW, block)));
+    fx_says("does not list the mechanism");
+    fx_ok(decrypt(key, KS_MECH_RSA_PKCS1, cipher));
+    ck_assert(!ks_key_lists(key, NULL, KS_MECH_RSA_RAW, true));
+    ks_key_free(key);
+    drop_group();
+}
+END_TEST
+
 struct worker {
     pthread_t thread;
     struct ks_key *key;
@@ -394,6 +437,7 @@ int main(void)
         {a_member_that_hangs_costs_half_the_time_once, 0},
         {the_error_says_what_each_member_answered, 0},
         {so_does_that_of_a_key_that_is_nowhere, 0},
+        {a_member_without_the_mechanism_leaves_it_to_others, 0},
         {threads_lose_none_either, 0},
         {in_a_set_the_uri_decides, 0},
         {keys_are_not_generated_through_a_group, 0},

@@ -172,12 +172,13 @@ struct verifier {
     bool answer;
 };
 
-static bool verify(void *arg, const uint8_t *digest, size_t digest_len, const uint8_t *sig,
-                   size_t sig_len)
+static bool verify(void *arg, const struct ks_mech *mech, const uint8_t *digest, size_t digest_len,
+                   const uint8_t *sig, size_t sig_len)
 {
     struct verifier *v = arg;
 
     v->asked++;
+    ck_assert_int_eq(mech->kind, KS_MECH_ECDSA);
     ck_assert_uint_eq(digest_len, sizeof(fx_digest));
     ck_assert_mem_eq(digest, fx_digest, sizeof(fx_digest));
     ck_assert_uint_eq(sig_len, 64);
@@ -206,31 +207,58 @@ static ks_status expect(struct ks_key *key, const uint8_t *part, size_t len, str
     return ks_key_expect(key, &e, &fx.err);
 }
 
+/* What the private object itself shows. */
 START_TEST(the_right_public_half_is_taken_as_proof)
 {
     struct verifier v = {.answer = false};
-    struct ks_key *key = fx_new_key(FAKE_P256, "k"), *rsa = fx_new_key(FAKE_RSA, "r");
+    struct ks_key *key, *rsa = fx_new_key(FAKE_RSA, "r");
     uint8_t point[65], modulus[256];
 
+    fake_add_key(fx.slot,
+                 &(struct fake_key){
+                     .kind = FAKE_P256, .label = "k", .id = "k", .flags = FAKE_POINT_IN_PRIVATE});
+    key = fx_key("k");
     fake_attribute(fake_find(fx.slot, CKO_PUBLIC_KEY, "r"), CKA_MODULUS, modulus, sizeof(modulus));
-    fx_ok(expect(rsa, modulus, sizeof(modulus), NULL));
-    ck_assert(ks_key_proved(rsa));
-    ck_assert(!ks_key_proved(key));
+    fx_ok(expect(rsa, modulus, sizeof(modulus), &v));
+    fx_ok(fx_sign(rsa));
     fx_ok(expect(key, point, raw_point("k", point, sizeof(point)), &v));
-    ck_assert(ks_key_proved(key));
     memset(point, 0, sizeof(point)); /* it was copied */
     fx_sign_well(key, "k");
     fake_lose_sessions(false);
     fx_sign_well(key, "k");
-    ck_assert(ks_key_proved(key));
+    fx_ok(fx_sign(rsa));
     ck_assert_uint_eq(v.asked, 0);
     ks_key_free(key);
     ks_key_free(rsa);
 }
 END_TEST
 
+/* The public object of the same id says whose key it should be. */
+START_TEST(that_of_a_public_object_is_none)
+{
+    struct verifier v = {.answer = true};
+    struct ks_key *key;
+    uint8_t point[65];
+
+    fake_hide_attribute(CKO_PRIVATE_KEY, 0x129 /* CKA_PUBLIC_KEY_INFO */);
+    key = fx_new_key(FAKE_P256, "k");
+    fx_ok(expect(key, point, raw_point("k", point, sizeof(point)), &v));
+    for (int i = 0; i < 3; i++)
+        fx_sign_well(key, "k");
+    ck_assert_uint_eq(v.asked, 1);
+    fake_lose_sessions(false);
+    fx_sign_well(key, "k");
+    ck_assert_uint_eq(v.asked, 2);
+    v.answer = false;
+    fake_lose_sessions(false);
+    fx_fails(fx_sign(key), KS_KEY_MISMATCH);
+    ks_key_free(key);
+}
+END_TEST
+
 START_TEST(another_public_half_is_a_mismatch)
 {
+    struct verifier v = {.answer = true};
     struct ks_key *key = fx_new_key(FAKE_P256, "k"), *rsa = fx_new_key(FAKE_RSA, "r");
     uint8_t point[65], modulus[256];
 
@@ -240,8 +268,9 @@ START_TEST(another_public_half_is_a_mismatch)
     fx_fails(expect(key, point, sizeof(point), NULL), KS_KEY_MISMATCH);
     fx_says("k");
     point[64] ^= 1;
-    fx_fails(expect(key, point, sizeof(point) - 1, NULL), KS_KEY_MISMATCH);
-    ck_assert(!ks_key_proved(key));
+    fx_fails(expect(key, point, sizeof(point) - 1, &v), KS_KEY_MISMATCH);
+    fx_ok(fx_sign(key));
+    ck_assert_uint_eq(v.asked, 1); /* it was not proved */
     modulus[0] ^= 1;
     fx_fails(expect(rsa, modulus, sizeof(modulus), NULL), KS_KEY_MISMATCH);
     ks_key_free(key);
@@ -259,7 +288,7 @@ START_TEST(without_proof_the_first_signature_of_each_epoch_is_verified)
                               .kind = FAKE_P256, .label = "k", .id = "k", .flags = FAKE_NO_PUBLIC});
     key = fx_key("k");
     fx_ok(expect(key, point, sizeof(point), &v));
-    ck_assert(!ks_key_proved(key));
+    ck_assert_uint_eq(v.asked, 0);
     for (int i = 0; i < 5; i++)
         fx_sign_well(key, "k");
     ck_assert_uint_eq(v.asked, 1);
@@ -291,8 +320,8 @@ START_TEST(a_signature_that_does_not_verify_is_not_released)
         fx_fails(ks_sign(key, NULL, &fx_ecdsa, fx_digest, sizeof(fx_digest), sig, &len, &fx.err),
                  KS_KEY_MISMATCH);
         ck_assert_mem_eq(sig, zeros, sizeof(sig));
+        ck_assert_uint_eq(v.asked, (unsigned)i + 1); /* and it is never proved */
     }
-    ck_assert(!ks_key_proved(key));
     ks_key_free(key);
 }
 END_TEST
@@ -413,6 +442,7 @@ int main(void)
         {the_same_for_an_ec_key_with_its_public_object, 0},
         {references_are_counted, 0},
         {the_right_public_half_is_taken_as_proof, 0},
+        {that_of_a_public_object_is_none, 0},
         {another_public_half_is_a_mismatch, 0},
         {without_proof_the_first_signature_of_each_epoch_is_verified, 0},
         {a_signature_that_does_not_verify_is_not_released, 0},
