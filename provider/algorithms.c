@@ -151,13 +151,40 @@ static const OSSL_ALGORITHM random_numbers[] = {
  * software keys too, and on OpenSSL 3.0 each costs 300,000 instructions there. */
 #define DER_PKI ",input=der,structure=PrivateKeyInfo"
 
+/* Parameters of one type, between two rows without "provider": decoder_params.c says why. (A name
+ * of a property that is not libcrypto's needs a dot.) */
+#define DER_PARAMS "input=der,structure=" PROV_PARAMS_STRUCTURE
+#define PARAMETERS(names, id)                                                                      \
+    {names, DER_PARAMS ",hsm.place=before", prov_decoder_params_mark, "tells how it was asked"},   \
+        {names, PROV_PROPERTIES "," DER_PARAMS, prov_decoder_params_##id, "parameters"},           \
+    {                                                                                              \
+        names, DER_PARAMS ",hsm.place=behind", prov_decoder_params_mark, "tells how it was asked"  \
+    }
+
+#define DECODERS                                                                                   \
+    ROW(PROV_NAMES_RSA, DER_PKI, prov_decoder_der_rsa, "RSA key reference"),                       \
+        ROW(PROV_NAMES_RSA_PSS, DER_PKI, prov_decoder_der_rsa_pss, "RSA-PSS key reference"),       \
+        ROW(PROV_NAMES_EC, DER_PKI, prov_decoder_der_ec, "EC key reference"),                      \
+        ROW(PROV_NAMES_ED25519, DER_PKI, prov_decoder_der_ed25519, "Ed25519 key reference"),       \
+        ROW(PROV_NAMES_ED448, DER_PKI, prov_decoder_der_ed448, "Ed448 key reference"),             \
+        ROW("DER", ",input=pem", prov_decoder_pem, "PEM labels of key references"),                \
+        ROW("PEM", ",input=pem", prov_decoder_params_pem, "parameters"),                           \
+        ROW("DER", ",input=der", prov_decoder_params_der, "parameters")
+
 static const OSSL_ALGORITHM decoder[] = {
-    ROW(PROV_NAMES_RSA, DER_PKI, prov_decoder_der_rsa, "RSA key reference"),
-    ROW(PROV_NAMES_RSA_PSS, DER_PKI, prov_decoder_der_rsa_pss, "RSA-PSS key reference"),
-    ROW(PROV_NAMES_EC, DER_PKI, prov_decoder_der_ec, "EC key reference"),
-    ROW(PROV_NAMES_ED25519, DER_PKI, prov_decoder_der_ed25519, "Ed25519 key reference"),
-    ROW(PROV_NAMES_ED448, DER_PKI, prov_decoder_der_ed448, "Ed448 key reference"),
-    ROW("DER", ",input=pem", prov_decoder_pem, "PEM labels of key references"),
+    DECODERS,
+    LAST_ROW,
+};
+
+/* Where libcrypto sorts decoders by the query, and leaves out those that it excludes. (There they
+ * are set up once.) */
+static const OSSL_ALGORITHM decoder_sorted[] = {
+    DECODERS,
+    PARAMETERS(PROV_NAMES_EC, ec),
+    PARAMETERS("SM2:1.2.156.10197.1.301", sm2),
+    PARAMETERS("DSA:dsaEncryption:1.2.840.10040.4.1", dsa),
+    PARAMETERS("DH:dhKeyAgreement:1.2.840.113549.1.3.1", dh),
+    PARAMETERS("DHX:X9.42 DH:dhpublicnumber:1.2.840.10046.2.1", dhx),
     LAST_ROW,
 };
 
@@ -206,7 +233,7 @@ const OSSL_ALGORITHM *prov_algorithms(const struct prov_ctx *ctx, int operation_
     case OSSL_OP_RAND:
         return random_numbers;
     case OSSL_OP_DECODER:
-        return decoder;
+        return prov_decoders_are_sorted() ? decoder_sorted : decoder;
     case OSSL_OP_ENCODER:
         return encoder;
     default:

@@ -70,6 +70,22 @@ static void *refused_new(void *provctx, const char *name)
     return key;
 }
 
+/* Parameters that were read by decoder_params.c. */
+static void *refused_load(const char *name, const void *reference, size_t size)
+{
+    struct prov_load *load;
+    struct prov_key *key;
+
+    if (reference == NULL || size != sizeof(load))
+        return NULL;
+    memcpy(&load, reference, sizeof(load));
+    key = load != NULL ? load->key : NULL;
+    if (key == NULL || key->refused == NULL || strcmp(key->refused, name) != 0)
+        return NULL;
+    load->key = NULL;
+    return key;
+}
+
 static int refused_import(void *keydata, int selection, const OSSL_PARAM params[])
 {
     struct prov_key *key = keydata;
@@ -307,8 +323,9 @@ static void refused_gen_cleanup(void *genctx)
 
 /* --- dispatch -------------------------------------------------------------------------------- */
 
-/* The callbacks that do not get to know their type otherwise, and the table. */
-#define REFUSED(id, name, others)                                                                  \
+/* The callbacks that do not get to know their type otherwise, and the table. Its last row is
+ * `load`: {0, NULL}, or load() for a type that decoder_params.c reads. */
+#define TABLE(id, name, load, function)                                                            \
     static void *id##_new(void *provctx)                                                           \
     {                                                                                              \
         return refused_new(provctx, name);                                                         \
@@ -343,7 +360,16 @@ static void refused_gen_cleanup(void *genctx)
         {OSSL_FUNC_KEYMGMT_GEN_INIT, (void (*)(void))id##_gen_init},                               \
         {OSSL_FUNC_KEYMGMT_GEN, (void (*)(void))refused_gen},                                      \
         {OSSL_FUNC_KEYMGMT_GEN_CLEANUP, (void (*)(void))refused_gen_cleanup},                      \
+        {load, function},                                                                          \
         {0, NULL},                                                                                 \
     };
-#define REFUSED_SIGNS REFUSED
+#define REFUSED(id, name, others) TABLE(id, name, 0, NULL)
+#define REFUSED_SIGNS             REFUSED
+#define REFUSED_PARAMS(id, name, others)                                                           \
+    static void *id##_load(const void *reference, size_t size)                                     \
+    {                                                                                              \
+        return refused_load(name, reference, size);                                                \
+    }                                                                                              \
+    TABLE(id, name, OSSL_FUNC_KEYMGMT_LOAD, (void (*)(void))id##_load)
+#define REFUSED_SIGNS_PARAMS REFUSED_PARAMS
 #include "keymgmt_refused.def"
