@@ -17,6 +17,21 @@ const char *const prov_class_names[PROV_CLASSES] = {
     [PROV_CLASS_RAND] = "rand",
 };
 
+const struct prov_not_asked prov_not_asked[] = {
+    {"a parameter file read without a query, as req -newkey ec:FILE does",
+     "the provider that holds the parameters makes the key, and nobody named the HSM when they "
+     "were read: use default_properties"},
+    {"OSSL_STORE without OSSL_STORE_expect()",
+     "libcrypto asks for a key of any kind, and not for parameters"},
+    {"a public key, or a certificate's, as template",
+     "the provider that holds the public key makes the other one, and public keys are read by the "
+     "default provider, whoever is asked for"},
+    {"a software key as template", "the provider that holds the key makes the other one"},
+    {"EC_KEY_generate_key()",
+     "it asks no provider, as RSA_generate_key_ex(), DSA_generate_key() and DH_generate_key()"},
+    {NULL, NULL},
+};
+
 static const unsigned all_classes = (BIT(PROV_CLASSES) - 1U) & ~BIT(PROV_CLASS_RSA_TLS);
 static const unsigned default_classes = (BIT(PROV_CLASSES) - 1U) & ~BIT(PROV_CLASS_RSA_TLS) &
                                         ~BIT(PROV_CLASS_KEYGEN) & ~BIT(PROV_CLASS_RAND);

@@ -159,6 +159,14 @@ ks_status prov_class_mechanisms(const struct prov_ctx *ctx, enum prov_class clas
  * `out`. Returns `out`. */
 const char *prov_class_mech_names(enum prov_class class, unsigned bits, char *out, size_t size);
 
+/* Ways to have a key made in which libcrypto does not ask us, although the HSM was asked for: the
+ * key is a software key. For hsmkey policy; tests/unit/generation_table.h has all ways. */
+struct prov_not_asked {
+    const char *way;
+    const char *why;
+};
+extern const struct prov_not_asked prov_not_asked[]; /* ends with a NULL way */
+
 /* Purpose: the line that would allow `class` besides what is allowed. Returns `out`. */
 const char *prov_policy_line(const struct prov_ctx *ctx, enum prov_class class, char *out,
                              size_t size);

@@ -92,6 +92,30 @@ static void print_head(struct cmd_env *env, const char *uri)
     cmd_json_open(&env->doc, "classes", '[');
 }
 
+/* What no `offload` can change. */
+static void print_not_asked(struct cmd_env *env)
+{
+    const struct prov_not_asked *row;
+
+    if (!env->json)
+        printf("\nA key that is to be made on the HSM is made there or refused, by name and from "
+               "parameters.\nlibcrypto does not ask the HSM, and makes a software key, with:\n");
+    else
+        cmd_json_open(&env->doc, "not-asked", '[');
+    for (row = prov_not_asked; row->way != NULL; row++) {
+        if (!env->json) {
+            printf("  %s\n    (%s)\n", row->way, row->why);
+            continue;
+        }
+        cmd_json_open(&env->doc, NULL, '{');
+        cmd_json_string(&env->doc, "way", row->way);
+        cmd_json_string(&env->doc, "why", row->why);
+        cmd_json_close(&env->doc, '{');
+    }
+    if (env->json)
+        cmd_json_close(&env->doc, '[');
+}
+
 static int policy_run(struct cmd_env *env, int argc, char **argv)
 {
     static const struct option own[] = {{0}};
@@ -131,12 +155,13 @@ static int policy_run(struct cmd_env *env, int argc, char **argv)
         else if (!cmd_table_row(&table, cells))
             goto memory;
     }
-    if (env->json) {
+    if (env->json)
         cmd_json_close(&env->doc, '[');
-        cmd_json_close(&env->doc, '{');
-    } else {
+    else
         cmd_table_print(&table, stdout);
-    }
+    print_not_asked(env);
+    if (env->json)
+        cmd_json_close(&env->doc, '{');
     status = unknown ? CMD_FAILED : CMD_OK;
     goto out;
 memory:
@@ -152,6 +177,7 @@ const struct cmd cmd_policy = {
     "Show which operations run on the HSM, which are refused, and why",
     "Prints every operation class for the configured token: HSM, or refused because it is not\n"
     "listed in offload or because the token lacks the mechanism. Nothing runs in software.\n"
+    "Then the ways to make a key in which libcrypto does not ask the HSM.\n"
     "Exit status: 0, or 1 also when the token does not say what it has (\"unknown\").\n",
     policy_run,
 };
