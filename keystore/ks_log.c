@@ -27,6 +27,7 @@
 atomic_int ks_log_level;
 atomic_bool ks_log_auditing;
 _Atomic uint64_t ks_log_lost;
+const char *ks_log_socket = "/dev/log";
 
 /* What was configured; never freed while in use, and constant. */
 struct log_target {
@@ -42,6 +43,9 @@ static unsigned users;               /* lock */
 
 static _Atomic uint64_t second; /* the one that is counted */
 static atomic_uint in_second, left_out;
+
+/* Where the lines of this process go that its log file does not take; said once for each. */
+static _Atomic uint64_t elsewhere;
 
 static const char *const level_names[] = {
     [KS_LOG_OFF] = "audit", [KS_LOG_ERROR] = "error", [KS_LOG_WARN] = "warn",
@@ -159,23 +163,6 @@ static bool write_quietly(int fd, const char *text, size_t len)
     return n == (ssize_t)len;
 }
 
-static bool to_file(const char *path, const char *text, size_t len)
-{
-    char real[PATH_MAX];
-    bool ok;
-    int fd;
-
-    if (!ks_path_expand(path, real, sizeof(real)))
-        return false;
-    /* non-blocking: the open of a FIFO without a reader would wait */
-    fd = open(real, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0640);
-    if (fd < 0)
-        return false;
-    ok = write_quietly(fd, text, len);
-    close(fd);
-    return ok;
-}
-
 /* To /dev/log by ourselves: syslog(3) keeps a descriptor, and takes a lock that a fork may leave
  * locked. */
 static bool to_syslog(enum ks_log_level level, const char *text, size_t len)
@@ -185,10 +172,12 @@ static bool to_syslog(enum ks_log_level level, const char *text, size_t len)
                                      [KS_LOG_WARN] = 4,
                                      [KS_LOG_INFO] = 6,
                                      [KS_LOG_DEBUG] = 7};
-    struct sockaddr_un where = {.sun_family = AF_UNIX, .sun_path = "/dev/log"};
+    struct sockaddr_un where = {.sun_family = AF_UNIX};
     char line[LINE_MAX_ + 64];
     ssize_t n = -1;
     int fd, head;
+
+    snprintf(where.sun_path, sizeof(where.sun_path), "%s", ks_log_socket);
 
     head = snprintf(line, sizeof(line), "<%d>openssl-hsm[%ld]: ", 3 << 3 | priorities[level],
                     (long)getpid());
@@ -200,6 +189,61 @@ static bool to_syslog(enum ks_log_level level, const char *text, size_t len)
         n = send(fd, line, (size_t)head + len, MSG_NOSIGNAL | MSG_DONTWAIT);
     close(fd);
     return n >= 0;
+}
+
+/* One line saying that, and why, where the lines go to from now on; `fd` is -1 for syslog. */
+static void say_elsewhere(int fd, const char *path, const char *reason)
+{
+    uint64_t here = (uint64_t)geteuid() * 2 + (fd < 0) + 1;
+    struct line l;
+
+    if (atomic_exchange(&elsewhere, here) == here)
+        return;
+    begin(&l, KS_LOG_WARN, "log-elsewhere", NULL);
+    put_field(&l, "path", path);
+    put_field(&l, "reason", reason);
+    l.text[l.len] = '\n';
+    if (fd < 0)
+        (void)to_syslog(KS_LOG_WARN, l.text, l.len);
+    else
+        (void)write_quietly(fd, l.text, l.len + 1);
+}
+
+static bool append(int fd, const char *text, size_t len)
+{
+    bool ok = write_quietly(fd, text, len);
+
+    close(fd);
+    return ok;
+}
+
+/* A process that has become another user cannot go on with the file that it made before: it makes
+ * one of its own beside that, PATH.UID; where it may not do that either there is syslog. No line is
+ * lost as long as one of them takes it. */
+static bool to_file(const char *path, enum ks_log_level level, const char *text, size_t len)
+{
+    char real[PATH_MAX], own[PATH_MAX + 32], reason[256];
+    const char *why, *ignored;
+    int fd, error;
+
+    if (!ks_path_expand(path, real, sizeof(real)))
+        return false;
+    fd = ks_file_append(real, &why);
+    if (fd >= 0 && append(fd, text, len))
+        return true;
+    error = errno;
+    snprintf(reason, sizeof(reason), "%s", why != NULL ? why : strerror(error));
+    if (fd < 0 && (error == EACCES || error == EPERM || error == ELOOP)) {
+        snprintf(own, sizeof(own), "%s.%lu", real, (unsigned long)geteuid());
+        fd = ks_file_append(own, &ignored);
+        if (fd >= 0) {
+            say_elsewhere(fd, real, reason);
+            if (append(fd, text, len))
+                return true;
+        }
+    }
+    say_elsewhere(-1, real, reason);
+    return to_syslog(level, text, len - 1);
 }
 
 static void end(struct line *l, enum ks_log_level level)
@@ -214,7 +258,7 @@ static void end(struct line *l, enum ks_log_level level)
     if (t->to == TO_SYSLOG)
         ok = to_syslog(level, l->text, l->len);
     else if (t->to == TO_FILE)
-        ok = to_file(t->path, l->text, l->len + 1);
+        ok = to_file(t->path, level, l->text, l->len + 1);
     else
         ok = write_quietly(STDERR_FILENO, l->text, l->len + 1);
     if (!ok)
@@ -375,4 +419,5 @@ void ks_log_forked(void)
 {
     pthread_mutex_init(&lock, NULL);
     atomic_store(&left_out, 0);
+    atomic_store(&elsewhere, 0);
 }

@@ -144,12 +144,21 @@ void ks_stats_file_shutdown(void);
 /* Purpose: `path` with %p replaced by the process' number. False when it does not fit. */
 bool ks_path_expand(const char *path, char *out, size_t size);
 
+/* --- files of others' folders (ks_file.c) ------------------------------------------------------ */
+
+/* Purpose: open `path` to append to it, and make it (mode 0640) if there is nothing. Follows no
+ * symbolic link in its last part, and takes only what nobody but root and this process' user can
+ * have put there: a file of theirs, a FIFO, a terminal. Returns a descriptor; or -1, with errno, and
+ * what is wrong in words or NULL in `*why`. Does not wait. open(2) */
+int ks_file_append(const char *path, const char **why);
+
 /* --- the log (ks_log.c) ---------------------------------------------------------------------- */
 
 /* Lines that are not written, because a disk is full or a file is not ours. */
 extern _Atomic uint64_t ks_log_lost;
 extern atomic_int ks_log_level; /* enum ks_log_level */
 extern atomic_bool ks_log_auditing;
+extern const char *ks_log_socket; /* syslog's; changed by tests */
 
 /* Purpose: ask before anything is put together. */
 static inline bool ks_log_on(enum ks_log_level level)

@@ -4,8 +4,14 @@
  */
 #include "ks_fixture.h"
 
+#include <errno.h>
 #include <fcntl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
 #include <sys/wait.h>
+
+extern const char *ks_log_socket; /* ks_log.c */
 
 static char path[128], where[160];
 static char text[262144];
@@ -409,6 +415,263 @@ START_TEST(a_reader_that_went_away)
 }
 END_TEST
 
+/* --- files in folders that others may write to ----------------------------------------------- */
+
+/* The file that this process makes for itself beside a log that it must not write to. */
+static const char *own_log(void)
+{
+    static char own[120];
+
+    snprintf(own, sizeof(own), "%s/log.%lu", fx.dir, (unsigned long)geteuid());
+    return own;
+}
+
+static off_t size_of(const char *file)
+{
+    struct stat st;
+
+    return lstat(file, &st) == 0 ? st.st_size : -1;
+}
+
+static void make_link(const char *to)
+{
+    ck_assert_int_eq(symlink(to, path), 0);
+}
+
+static void make_hard_link(const char *to)
+{
+    ck_assert_int_eq(link(to, path), 0);
+}
+
+static void make_others_file(const char *to)
+{
+    (void)to;
+    fx_write(path, "", 0666);
+    if (geteuid() == 0)
+        ck_assert_int_eq(chown(path, 65534, (gid_t)-1), 0);
+    else
+        ck_assert_int_eq(chmod(path, 0400), 0); /* cannot be given away */
+}
+
+static const struct {
+    void (*make)(const char *to);
+    bool there; /* what it leads to */
+    const char *reason;
+} traps[] = {
+    {make_link, true, "reason=\"is a symbolic link\""},
+    {make_link, false, "reason=\"is a symbolic link\""}, /* that would be made */
+    {make_hard_link, true, "hard link"},
+    {make_others_file, true, "reason="},
+};
+
+START_TEST(what_others_have_put_there_is_not_written_to)
+{
+    char aim[160];
+    struct ks_key *key;
+
+    log_to_file(KS_LOG_INFO, true);
+    snprintf(aim, sizeof(aim), "%s/aim", fx.dir);
+    if (traps[_i].there)
+        fx_write(aim, "text", 0600);
+    traps[_i].make(aim);
+    named_token(0);
+    key = fx_new_key(FAKE_RSA, "k");
+    fx_sign_well(key, "k");
+    ck_assert_int_eq(size_of(aim), traps[_i].there ? 4 : -1);
+    if (traps[_i].make == make_others_file)
+        ck_assert_int_eq(size_of(path), 0);
+    snprintf(path, sizeof(path), "%s", own_log());
+    says(traps[_i].reason);
+    ck_assert_uint_eq(count("level=warn event=log-elsewhere path="), 1);
+    says("event=login token=east");
+    says("class=sign key=");
+    ck_assert_uint_eq(count("\n"), 4);
+    ks_key_free(key);
+    log_done();
+}
+END_TEST
+
+START_TEST(a_pipe_is_a_log_while_somebody_reads_it)
+{
+    char got[4096] = "";
+    struct ks_key *key;
+    int fd;
+
+    log_to_file(KS_LOG_INFO, false);
+    ck_assert_int_eq(mkfifo(path, 0600), 0);
+    named_token(0);
+    alarm(20);                       /* ends the test, if it does block */
+    key = fx_new_key(FAKE_RSA, "k"); /* nobody does */
+    alarm(0);
+    fd = open(path, O_RDONLY | O_NONBLOCK);
+    ck_assert_int_ge(fd, 0);
+    fake_lose_login();
+    fx_sign_well(key, "k");
+    ck_assert_int_gt(read(fd, got, sizeof(got) - 1), 0);
+    ck_assert_ptr_nonnull(strstr(got, "event=login token=east\n"));
+    close(fd);
+    ck_assert_int_ne(access(own_log(), F_OK), 0);
+    ks_key_free(key);
+    log_done();
+}
+END_TEST
+
+/* A service that loads keys as root and becomes another user then. */
+struct drop {
+    struct ks_key *key;
+    const char *file; /* what it wrote to before */
+};
+
+static void sign_as_another_user(void *arg)
+{
+    struct drop *drop = arg;
+    uint8_t sig[FX_ROOM];
+    size_t len = sizeof(sig);
+
+    if (geteuid() == 0)
+        fx_need(setgid(65534) == 0 && setuid(65534) == 0, "setuid");
+    else
+        fx_need(chmod(drop->file, 0400) == 0, "chmod");
+    for (int i = 0; i < 5; i++, len = sizeof(sig))
+        fx_need(ks_ok(ks_sign(drop->key, NULL, &fx_pkcs1, fx_digest, sizeof(fx_digest), sig, &len,
+                              &fx.err)),
+                "signing failed");
+}
+
+static struct drop before_the_change(void)
+{
+    struct drop drop = {.file = path};
+
+    log_to_file(KS_LOG_OFF, true);
+    named_token(0);
+    setenv("HSM_UNIT_PIN", "1234", 1);
+    fake_add_pair(fx.slot, FAKE_RSA, "k");
+    drop.key = fx_key("k");
+    fx_ok(fx_sign(drop.key));
+    ck_assert_uint_eq(count("outcome=done\n"), 1);
+    return drop;
+}
+
+START_TEST(a_process_that_becomes_another_user_loses_no_line)
+{
+    struct drop drop = before_the_change();
+    char own[120];
+
+    ck_assert_int_eq(chmod(fx.dir, 0777), 0);
+    fx_write(fx.pin_path, "1234", 0600);
+    snprintf(own, sizeof(own), "%s/log.%lu", fx.dir,
+             geteuid() == 0 ? 65534UL : (unsigned long)geteuid());
+    fx_in_child(sign_as_another_user, &drop);
+    ck_assert_uint_eq(count("outcome=done\n"), 1);
+    snprintf(path, sizeof(path), "%s", own);
+    ck_assert_uint_eq(count("outcome=done\n"), 5);
+    ck_assert_uint_eq(count("event=log-elsewhere path="), 1);
+    says("reason=\"Permission denied\"");
+    ks_key_free(drop.key);
+    log_done();
+}
+END_TEST
+
+/* With %p in the name nobody can make the file for it beforehand. */
+static void become_another_user(void *key)
+{
+    char real[192], own[224], line[4096];
+    struct drop drop = {.key = key, .file = real};
+    unsigned rest = 0;
+    FILE *f;
+
+    snprintf(real, sizeof(real), "%s/%ld.log", fx.dir, (long)getpid());
+    fx_need(ks_ok(fx_sign(key)), "signing failed");
+    sign_as_another_user(&drop);
+    snprintf(own, sizeof(own), "%s.%lu", real, (unsigned long)geteuid());
+    fx_need(chmod(real, 0600) == 0 || errno == EPERM, "no file with the process' number");
+    f = fopen(own, "r");
+    fx_need(f != NULL, "no file of its own");
+    while (fgets(line, sizeof(line), f) != NULL)
+        rest += strstr(line, "outcome=done\n") != NULL;
+    fclose(f);
+    fx_need(rest == 5, "lines are missing");
+}
+
+START_TEST(also_with_its_number_in_the_name)
+{
+    struct ks_log_config config = {.target = where, .audit = true};
+    struct ks_key *key;
+
+    snprintf(where, sizeof(where), "file:%s/%%p.log", fx.dir);
+    fx_ok(ks_log_open(&config, &fx.err));
+    ck_assert_int_eq(chmod(fx.dir, 0777), 0);
+    named_token(0);
+    key = fx_new_key(FAKE_RSA, "k");
+    fx_in_child(become_another_user, key);
+    ks_key_free(key);
+    ks_log_close();
+}
+END_TEST
+
+static int syslog_at(char *where_, size_t size)
+{
+    struct sockaddr_un name = {.sun_family = AF_UNIX};
+    int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+
+    snprintf(where_, size, "%s/syslog", fx.dir);
+    snprintf(name.sun_path, sizeof(name.sun_path), "%s/syslog", fx.dir);
+    ck_assert_int_eq(bind(fd, (const struct sockaddr *)&name, sizeof(name)), 0);
+    ck_assert_int_eq(chmod(where_, 0666), 0);
+    return fd;
+}
+
+START_TEST(where_it_may_make_no_file_there_is_syslog)
+{
+    struct drop drop = before_the_change();
+    char socket_path[100], line[4096];
+    unsigned audits = 0, notices = 0;
+    int fd = syslog_at(socket_path, sizeof(socket_path));
+    ssize_t n;
+
+    ks_log_socket = socket_path;
+    ck_assert_int_eq(chmod(fx.dir, 0555), 0);
+    fx_in_child(sign_as_another_user, &drop);
+    ck_assert_int_eq(chmod(fx.dir, 0700), 0);
+    while ((n = recv(fd, line, sizeof(line) - 1, 0)) > 0) {
+        line[n] = '\0';
+        ck_assert_ptr_null(strchr(line, '\n'));
+        audits += strstr(line, "level=audit event=operation") != NULL;
+        notices += strstr(line, "event=log-elsewhere path=") != NULL;
+    }
+    ck_assert_uint_eq(audits, 5);
+    ck_assert_uint_eq(notices, 1);
+    close(fd);
+    ks_log_socket = "/dev/log";
+    ks_key_free(drop.key);
+    log_done();
+}
+END_TEST
+
+static void lose_five(void *arg)
+{
+    char *stats = NULL;
+
+    sign_as_another_user(arg);
+    fx_need(ks_ok(ks_stats_text(&stats, &fx.err)), "no statistics");
+    fx_need(strstr(stats, "hsm_log_lines_lost_total{} 5\n") != NULL, "not counted");
+    free(stats);
+}
+
+START_TEST(and_without_that_they_are_counted)
+{
+    struct drop drop = before_the_change();
+
+    ks_log_socket = "/nowhere/log";
+    ck_assert_int_eq(chmod(fx.dir, 0555), 0);
+    fx_in_child(lose_five, &drop);
+    ck_assert_int_eq(chmod(fx.dir, 0700), 0);
+    ks_log_socket = "/dev/log";
+    ks_key_free(drop.key);
+    log_done();
+}
+END_TEST
+
 START_TEST(bad_and_conflicting_settings)
 {
     static const char *const bad[] = {"", "file:log", "stdout", "file:", "Syslog"};
@@ -448,6 +711,12 @@ int main(void)
         {a_flood_is_cut_and_counted, 0},
         {forks_and_rotation, 0},
         {a_reader_that_went_away, 0},
+        {what_others_have_put_there_is_not_written_to, COUNT_OF(traps)},
+        {a_pipe_is_a_log_while_somebody_reads_it, 0},
+        {a_process_that_becomes_another_user_loses_no_line, 0},
+        {also_with_its_number_in_the_name, 0},
+        {where_it_may_make_no_file_there_is_syslog, 0},
+        {and_without_that_they_are_counted, 0},
         {bad_and_conflicting_settings, 0},
     };
 

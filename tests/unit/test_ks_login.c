@@ -4,6 +4,7 @@
  * it; and what this process keeps of it.
  */
 #include "ks_fixture.h"
+#include "memory.h"
 
 #include <fcntl.h>
 #include <pthread.h>
@@ -417,97 +418,53 @@ END_TEST
 
 /* --- memory ---------------------------------------------------------------------------------- */
 
-/* How often `pin`, of which every bit is turned round, is in this process' memory. */
-static unsigned copies_of(const unsigned char *turned, size_t len)
-{
-    FILE *maps = fopen("/proc/self/maps", "r");
-    unsigned long from, to;
-    unsigned found = 0;
-    char line[512], mode[8];
-
-    ck_assert_ptr_nonnull(maps);
-    while (fgets(line, sizeof(line), maps) != NULL) {
-        if (sscanf(line, "%lx-%lx %7s", &from, &to, mode) != 3 || mode[0] != 'r' ||
-            strstr(line, "[v") != NULL)
-            continue;
-        for (const volatile unsigned char *p = (const unsigned char *)from;
-             p + len <= (const unsigned char *)to; p++) {
-            size_t n = 0;
-
-            while (n < len && (p[n] ^ turned[n]) == 0xff)
-                n++;
-            found += n == len;
-        }
-    }
-    fclose(maps);
-    return found;
-}
-
-#define SECRET_LEN 12
-
-/* Writes a PIN that is nowhere in this program. */
-static void write_secret(unsigned char *turned)
-{
-    char pin[SECRET_LEN + 1] = "";
-
-    for (int i = 0; i < SECRET_LEN; i++) {
-        pin[i] = (char)('a' + (i * 7 + 3) % 26);
-        turned[i] = (unsigned char)~(unsigned char)pin[i];
-    }
-    fx_write(fx.pin_path, pin, 0600);
-    explicit_bzero(pin, sizeof(pin));
-}
-
 START_TEST(a_refused_pin_is_nowhere_in_memory)
 {
-    unsigned char turned[SECRET_LEN];
     struct ks_key *key;
 
-    write_secret(turned);
+    secret_write(fx.pin_path);
     ks_token_keep_pin(fx_token(), NULL);
-    ck_assert_uint_eq(copies_of(turned, SECRET_LEN), 1); /* the search finds what there is */
+    ck_assert_uint_eq(secret_copies(), 1); /* the search finds what there is */
     fx_fails(ks_token_connect(fx_token(), NULL, &fx.err), KS_PIN_REFUSED);
-    ck_assert_uint_eq(copies_of(turned, SECRET_LEN), 0);
+    ck_assert_uint_eq(secret_copies(), 0);
     /* nor after it was found to be the same again, by whomever */
     for (int i = 0; i < 3; i++)
         fx_fails(fx_find("k", &key), KS_PIN_REFUSED);
     ks_token_keep_pin(fx_token(), NULL);
-    ck_assert_uint_eq(copies_of(turned, SECRET_LEN), 0);
+    ck_assert_uint_eq(secret_copies(), 0);
     ck_assert_uint_eq(fake_pin_attempts(), 1);
 }
 END_TEST
 
-static void search_in_child(void *turned)
+static void search_in_child(void *arg)
 {
-    fx_need(copies_of(turned, SECRET_LEN) == 0, "there is a copy");
+    (void)arg;
+    fx_need(secret_copies() == 0, "there is a copy");
     ks_shutdown();
-    fx_need(copies_of(turned, SECRET_LEN) == 0, "there is a copy at the end");
+    fx_need(secret_copies() == 0, "there is a copy at the end");
 }
 
 START_TEST(nor_in_that_of_a_forked_child)
 {
-    unsigned char turned[SECRET_LEN];
-
-    write_secret(turned);
+    secret_write(fx.pin_path);
     fx_fails(ks_token_connect(fx_token(), NULL, &fx.err), KS_PIN_REFUSED);
-    fx_in_child(search_in_child, turned);
+    fx_in_child(search_in_child, NULL);
 }
 END_TEST
 
-static void end_in_child(void *turned)
+static void end_in_child(void *arg)
 {
-    fx_need(copies_of(turned, SECRET_LEN) == 1, "a good PIN stays, once");
+    (void)arg;
+    fx_need(secret_copies() == 1, "a good PIN stays, once");
     ks_shutdown();
-    fx_need(copies_of(turned, SECRET_LEN) == 0, "there is a copy at the end");
+    fx_need(secret_copies() == 0, "there is a copy at the end");
 }
 
 START_TEST(nor_is_a_good_one_at_the_end)
 {
-    unsigned char turned[SECRET_LEN];
-
-    write_secret(turned);
+    secret_write(fx.pin_path);
     ks_token_keep_pin(fx_token(), NULL);
-    fx_in_child(end_in_child, turned);
+    fx_in_child(end_in_child, NULL);
 }
 END_TEST
 
@@ -565,7 +522,7 @@ START_TEST(memory_that_cannot_be_locked_is_said_once)
 }
 END_TEST
 
-int main(void)
+int main(int argc, char *argv[])
 {
     const struct fx_test tests[] = {
         {a_pin_that_became_wrong_reaches_the_token_once, 0},
@@ -588,5 +545,7 @@ int main(void)
         {memory_that_cannot_be_locked_is_said_once, 0},
     };
 
+    (void)argc;
+    secret_bind_now(argv);
     return fx_main("ks_login", tests, COUNT_OF(tests));
 }
