@@ -341,6 +341,9 @@ ks_status ks_token_matches(struct ks_token *token, const struct ks_how *how,
 
 struct ks_op;
 
+/* How long a login that does not come back keeps others from it; changed by tests. */
+extern uint64_t ks_login_lost_ns;
+
 /* Purpose: log in on `session`, where the token wants it. Never sends a PIN that it refused. Holds
  * up_lock; outside the gate, for a person may be asked. */
 ks_status ks_login(struct ks_token *token, const struct ks_how *how, CK_SESSION_HANDLE session,

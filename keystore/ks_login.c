@@ -14,9 +14,8 @@
 /* A token's flags are looked at again before a login of an operation if the last look is older:
  * others may have used up tries meanwhile. */
 #define FLAGS_GOOD_NS 5000000000U
-/* A login that has been out for so long does not keep others from it any more; nor does it end
- * their epochs, or say anything of them, if it should ever come back. */
-#define LOST_NS 60000000000U
+/* A login that has been out for so long does not keep others from it any more. */
+uint64_t ks_login_lost_ns = 60000000000U;
 
 /* Whose turn it is to send a PIN to a token. One for each token that there is, whatever handles
  * lead to it; never freed, there are few. */
@@ -125,15 +124,15 @@ static unsigned turn_wait(struct ks_turn *turn, const struct ks_how *how)
     unsigned ticket = 0;
 
     pthread_mutex_lock(&turn->lock);
-    while (turn->taken && ks_now_ns() < turn->taken_ns + LOST_NS &&
+    while (turn->taken && ks_now_ns() < turn->taken_ns + ks_login_lost_ns &&
            (deadline == 0 || ks_now_ns() < deadline)) {
-        until = turn->taken_ns + LOST_NS;
+        until = turn->taken_ns + ks_login_lost_ns;
         if (deadline != 0 && deadline < until)
             until = deadline;
         ts = ks_timespec(until);
         (void)pthread_cond_timedwait(&turn->ended, &turn->lock, &ts);
     }
-    if (!turn->taken || ks_now_ns() >= turn->taken_ns + LOST_NS)
+    if (!turn->taken || ks_now_ns() >= turn->taken_ns + ks_login_lost_ns)
         ticket = turn_take(turn);
     pthread_mutex_unlock(&turn->lock);
     return ticket;

@@ -13,6 +13,8 @@
 
 #define THREADS 8
 
+extern uint64_t ks_login_lost_ns; /* ks_login.c */
+
 static struct ks_key *strict_key(unsigned tries)
 {
     fx_restart(&(struct fake_token){.pin_tries = tries});
@@ -343,6 +345,30 @@ START_TEST(a_login_that_hangs_keeps_others_from_it)
 }
 END_TEST
 
+/* For a while: it may never come back. Then the token's flags decide. */
+START_TEST(one_that_never_comes_back_does_so_for_a_minute)
+{
+    struct connecting hung = {.token = fx_token()};
+    struct ks_token *other = other_handle(FAKE_PKCS11_PATH, 0);
+    bool counted = _i == 1;
+
+    ks_login_lost_ns = 50000000;
+    fake_hang("C_Login", 1);
+    ck_assert_int_eq(pthread_create(&hung.thread, NULL, connect_main, &hung), 0);
+    ck_assert(fake_wait_hanging(1, 20000));
+    if (counted)
+        fake_set_pin_failures(fx.slot, 1);
+    fx_fails(ks_token_connect(other, NULL, &fx.err), counted ? KS_PIN_REFUSED : KS_OK);
+    ck_assert_uint_eq(fake_pin_attempts(), counted ? 0 : 1);
+    fake_release();
+    pthread_join(hung.thread, NULL);
+    fx_ok(hung.st);
+    fx_ok(ks_token_connect(other, NULL, &fx.err));
+    ks_login_lost_ns = 60000000000U;
+    ks_token_free(other);
+}
+END_TEST
+
 /* The same library twice: by another path, with a state of its own. */
 static void copy_module(const char *to)
 {
@@ -537,6 +563,7 @@ int main(int argc, char *argv[])
         {a_child_has_its_own_turn, 0},
         {two_handles_send_a_wrong_pin_once_between_them, 2},
         {a_login_that_hangs_keeps_others_from_it, 0},
+        {one_that_never_comes_back_does_so_for_a_minute, 2},
         {nor_is_it_sent_through_another_module, 3},
         {where_pins_cannot_be_told_apart_no_other_is_sent, 2},
         {a_refused_pin_is_nowhere_in_memory, 0},
