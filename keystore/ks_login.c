@@ -4,7 +4,6 @@
  * whatever kind of login: a token may get another PIN at any moment, and logins that overlap then
  * would be as many wrong tries, more than it may allow.
  */
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,14 +16,20 @@
 /* A login that has been out for so long does not keep others from it any more. */
 uint64_t ks_login_lost_ns = 60000000000U;
 
+/* One who waits for its turn, on its own stack. */
+struct turn_waiter {
+    struct turn_waiter *next;
+    pthread_cond_t called;
+};
+
 /* Whose turn it is to send a PIN to a token. One for each token that there is, whatever handles
  * lead to it; never freed, there are few. */
 struct ks_turn {
     struct ks_turn *next; /* registry lock */
     uint64_t token;       /* what it is: token_identity() */
     pthread_mutex_t lock; /* short */
-    pthread_cond_t ended;
     /* lock */
+    struct turn_waiter *waiters; /* the first one is next */
     bool taken;
     uint64_t taken_ns;
     unsigned ticket; /* of whoever has it */
@@ -63,7 +68,7 @@ static uint64_t token_identity(const struct ks_token *token, const struct ks_tok
 static void turn_init(struct ks_turn *turn)
 {
     pthread_mutex_init(&turn->lock, NULL);
-    ks_cond_init(&turn->ended);
+    turn->waiters = NULL; /* in a forked child they are the parent's threads */
     turn->taken = false;
     turn->epoch = 0;
 }
@@ -94,7 +99,13 @@ static struct ks_turn *turn_of(uint64_t identity)
 
 /* --- turns ----------------------------------------------------------------------------------- */
 
-/* The caller holds turn->lock. */
+/* All with turn->lock: */
+
+static bool turn_free(const struct ks_turn *turn)
+{
+    return !turn->taken || ks_now_ns() >= turn->taken_ns + ks_login_lost_ns;
+}
+
 static unsigned turn_take(struct ks_turn *turn)
 {
     turn->taken = true;
@@ -104,13 +115,20 @@ static unsigned turn_take(struct ks_turn *turn)
     return turn->ticket;
 }
 
-/* Returns a ticket, 0: somebody else has the turn. */
+static void turn_call_next(struct ks_turn *turn)
+{
+    if (turn->waiters != NULL)
+        pthread_cond_signal(&turn->waiters->called);
+}
+
+/* Returns a ticket, 0: somebody else has the turn, or waits for it. */
 static unsigned turn_take_now(struct ks_turn *turn)
 {
-    unsigned ticket;
+    unsigned ticket = 0;
 
     pthread_mutex_lock(&turn->lock);
-    ticket = turn->taken ? 0 : turn_take(turn);
+    if (!turn->taken && turn->waiters == NULL)
+        ticket = turn_take(turn);
     pthread_mutex_unlock(&turn->lock);
     return ticket;
 }
@@ -119,22 +137,34 @@ static unsigned turn_take_now(struct ks_turn *turn)
  * ticket, 0: too late. */
 static unsigned turn_wait(struct ks_turn *turn, const struct ks_how *how)
 {
-    uint64_t deadline = how != NULL ? how->deadline_ns : 0, until = 0;
+    struct turn_waiter self = {.next = NULL}, **at = &turn->waiters;
+    uint64_t deadline = how != NULL ? how->deadline_ns : 0, until;
     struct timespec ts;
     unsigned ticket = 0;
 
+    ks_cond_init(&self.called);
     pthread_mutex_lock(&turn->lock);
-    while (turn->taken && ks_now_ns() < turn->taken_ns + ks_login_lost_ns &&
+    while (*at != NULL)
+        at = &(*at)->next;
+    *at = &self;
+    while (!(turn->waiters == &self && turn_free(turn)) &&
            (deadline == 0 || ks_now_ns() < deadline)) {
         until = turn->taken_ns + ks_login_lost_ns;
+        if (turn->waiters != &self) /* whoever is first looks after that, and calls us */
+            until = ks_now_ns() + ks_login_lost_ns;
         if (deadline != 0 && deadline < until)
             until = deadline;
         ts = ks_timespec(until);
-        (void)pthread_cond_timedwait(&turn->ended, &turn->lock, &ts);
+        (void)pthread_cond_timedwait(&self.called, &turn->lock, &ts);
     }
-    if (!turn->taken || ks_now_ns() >= turn->taken_ns + ks_login_lost_ns)
+    if (turn->waiters == &self && turn_free(turn))
         ticket = turn_take(turn);
+    for (at = &turn->waiters; *at != &self; at = &(*at)->next)
+        ;
+    *at = self.next;
+    turn_call_next(turn);
     pthread_mutex_unlock(&turn->lock);
+    pthread_cond_destroy(&self.called);
     return ticket;
 }
 
@@ -143,7 +173,7 @@ static void turn_give(struct ks_turn *turn, unsigned ticket)
     pthread_mutex_lock(&turn->lock);
     if (turn->ticket == ticket) { /* not after it was taken from us */
         turn->taken = false;
-        pthread_cond_signal(&turn->ended);
+        turn_call_next(turn);
     }
     pthread_mutex_unlock(&turn->lock);
 }
