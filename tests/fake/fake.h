@@ -175,6 +175,12 @@ size_t fake_encrypt(unsigned long handle, const struct fake_mechanism *mech, con
 size_t fake_remember(unsigned long handle, const struct fake_mechanism *mech, bool decrypt,
                      const void *in, size_t in_len, uint8_t *out, size_t size);
 
+/* --- for ks_set_mac() ------------------------------------------------------------------------ */
+
+/* Purpose: a keyed hash of 32 bytes that is another one for other input, and nothing more. */
+bool fake_mac(const unsigned char *key, size_t key_len, const void *who, size_t who_len,
+              const void *data, size_t len, unsigned char *out);
+
 /* --- counts ---------------------------------------------------------------------------------- */
 
 /* Purpose: calls of one function, of all (NULL), since fake_reset() or fake_clear_counts(). In a

@@ -118,6 +118,7 @@ void world_make(const char *in)
     snprintf(folder, sizeof(folder), "%s", in);
     /* read p11-kit's configuration once, and not in every scenario */
     must(p11_kit_module_load(FAKE_PKCS11_PATH, 0) != NULL, "the module");
+    ks_set_mac(fake_mac);
     fake_reset();
     world_slot = fake_add_token(&(struct fake_token){.label = WORLD_LABEL, .pin = WORLD_PIN});
     for (int i = 0; i < KEYS; i++) {

@@ -31,9 +31,6 @@ struct fx {
 };
 extern struct fx fx;
 
-/* Purpose: a ks_mac_fn, which fx_setup() hands in; no cryptography. */
-ks_mac_fn fx_mac;
-
 /* Purpose: checked fixtures: a fresh fake with one token; and at the end, that no search and no
  * operation was left open. */
 void fx_setup(void);
