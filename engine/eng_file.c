@@ -17,10 +17,14 @@
 #include "fakepem.h"
 
 #define FILE_MAX ((size_t)1024 * 1024)
+/* Private keys in software that are looked at in one file: each costs up to seconds, if whoever
+ * wrote the file wants it so. */
+#define KEYS_MAX 4
 
 /* What the file holds, besides the key. */
 struct found {
     bool software, fake, reference;
+    unsigned keys; /* software or fake */
 };
 
 static bool ends_with(const char *text, const char *end)
@@ -112,6 +116,7 @@ static EVP_PKEY *try_reference(const unsigned char *der, size_t len, const struc
     if (works_without_us(der, len)) {
         ERR_pop_to_mark();
         found->software = true;
+        found->keys++;
     } else {
         ERR_clear_last_mark();
         found->reference = true;
@@ -125,9 +130,11 @@ static EVP_PKEY *try_block(const char *name, const unsigned char *der, size_t le
     switch (eng_pem_kind(der, len, NULL)) {
     case ENG_PEM_FAKE:
         found->fake = true;
+        found->keys++;
         return NULL;
     case ENG_PEM_SOFTWARE:
         found->software = true;
+        found->keys++;
         return NULL;
     case ENG_PEM_OTHER:
         break;
@@ -139,7 +146,7 @@ static EVP_PKEY *try_block(const char *name, const unsigned char *der, size_t le
     return NULL;
 }
 
-/* All blocks up to the first that gives a key; a file that is not PEM is one block. */
+/* All blocks up to the first that gives a key, or the last private key that is looked at; a file that is not PEM is one block. */
 static EVP_PKEY *try_all(BIO *file, const struct eng_ui *ui, struct found *found)
 {
     char *name = NULL, *header = NULL, *start;
@@ -150,7 +157,7 @@ static EVP_PKEY *try_all(BIO *file, const struct eng_ui *ui, struct found *found
 
     if (len > 0 && start[0] == 0x30)
         return try_block(PEM_STRING_PKCS8INF, (const unsigned char *)start, (size_t)len, ui, found);
-    while (key == NULL && !found->reference) {
+    while (key == NULL && !found->reference && found->keys < KEYS_MAX) {
         ERR_set_mark();
         any = PEM_read_bio(file, &name, &header, &der, &len) == 1;
         ERR_pop_to_mark();

@@ -38,8 +38,9 @@ CK_ULONG ks_answer_room(struct ks_op *op);
 /* Purpose: after it: notes `function` and its code as ks_op_rv() does, and sets op->out_len to
  * `len`, which is what the module says that it wrote. KS_TOKEN if that is more than op->room. */
 ks_status ks_answer_output(struct ks_op *op, const char *function, CK_RV rv, CK_ULONG len);
-/* Purpose: after ks_answer_output(), for results that cannot be zeros (signatures): KS_TOKEN unless
- * one of op->out_len bytes is another one. The module said CKR_OK and wrote nothing. */
+/* Purpose: after that, for results that are zeros for an input of zeros at most (signatures, raw RSA,
+ * shared secrets): KS_TOKEN unless one of the op->out_len bytes is another one. The module said
+ * CKR_OK and wrote nothing. Takes the same time whatever the bytes are. */
 ks_status ks_answer_written(struct ks_op *op, const char *function);
 /* Purpose: calls C_GenerateRandom for `len` bytes, which go to `out`, cleared before. The module is
  * asked for KS_RANDOM_LEAST bytes at least, so that it shows when it wrote nothing: KS_TOKEN then.
@@ -82,6 +83,9 @@ ks_status ks_answer_found(struct ks_op *op, const CK_OBJECT_HANDLE *found, CK_UL
                           CK_ULONG max, CK_ULONG got);
 /* Purpose: KS_TOKEN if a search has found KS_OBJECTS_MAX objects, and may go on. */
 ks_status ks_answer_objects(struct ks_op *op, CK_ULONG count);
+
+/* Purpose: from `*least` to `*most`; both 0, for unknown, if that cannot be. */
+void ks_answer_range(CK_ULONG *least, CK_ULONG *most);
 
 /* --- handles --------------------------------------------------------------------------------- */
 

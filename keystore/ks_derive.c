@@ -101,6 +101,7 @@ static ks_status read_secret(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION_
         memset(op->out, 0, d->field - a.ulValueLen);
         memcpy(op->out + (d->field - a.ulValueLen), value, a.ulValueLen);
         op->out_len = d->field;
+        st = ks_answer_written(op, "C_GetAttributeValue");
     }
     explicit_bzero(value, sizeof(value));
     return st;

@@ -320,6 +320,7 @@ ks_status ks_token_key_sizes(struct ks_token *token, const struct ks_how *how,
     ks_gate_leave(&gate);
     if (rv != CKR_OK)
         return ks_fail_rv(err, token, "C_GetMechanismInfo", rv, NULL);
+    ks_answer_range(&info.ulMinKeySize, &info.ulMaxKeySize);
     *min = info.ulMinKeySize;
     *max = info.ulMaxKeySize;
     return KS_SUCCESS;

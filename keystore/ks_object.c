@@ -173,7 +173,7 @@ static ks_status read_attributes(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESS
     for (size_t i = 0; i < count && ks_ok(st); i++) {
         if (rare && i + 1 == count && present > 0 && attribute_absent(&list[i]))
             break;
-        if (attribute_absent(&list[i]) || list[i].ulValueLen >= ATTRIBUTE_ROOM)
+        if (attribute_absent(&list[i]) || list[i].ulValueLen == ATTRIBUTE_ROOM)
             st = read_one(op, fn, session, object, &list[i]);
         present += !attribute_absent(&list[i]);
     }

@@ -86,8 +86,7 @@ static ks_status sign_step(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION_HA
     if (ks_ok(st))
         st = sign(op, fn, session);
     ks_mech_blame(op->err, st, mech->kind);
-    /* raw RSA of zeros is zeros, and no signature of anything */
-    if (ks_ok(st) && mech->kind != KS_MECH_RSA_RAW)
+    if (ks_ok(st))
         st = ks_answer_written(op, "C_Sign");
     return ks_ok(st) ? restore_zeros(op, mech) : st;
 }
@@ -115,6 +114,8 @@ static ks_status decrypt_step(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION
     if (ks_ok(st))
         st = decrypt(op, fn, session);
     ks_mech_blame(op->err, st, mech->kind);
+    if (ks_ok(st) && mech->kind == KS_MECH_RSA_RAW)
+        st = ks_answer_written(op, "C_Decrypt");
     return ks_ok(st) ? restore_zeros(op, mech) : st;
 }
 

@@ -13,8 +13,7 @@
 
 /* What is on. */
 struct prov_watch {
-    _Atomic(char *) stats; /* what the parameter was answered with */
-    char *file;            /* NULL: none */
+    char *file; /* NULL: none */
     bool log;
 };
 
@@ -68,14 +67,23 @@ void prov_watch_stop(struct prov_ctx *ctx)
     if (w->log)
         ks_log_close();
     OPENSSL_free(w->file);
-    free(atomic_load(&w->stats));
     OPENSSL_free(w);
+}
+
+/* What a thread was answered with last, by a pointer. It is the thread's own, so that nobody else's
+ * question takes it away, and it is released with the thread; we are never unmapped. */
+static pthread_key_t answer;
+static pthread_once_t answer_once = PTHREAD_ONCE_INIT;
+static bool answer_made;
+
+static void make_answer(void)
+{
+    answer_made = pthread_key_create(&answer, free) == 0;
 }
 
 int prov_stats(struct prov_ctx *ctx, OSSL_PARAM *p)
 {
-    struct prov_watch *w = ctx->watch;
-    char *text = NULL;
+    char *text = NULL, *before;
     struct ks_error err;
     int ok;
 
@@ -90,9 +98,16 @@ int prov_stats(struct prov_ctx *ctx, OSSL_PARAM *p)
         free(text);
         return ok;
     }
-    ok = OSSL_PARAM_set_utf8_ptr(p, text);
-    free(atomic_exchange(&w->stats, text));
-    return ok;
+    (void)pthread_once(&answer_once, make_answer);
+    before = answer_made ? pthread_getspecific(answer) : NULL;
+    ok = answer_made && pthread_setspecific(answer, text) == 0;
+    if (!ok) {
+        free(text);
+        prov_raise(ctx, PROV_R_SOFTWARE, "out of memory for the statistics' text");
+        return 0;
+    }
+    free(before);
+    return OSSL_PARAM_set_utf8_ptr(p, text);
 }
 
 /* --- refused operations ---------------------------------------------------------------------- */

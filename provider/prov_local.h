@@ -306,7 +306,7 @@ extern bool prov_watch_no_file; /* hsmkey: statistics are about services */
 #define PROV_ENV_TRIAL "HSMKEY_TRIAL"
 void prov_watch_stop(struct prov_ctx *ctx);
 /* Purpose: answer the provider parameter "hsm-stats": a pointer to a text that stays valid until
- * it is asked for again, or a copy, as the caller wants it. */
+ * the same thread asks again or ends, or a copy, as the caller wants it. */
 #define PROV_PARAM_STATS "hsm-stats"
 int prov_stats(struct prov_ctx *ctx, OSSL_PARAM *p);
 /* Purpose: count and log that an operation of `class` was refused; raises nothing. */

@@ -3,6 +3,7 @@
  * cmd_stats.c - hsmkey stats: statistics files of several processes, added up.
  */
 #include <errno.h>
+#include <limits.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -403,6 +404,12 @@ static void show_rest(const struct stats *s)
     }
 }
 
+/* A file may say more than there can be. */
+static unsigned long whole(double value)
+{
+    return value < (double)ULONG_MAX ? (unsigned long)value : ULONG_MAX;
+}
+
 /* Every series, with its labels as members. */
 static void as_json(struct cmd_json *json, const struct stats *s, int files)
 {
@@ -425,9 +432,9 @@ static void as_json(struct cmd_json *json, const struct stats *s, int files)
         }
         /* JSON has no integers of more than 53 bits; seconds come as nanoseconds */
         if (strstr(one->name, "_seconds_sum") != NULL)
-            cmd_json_number(json, "nanoseconds", (unsigned long)(one->value * 1e9 + 0.5));
+            cmd_json_number(json, "nanoseconds", whole(one->value * 1e9 + 0.5));
         else
-            cmd_json_number(json, "value", (unsigned long)one->value);
+            cmd_json_number(json, "value", whole(one->value));
         cmd_json_close(json, '{');
     }
     cmd_json_close(json, '[');

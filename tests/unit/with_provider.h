@@ -20,6 +20,11 @@
 #include "../../provider/prov_local.h"
 #include "fake.h"
 
+/* A test may define another one, in front of it. */
+#ifndef TEST_MODULE_PATH
+#define TEST_MODULE_PATH FAKE_PKCS11_PATH
+#endif
+
 static OSSL_LIB_CTX *libctx; /* default and hsm */
 static OSSL_LIB_CTX *plain;  /* default alone: judges what comes out */
 static OSSL_PROVIDER *loaded[3];
@@ -39,7 +44,7 @@ static inline void provider_up(const char *offload)
     static const char *const no_offload = "all rsa-tls";
 
     ck_assert_int_eq(setenv("HSM_TEST_PIN", "1234", 1), 0);
-    prov_config_override("pkcs11-module", FAKE_PKCS11_PATH);
+    prov_config_override("pkcs11-module", TEST_MODULE_PATH);
     prov_config_override("token", "pkcs11:token=fake");
     prov_config_override("pin", pin_source);
     prov_config_override("offload", offload != NULL ? offload : no_offload);
