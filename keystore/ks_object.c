@@ -208,7 +208,7 @@ static void get_bytes(CK_ATTRIBUTE *a, struct ks_bytes *out)
     a->ulValueLen = CK_UNAVAILABLE_INFORMATION;
 }
 
-/* Big-endian number without leading zeros. */
+/* Big-endian number without leading zeros; zeros alone are none. */
 static void get_number(CK_ATTRIBUTE *a, struct ks_bytes *out)
 {
     size_t zeros = 0;
@@ -219,6 +219,10 @@ static void get_number(CK_ATTRIBUTE *a, struct ks_bytes *out)
     if (zeros > 0) {
         memmove(out->data, out->data + zeros, out->len - zeros);
         out->len -= zeros;
+    }
+    if (out->len == 0) {
+        free(out->data);
+        *out = (struct ks_bytes){NULL, 0};
     }
 }
 
