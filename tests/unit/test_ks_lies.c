@@ -119,10 +119,11 @@ static ks_status ask_facts(struct cell *c, const struct ask *ask)
     return st;
 }
 
-static bool see_token(void *arg, const struct ks_token_facts *facts)
+static bool see_token(void *arg, const struct ks_token_facts *facts, const struct ks_error *unread)
 {
     struct cell *c = arg;
 
+    ck_assert_ptr_null(unread);
     c->right = c->right || strcmp(facts->label, fx.label) == 0;
     return true;
 }
