@@ -630,8 +630,8 @@ extern const OSSL_DISPATCH prov_decoder_pem[];
 /* decoders of parameters (decoder_params.c): input=pem and input=der, which run before all others,
  * and one a type. The structure is a name of our own: nobody else's decoder is meant. */
 #define PROV_PARAMS_STRUCTURE "hsm-parameters"
-/* Purpose: whether the running libcrypto sorts decoders by how well they fit the query, from 3.5 on.
- * Those of one type are of no use elsewhere. */
+/* Purpose: whether the running libcrypto sorts decoders by how well they fit the query, from 3.5
+ * on. Those of one type are of no use elsewhere. */
 bool prov_decoders_are_sorted(void);
 extern const OSSL_DISPATCH prov_decoder_params_pem[];
 extern const OSSL_DISPATCH prov_decoder_params_der[];
