@@ -51,6 +51,9 @@ struct ks_error {
     char text[768];       /* one complete line for people, escaped, no secret in it */
 };
 
+/* What the text of an error says where a module's answer cannot be (KS_TOKEN). */
+#define KS_MODULE_FAULT "the module is at fault"
+
 /* Purpose: the fixed text of a code, as ks_status.def has it. Returns a static string. */
 const char *ks_code_text(enum ks_code code);
 

@@ -8,7 +8,7 @@
 
 #include "ks_answer.h"
 
-#define FAULT "; the answer was not used: the module is at fault"
+#define FAULT "; the answer was not used: " KS_MODULE_FAULT
 
 /* The same for operations: the session may be in any state. */
 static ks_status lied(struct ks_op *op, ks_status st)
@@ -303,6 +303,6 @@ ks_status ks_answer_handle(const struct ks_token *token, const char *function, C
         return KS_SUCCESS;
     return ks_fail_token(err, token, KS_TOKEN,
                          "%s: the module says CKR_OK and gives no handle (CK_INVALID_HANDLE, 0)"
-                         "; the module is at fault",
+                         "; " KS_MODULE_FAULT,
                          function);
 }

@@ -332,7 +332,11 @@ static ks_status ask_destroy(struct cell *c, const struct ask *ask)
     if (ks_ok(st))
         st = ks_key_destroy(c->key, NULL, &fx.err);
     if (ks_ok(st)) {
-        c->right = fake_find(fx.slot, CKO_PRIVATE_KEY, label_of(ask->kind)) == 0;
+        unsigned long half = fake_find(fx.slot, CKO_PUBLIC_KEY, label_of(ask->kind));
+
+        c->right = fake_find(fx.slot, CKO_PRIVATE_KEY, label_of(ask->kind)) == 0 && half == 0;
+        if (half != 0) /* where the token does not tell names */
+            fake_remove_object(half);
         fake_add_pair(fx.slot, ask->kind, label_of(ask->kind));
     } else {
         c->right = true;
