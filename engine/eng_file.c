@@ -146,7 +146,8 @@ static EVP_PKEY *try_block(const char *name, const unsigned char *der, size_t le
     return NULL;
 }
 
-/* All blocks up to the first that gives a key, or the last private key that is looked at; a file that is not PEM is one block. */
+/* All blocks up to the first that gives a key, or the last private key that is looked at; a file
+ * that is not PEM is one block. */
 static EVP_PKEY *try_all(BIO *file, const struct eng_ui *ui, struct found *found)
 {
     char *name = NULL, *header = NULL, *start;

@@ -153,8 +153,8 @@ static OSSL_PROVIDER *load_behind_default(void)
     (void)OSSL_PROVIDER_do_all(NULL, count, &number);
     /* There is no fallback any more where a program loads providers itself, and openssl.cnf, which
      * binds this engine, is read before the first of them is there. A provider keeps its place in
-     * libcrypto's list when it is unloaded: so `default` gets its place now, and the program decides
-     * whether it comes to be used. */
+     * libcrypto's list when it is unloaded: so `default` gets its place now, and the program
+     * decides whether it comes to be used. */
     if (number == 0)
         place = OSSL_PROVIDER_try_load(NULL, "default", 1);
     provider = OSSL_PROVIDER_try_load(NULL, ENG_PROVIDER, 1);

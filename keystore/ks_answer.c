@@ -79,7 +79,7 @@ ks_status ks_answer_written(struct ks_op *op, const char *function)
 ks_status ks_answer_random(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION_HANDLE session,
                            uint8_t *out, size_t len, CK_RV *rv)
 {
-    uint8_t least[KS_RANDOM_LEAST];
+    uint8_t least[KS_RANDOM_LEAST] = {0};
     bool few = len < sizeof(least);
     uint8_t *to = few ? least : out;
     size_t n = few ? sizeof(least) : len;

@@ -291,6 +291,7 @@ static void module_enter(struct ks_gate *gate, struct ks_module *m)
     const struct ks_hooks *h = atomic_load_explicit(&hooks, memory_order_relaxed);
 
     gate->module = m;
+    gate->sigpipe_was_pending = true; /* unless it is looked for: nothing to restore */
     gate->cookie = h != NULL ? h->enter() : NULL;
     inside++;
     if (m->sends_sigpipe)

@@ -79,7 +79,7 @@ static ks_status attempt(struct ks_op *op, enum ks_rv_class *class)
 {
     enum ks_session_fate fate = KS_SESSION_KEEP;
     CK_OBJECT_HANDLE handle = CK_INVALID_HANDLE;
-    struct ks_session session;
+    struct ks_session session = {.handle = CK_INVALID_HANDLE};
     enum ks_code code = KS_OK;
     struct ks_gate gate;
     bool lost = false;
@@ -193,6 +193,7 @@ static ks_status proved(struct ks_op *op, ks_status st)
         within = *how;
     if (op->token->timeout_ns != 0 && (within.deadline_ns == 0 || own < within.deadline_ns))
         within.deadline_ns = own;
+    /* cppcheck-suppress autoVariables ; taken back below */
     op->how = &within;
     for (unsigned i = 0; ks_proof_wanted(op, st); i++) {
         if (i == PROOFS_MAX) {

@@ -144,12 +144,12 @@ void ks_stats_file_shutdown(void);
 /* Purpose: `path` with %p replaced by the process' number. False when it does not fit. */
 bool ks_path_expand(const char *path, char *out, size_t size);
 
-/* --- files of others' folders (ks_file.c) ------------------------------------------------------ */
+/* --- files of others' folders (ks_file.c) ---------------------------------------------------- */
 
 /* Purpose: open `path` to append to it, and make it (mode 0640) if there is nothing. Follows no
  * symbolic link in its last part, and takes only what nobody but root and this process' user can
- * have put there: a file of theirs, a FIFO, a terminal. Returns a descriptor; or -1, with errno, and
- * what is wrong in words or NULL in `*why`. Does not wait. open(2) */
+ * have put there: a file of theirs, a FIFO, a terminal. Returns a descriptor; or -1, with errno,
+ * and what is wrong in words or NULL in `*why`. Does not wait. open(2) */
 int ks_file_append(const char *path, const char **why);
 
 /* --- the log (ks_log.c) ---------------------------------------------------------------------- */

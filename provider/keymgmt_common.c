@@ -188,8 +188,8 @@ int prov_keymgmt_export(void *keydata, int selection, OSSL_CALLBACK *callback, v
     if (key == NULL)
         return 0;
     /* Not even the public half then: libcrypto would take that for the whole key, and move the
-     * operation to the provider that it exports to. (It asks for everything; of a public key that is
-     * the public half.) */
+     * operation to the provider that it exports to. (It asks for everything; of a public key that
+     * is the public half.) */
     if ((selection & PRIVATE) != 0 && key->has_private) {
         prov_raise(key->ctx, PROV_R_PRIVATE_EXPORT, "%s%sthe private key stays in the HSM",
                    key->uri != NULL ? key->uri : "", key->uri != NULL ? ": " : "");

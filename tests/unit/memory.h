@@ -54,13 +54,15 @@ __attribute__((no_sanitize("address", "thread"))) static inline unsigned secret_
     FILE *maps = fopen("/proc/self/maps", "r");
     unsigned long from, to;
     unsigned found = 0;
-    char line[512], mode[8];
+    char line[512], *end;
 
     for (int i = 0; i < SECRET_LEN; i++)
         turned[i] = (unsigned char)~('a' + (i * 7 + 3) % 26);
     while (maps != NULL && fgets(line, sizeof(line), maps) != NULL) {
-        if (sscanf(line, "%lx-%lx %7s", &from, &to, mode) != 3 || mode[0] != 'r' ||
-            strstr(line, "[v") != NULL || to - from > (unsigned long)1 << 30)
+        from = strtoul(line, &end, 16);
+        to = *end == '-' ? strtoul(end + 1, &end, 16) : 0;
+        if (to <= from || strncmp(end, " r", 2) != 0 || strstr(line, "[v") != NULL ||
+            to - from > (unsigned long)1 << 30)
             continue;
         for (const volatile unsigned char *p = (const unsigned char *)from;
              p + SECRET_LEN <= (const unsigned char *)to; p++) {
