@@ -282,8 +282,11 @@ static ks_status generate_step(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSIO
     g->left = rv == CKR_OK ? PAIR : nothing_made(rv) ? NOTHING : PERHAPS;
     st = ks_op_rv(op, "C_GenerateKeyPair", rv);
     ks_mech_blame(op->err, st, kind_for(g->spec->type));
-    if (ks_ok(st))
+    if (ks_ok(st)) {
         st = ks_answer_handle(op->token, "C_GenerateKeyPair", g->handle, op->err);
+        if (!ks_ok(st))
+            g->left = PERHAPS; /* there is no handle to destroy it by */
+    }
     if (ks_ok(st))
         st = read_made(op, g, fn, session);
     if (ks_ok(st))

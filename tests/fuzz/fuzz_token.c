@@ -180,12 +180,15 @@ static CK_RV open_session(CK_SLOT_ID slot, CK_FLAGS flags, void *application, CK
 
 static CK_RV close_session(CK_SESSION_HANDLE session)
 {
+    CK_RV rv = code();
+
     if (session == 0 || session > SESSIONS || !open_sessions[session - 1])
-        abort(); /* never a session that we did not give */
-    open_sessions[session - 1] = false;
+        abort(); /* never a session that is not open */
+    if (rv == CKR_OK || rv == CKR_SESSION_HANDLE_INVALID || rv == CKR_SESSION_CLOSED)
+        open_sessions[session - 1] = false;
     searching = false;
     secret_there = false; /* its owner is not looked at */
-    return code();
+    return rv;
 }
 
 static CK_RV finalize(void *reserved)
