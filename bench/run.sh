@@ -45,7 +45,7 @@ instructions() {
         'RSA: load, free' "$(counted rsa-load)" \
         'RSA: PKCS#1 signature' "$(counted rsa-sign)" \
         'EC: load, signature, free' "$(counted ec)" \
-        'EC: the software verification of the first signature, of that' "$(counted ec prov_ecdsa_verify_raw)" \
+        'EC: the software verification of the first signature, of that' "$(counted ec prov_proof_verify)" \
         'EC: load, free' "$(counted ec-load)" \
         'EC: signature' "$(counted ec-sign)" \
         'a software RSA key: load, free' "$(counted software-load)" \

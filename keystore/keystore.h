@@ -263,7 +263,7 @@ struct ks_token_facts {
     char manufacturer[33];
     char model[17];
     char serial[17];
-    char module_library[33]; /* CK_INFO.libraryDescription */
+    char module_library[33]; /* CK_INFO.libraryDescription; "" if the token was in use before */
     unsigned long slot;
     bool initialized;
     bool login_required;
@@ -380,6 +380,17 @@ struct ks_object {
     /* private keys; a flag that the token does not know is false */
     bool can_sign, can_decrypt, can_derive;
     bool sensitive, extractable, always_authenticate, local;
+    /* In a listing: why it could not be read, one escaped line; then there is nothing but `klass`.
+     * NULL: it was. */
+    char *trouble;
+    /* For ks_key_of_object() alone: where a listing found it, and whether another private key there
+     * has the same label and id. */
+    struct {
+        struct ks_token *token; /* borrowed */
+        unsigned long handle;
+        uint64_t epoch;
+        bool twin;
+    } at;
 };
 
 void ks_object_free(struct ks_object *object);
@@ -393,8 +404,10 @@ KS_MUST_USE ks_status ks_object_uri(const struct ks_object *object,
 
 /* Purpose: call `visit` for every private key, public key and certificate on the token that
  * matches `uri` (NULL: all of them); stops when it returns false. Private keys are completed with
- * the public object's point and exponent where the token keeps one under the same id. The object
- * is the visitor's only during the call. Logs in when the token wants it. No match is success. */
+ * the public object's point and exponent where the token keeps one under the same id. What could
+ * not be read is shown too, with `trouble`; only when nothing could be read the call fails. The
+ * number of searches does not depend on how many objects there are. The object is the visitor's
+ * only during the call. Logs in when the token wants it. No match is success. */
 KS_MUST_USE ks_status ks_token_objects(struct ks_token *token, const struct ks_how *how,
                                        const struct ks_uri *uri,
                                        bool (*visit)(void *arg, const struct ks_object *object),
@@ -410,6 +423,17 @@ struct ks_key; /* a private key on a token, reference-counted */
 KS_MUST_USE ks_status ks_key_find(struct ks_token *token, const struct ks_how *how,
                                   const struct ks_uri *uri, struct ks_key **out,
                                   struct ks_error *err);
+/* Purpose: the same for a caller who knows the public half and goes on to ks_key_expect(): the
+ * token's public objects are not looked at, which costs most of the calls, and the key's object has
+ * only what the private object shows itself. */
+KS_MUST_USE ks_status ks_key_find_known(struct ks_token *token, const struct ks_how *how,
+                                        const struct ks_uri *uri, struct ks_key **out,
+                                        struct ks_error *err);
+/* Purpose: the private key that ks_token_objects() of the same `token` shows to its visitor,
+ * without asking the token once more. KS_KEY_AMBIGUOUS when another one has the same label and id,
+ * KS_URI when it has neither: such a key could not be found again. */
+KS_MUST_USE ks_status ks_key_of_object(struct ks_token *token, const struct ks_object *object,
+                                       struct ks_key **out, struct ks_error *err);
 struct ks_key *ks_key_ref(struct ks_key *key);
 void ks_key_free(struct ks_key *key);
 
@@ -577,5 +601,9 @@ struct ks_log_config {
  * Nothing is kept open: daemons close descriptors that are not theirs, and files are rotated. */
 KS_MUST_USE ks_status ks_log_open(const struct ks_log_config *config, struct ks_error *err);
 void ks_log_close(void);
+
+/* Purpose: log (warn) that a listing leaves an object out, and why, a line of text. For callers of
+ * ks_token_objects() that cannot say it otherwise. `token` may be a group. */
+void ks_log_trouble(const struct ks_token *token, const struct ks_object *object, const char *why);
 
 #endif

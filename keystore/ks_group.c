@@ -206,8 +206,17 @@ ks_status ks_group_objects(struct ks_token *group, const struct ks_how *how,
 
 /* --- keys of a set --------------------------------------------------------------------------- */
 
+/* With a public half that is known, or without. */
+static ks_status find_on(struct ks_token *token, const struct ks_how *how, const struct ks_uri *uri,
+                         bool known, struct ks_key **out, struct ks_error *err)
+{
+    return known ? ks_key_find_known(token, how, uri, out, err)
+                 : ks_key_find(token, how, uri, out, err);
+}
+
 static ks_status find_in_set(struct ks_token *set, const struct ks_how *how,
-                             const struct ks_uri *uri, struct ks_key **out, struct ks_error *err)
+                             const struct ks_uri *uri, bool known, struct ks_key **out,
+                             struct ks_error *err)
 {
     struct ks_key *found = NULL, *key;
     ks_status st = {KS_TOKEN_NOT_FOUND}, one;
@@ -215,7 +224,7 @@ static ks_status find_in_set(struct ks_token *set, const struct ks_how *how,
 
     for (size_t i = 0; i < set->member_count; i++) {
         key = NULL;
-        one = ks_key_find(set->members[i], how, uri, &key, &why);
+        one = find_on(set->members[i], how, uri, known, &key, &why);
         if (ks_ok(one) && key != NULL && found != NULL) {
             st = ks_fail(err, KS_KEY_AMBIGUOUS,
                          "a key of that name is on token '%s' and on token '%s'; name the token "
@@ -252,33 +261,14 @@ static const char *nobody_left_out(void *arg, size_t index)
     return "not asked";
 }
 
-static ks_status find_in_cluster(struct ks_token *cluster, const struct ks_how *how,
-                                 const struct ks_uri *uri, struct ks_key **out,
-                                 struct ks_error *err)
+ks_status ks_group_key(struct ks_token *cluster, struct ks_key *first, size_t at,
+                       struct ks_key **out, struct ks_error *err)
 {
-    ks_status st = {KS_KEY_NOT_FOUND};
-    struct ks_key *first = NULL, *key = NULL;
-    struct answers answers = {.any = false};
-    struct ks_object *copy;
-    struct ks_error why;
-    size_t i;
+    struct ks_object *copy = ks_object_copy(first->object);
+    struct ks_key *key = NULL;
+    ks_status st = copy != NULL ? ks_key_make(cluster, copy, CK_INVALID_HANDLE, 0, &key, err)
+                                : ks_no_memory(err);
 
-    for (i = 0; i < cluster->member_count; i++) {
-        st = ks_key_find(cluster->members[i], how, uri, &first, &why);
-        if (ks_ok(st))
-            break;
-        note_answer(cluster, &answers, i, &why);
-    }
-    if (!ks_ok(st) || first == NULL) {
-        if (cluster->member_count > 1)
-            tell_answers(cluster, &answers, nobody_left_out, NULL, &why);
-        if (err != NULL)
-            *err = why;
-        return st;
-    }
-    copy = ks_object_copy(first->object);
-    st = copy != NULL ? ks_key_make(cluster, copy, CK_INVALID_HANDLE, 0, &key, err)
-                      : ks_no_memory(err);
     if (ks_ok(st) && key != NULL)
         key->members = calloc(cluster->member_count, sizeof(*key->members));
     if (ks_ok(st) && (key == NULL || key->members == NULL))
@@ -290,19 +280,44 @@ static ks_status find_in_cluster(struct ks_token *cluster, const struct ks_how *
         ks_key_free(key);
         return st;
     }
-    key->members[i].key = first;
+    key->members[at].key = first;
     *out = key;
     return KS_SUCCESS;
 }
 
+static ks_status find_in_cluster(struct ks_token *cluster, const struct ks_how *how,
+                                 const struct ks_uri *uri, bool known, struct ks_key **out,
+                                 struct ks_error *err)
+{
+    ks_status st = {KS_KEY_NOT_FOUND};
+    struct ks_key *first = NULL;
+    struct answers answers = {.any = false};
+    struct ks_error why;
+    size_t i;
+
+    for (i = 0; i < cluster->member_count; i++) {
+        st = find_on(cluster->members[i], how, uri, known, &first, &why);
+        if (ks_ok(st))
+            break;
+        note_answer(cluster, &answers, i, &why);
+    }
+    if (ks_ok(st) && first != NULL)
+        return ks_group_key(cluster, first, i, out, err);
+    if (cluster->member_count > 1)
+        tell_answers(cluster, &answers, nobody_left_out, NULL, &why);
+    if (err != NULL)
+        *err = why;
+    return st;
+}
+
 ks_status ks_group_find(struct ks_token *group, const struct ks_how *how, const struct ks_uri *uri,
-                        struct ks_key **out, struct ks_error *err)
+                        bool known, struct ks_key **out, struct ks_error *err)
 {
     /* Servers load keys as root and use them as somebody else: the PINs of the members that are not
      * asked, or not there, are read now too. */
     ks_token_keep_pin(group, NULL);
-    return group->group == KS_GROUP_SET ? find_in_set(group, how, uri, out, err)
-                                        : find_in_cluster(group, how, uri, out, err);
+    return group->group == KS_GROUP_SET ? find_in_set(group, how, uri, known, out, err)
+                                        : find_in_cluster(group, how, uri, known, out, err);
 }
 
 void ks_group_key_free(struct ks_key *key)
@@ -359,7 +374,7 @@ static ks_status member_key(struct ks_key *key, size_t i, const struct ks_how *h
     if (ks_ok(st))
         st = ks_uri_parse(text, KS_URI_REFERENCE, &uri, err);
     if (ks_ok(st))
-        st = ks_key_find(key->token->members[i], how, uri, &found, err);
+        st = find_on(key->token->members[i], how, uri, e.public_len > 0, &found, err);
     ks_uri_free(uri);
     if (ks_ok(st) && (e.public_len > 0 || e.arg != NULL))
         st = ks_key_expect(found, &e, err);

@@ -518,9 +518,13 @@ ks_status ks_group_objects(struct ks_token *group, const struct ks_how *how,
                            bool (*visit)(void *arg, const struct ks_object *object), void *arg,
                            struct ks_error *err);
 ks_status ks_group_find(struct ks_token *group, const struct ks_how *how, const struct ks_uri *uri,
-                        struct ks_key **out, struct ks_error *err);
+                        bool known, struct ks_key **out, struct ks_error *err);
 /* Purpose: run an operation on the member that suits best, and on others if that is lost. */
 ks_status ks_group_run(struct ks_op *op);
+/* Purpose: the cluster's key, of which the part on the member `at` is known: takes over `first`,
+ * also when it fails. */
+ks_status ks_group_key(struct ks_token *cluster, struct ks_key *first, size_t at,
+                       struct ks_key **out, struct ks_error *err);
 /* Purpose: tell the members that were found already what public half is expected. */
 ks_status ks_group_expect(struct ks_key *key, struct ks_error *err);
 void ks_group_key_free(struct ks_key *key);
@@ -544,7 +548,7 @@ void ks_workers_forked(void);
 /* --- ks_object.c ----------------------------------------------------------------------------- */
 
 /* Purpose: snapshot of an object, inside the gate. `complete`: look for the public object of a
- * private key too. */
+ * private key too, if it does not show its public half itself. */
 ks_status ks_object_read(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION_HANDLE session,
                          CK_OBJECT_HANDLE handle, enum ks_class klass, bool complete,
                          struct ks_object **out);
@@ -556,6 +560,10 @@ ks_status ks_object_search(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION_HA
 /* Purpose: give a private key what it lacks of its public half from its public object, which is
  * left with the rest. */
 void ks_object_borrow(struct ks_object *o, struct ks_object *pub);
+/* Purpose: a snapshot of that object alone, inside the gate, with one call where the token plays
+ * along. (ks_snapshot.c) */
+ks_status ks_snapshot_read(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION_HANDLE session,
+                           CK_OBJECT_HANDLE handle, enum ks_class klass, struct ks_object **out);
 /* Purpose: a deep copy; NULL without memory. */
 struct ks_object *ks_object_copy(const struct ks_object *o);
 /* Purpose: "'label' (id 01:02)" escaped, for messages. */

@@ -279,7 +279,8 @@ ks_status ks_key_locate(struct ks_op *op, CK_FUNCTION_LIST *fn, struct ks_sessio
                         handle);
     if (!ks_ok(st))
         return st;
-    st = ks_object_read(op, fn, session->handle, *handle, KS_CLASS_PRIVATE, true, &is);
+    st = ks_object_read(op, fn, session->handle, *handle, KS_CLASS_PRIVATE,
+                        key->expect.public_part == NULL, &is);
     if (!ks_ok(st))
         return st;
     if (is->type != was->type)
@@ -297,6 +298,7 @@ struct find {
     struct ks_uri *uri;
     struct ks_object *object;
     CK_OBJECT_HANDLE handle;
+    bool known; /* the caller has the public half */
 };
 
 static void find_release(void *arg)
@@ -322,13 +324,14 @@ static ks_status find_step(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION_HA
         return st;
     ks_object_free(f->object); /* of an earlier try */
     f->object = NULL;
-    return ks_object_read(op, fn, session, f->handle, KS_CLASS_PRIVATE, true, &f->object);
+    return ks_object_read(op, fn, session, f->handle, KS_CLASS_PRIVATE, !f->known, &f->object);
 }
 
-ks_status ks_key_find(struct ks_token *token, const struct ks_how *how, const struct ks_uri *uri,
-                      struct ks_key **out, struct ks_error *err)
+static ks_status find_key(struct ks_token *token, const struct ks_how *how,
+                          const struct ks_uri *uri, bool known, struct ks_key **out,
+                          struct ks_error *err)
 {
-    struct find f = {.object = NULL};
+    struct find f = {.known = known};
     struct ks_op op = {.token = token,
                        .class = KS_OP_FIND,
                        .step = find_step,
@@ -345,7 +348,7 @@ ks_status ks_key_find(struct ks_token *token, const struct ks_how *how, const st
     if (!ks_uri_names_object(uri))
         return ks_fail(err, KS_URI, "PKCS#11 URI: names no key; add object= or id=");
     if (token->members != NULL)
-        return ks_group_find(token, how, uri, out, err);
+        return ks_group_find(token, how, uri, known, out, err);
     st = ks_op_reach(&op, uri);
     if (!ks_ok(st))
         return st;
@@ -356,5 +359,64 @@ ks_status ks_key_find(struct ks_token *token, const struct ks_how *how, const st
     if (ks_ok(st))
         f.object = NULL; /* the key's now */
     find_release(&f);
+    return st;
+}
+
+ks_status ks_key_find(struct ks_token *token, const struct ks_how *how, const struct ks_uri *uri,
+                      struct ks_key **out, struct ks_error *err)
+{
+    return find_key(token, how, uri, false, out, err);
+}
+
+ks_status ks_key_find_known(struct ks_token *token, const struct ks_how *how,
+                            const struct ks_uri *uri, struct ks_key **out, struct ks_error *err)
+{
+    return find_key(token, how, uri, true, out, err);
+}
+
+/* --- keys of a listing ----------------------------------------------------------------------- */
+
+static bool has_member(const struct ks_token *token, const struct ks_token *wanted)
+{
+    bool found = token == wanted;
+
+    for (size_t i = 0; i < token->member_count && !found; i++)
+        found = has_member(token->members[i], wanted);
+    return found;
+}
+
+ks_status ks_key_of_object(struct ks_token *token, const struct ks_object *object,
+                           struct ks_key **out, struct ks_error *err)
+{
+    struct ks_object *copy;
+    struct ks_key *key = NULL;
+    size_t i = 0;
+    ks_status st;
+
+    while (i < token->member_count && !has_member(token->members[i], object->at.token))
+        i++;
+    if (token->members != NULL && i == token->member_count)
+        return ks_fail(err, KS_INTERNAL, "the object is of another token");
+    if (token->members != NULL) {
+        st = ks_key_of_object(token->members[i], object, &key, err);
+        if (ks_ok(st) && token->group == KS_GROUP_CLUSTER)
+            return ks_group_key(token, key, i, out, err);
+        if (ks_ok(st))
+            *out = key;
+        return st;
+    }
+    if (object->at.twin)
+        return ks_fail_token(err, token, KS_KEY_AMBIGUOUS,
+                             "more than one private key has this label and this id: give one of "
+                             "them another");
+    if (object->id.len == 0 && object->label_len == 0)
+        return ks_fail_token(err, token, KS_URI,
+                             "a private key without label and id cannot be named: give it one");
+    copy = ks_object_copy(object);
+    if (copy == NULL)
+        return ks_no_memory(err);
+    st = ks_key_make(token, copy, object->at.handle, object->at.epoch, out, err);
+    if (!ks_ok(st))
+        ks_object_free(copy);
     return st;
 }

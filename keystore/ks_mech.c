@@ -191,6 +191,9 @@ bool ks_token_lists(const struct ks_token *token, enum ks_mech_kind kind)
     return (atomic_load_explicit(&token->kinds, memory_order_relaxed) & 1U << kind) != 0;
 }
 
+/* More than tokens have (SoftHSM 75, NSS 200), so that one call does. */
+#define MECHANISMS_ROOM 512
+
 ks_status ks_token_read_mechanisms(struct ks_token *token, struct ks_error *err)
 {
     CK_FUNCTION_LIST *fn = token->module->fn;
@@ -208,7 +211,8 @@ ks_status ks_token_read_mechanisms(struct ks_token *token, struct ks_error *err)
     st = ks_gate_enter(&gate, token->module, err);
     if (!ks_ok(st))
         return st;
-    st = ks_answer_list(token, fn, KS_LIST_MECHANISMS, token->slot, 0, &list, &count, err);
+    st = ks_answer_list(token, fn, KS_LIST_MECHANISMS, token->slot, MECHANISMS_ROOM, &list, &count,
+                        err);
     ks_gate_leave(&gate);
     if (!ks_ok(st))
         return st;
@@ -253,8 +257,8 @@ static ks_status read_anew(struct ks_op *op)
 
     if (!ks_ok(st))
         return st;
-    st = ks_answer_list(token, token->module->fn, KS_LIST_MECHANISMS, token->slot, 0, &list, &count,
-                        op->err);
+    st = ks_answer_list(token, token->module->fn, KS_LIST_MECHANISMS, token->slot, MECHANISMS_ROOM,
+                        &list, &count, op->err);
     ks_gate_leave(&gate);
     if (ks_ok(st))
         atomic_store(&token->kinds, kinds_of(list, count));

@@ -174,7 +174,6 @@ ks_status ks_slot_connect(struct ks_token *token, struct ks_error *err)
     struct ks_token_facts *facts = &look.found;
     char label[136], *copy, *none = NULL;
     struct ks_gate gate;
-    CK_INFO info = {0};
     ks_status st;
 
     token->half_seen = false;
@@ -185,9 +184,6 @@ ks_status ks_slot_connect(struct ks_token *token, struct ks_error *err)
     if (!ks_ok(st))
         return st;
     st = find_slot(token, token->module->fn, &look, err);
-    if (ks_ok(st) && token->module->fn->C_GetInfo(&info) == CKR_OK)
-        copy_padded(facts->module_library, info.libraryDescription,
-                    sizeof(info.libraryDescription));
     ks_gate_leave(&gate);
     if (!ks_ok(st))
         return st;
@@ -235,6 +231,21 @@ void ks_token_copy_facts(struct ks_token *token, struct ks_token_facts *out)
     pthread_mutex_unlock(&token->lock);
 }
 
+/* What the module says of itself is asked for when somebody wants to know it: no key does. */
+static void add_library(struct ks_op *op)
+{
+    struct ks_token_facts *facts = op->arg;
+    CK_INFO info = {0};
+    struct ks_gate gate;
+
+    if (facts->module_library[0] != '\0' || !ks_ok(ks_gate_enter(&gate, op->token->module, NULL)))
+        return;
+    if (op->token->module->fn->C_GetInfo(&info) == CKR_OK)
+        copy_padded(facts->module_library, info.libraryDescription,
+                    sizeof(info.libraryDescription));
+    ks_gate_leave(&gate);
+}
+
 static ks_status facts_direct(struct ks_op *op)
 {
     ks_status st = KS_SUCCESS;
@@ -246,6 +257,8 @@ static ks_status facts_direct(struct ks_op *op)
         st = ks_token_find(op->token, op->how, op->err);
     if (ks_ok(st))
         ks_token_copy_facts(op->token, op->arg);
+    if (ks_ok(st))
+        add_library(op);
     pthread_mutex_unlock(&op->token->up_lock);
     return st;
 }

@@ -281,7 +281,8 @@ static struct ks_key *find_reference(struct prov_ctx *ctx, const struct prov_ref
     struct ks_error err;
 
     if (!ks_ok(ks_uri_parse(ref->uri, KS_URI_REFERENCE, &uri, &err)) ||
-        !ks_ok(ks_key_find(ctx->token, how, uri, &priv, &err))) {
+        !ks_ok((ref->has_public ? ks_key_find_known : ks_key_find)(ctx->token, how, uri, &priv,
+                                                                   &err))) {
         prov_raise_ks(ctx, &err);
         priv = NULL;
     }

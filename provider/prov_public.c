@@ -280,6 +280,12 @@ out:
     return out;
 }
 
+static bool has_point(const struct ks_object *object)
+{
+    return (object->type == KS_KEY_EC || object->type == KS_KEY_EDWARDS) &&
+           object->ec_point.data != NULL;
+}
+
 /* --- the public half of an EC or Edwards key on a token -------------------------------------- */
 
 static EVP_PKEY *public_from_point(const struct prov_ctx *ctx, const struct ks_object *object)
@@ -320,6 +326,22 @@ static bool same_curve(const struct ks_object *key, EVP_PKEY *pub)
     return curve != NULL && curve == prov_curve_by_der(key->ec_params.data, key->ec_params.len);
 }
 
+EVP_PKEY *prov_public_certificate(const struct prov_ctx *ctx, const struct ks_object *key,
+                                  const uint8_t *der, size_t len)
+{
+    EVP_PKEY *pub = NULL;
+
+    if ((key->type != KS_KEY_EC && key->type != KS_KEY_EDWARDS) || has_point(key))
+        return NULL;
+    ERR_set_mark();
+    pub = public_from_certificate(ctx, der, len);
+    ERR_pop_to_mark();
+    if (pub != NULL && same_curve(key, pub))
+        return pub;
+    EVP_PKEY_free(pub);
+    return NULL;
+}
+
 /* The first certificate with the key's id and curve. */
 static bool visit_certificate(void *arg, const struct ks_object *object)
 {
@@ -327,16 +349,9 @@ static bool visit_certificate(void *arg, const struct ks_object *object)
 
     if (object->klass != KS_CLASS_CERTIFICATE || object->value.data == NULL)
         return true;
-    ERR_set_mark();
-    search->pub = public_from_certificate(search->ctx, object->value.data, object->value.len);
-    ERR_pop_to_mark();
-    if (search->pub == NULL)
-        return true;
-    if (same_curve(search->key, search->pub))
-        return false;
-    EVP_PKEY_free(search->pub);
-    search->pub = NULL;
-    return true;
+    search->pub =
+        prov_public_certificate(search->ctx, search->key, object->value.data, object->value.len);
+    return search->pub == NULL;
 }
 
 static EVP_PKEY *public_from_token_certificate(const struct prov_ctx *ctx, struct ks_key *priv)
@@ -365,12 +380,6 @@ static bool has_numbers(const struct ks_object *object)
 {
     return object->type == KS_KEY_RSA && object->modulus.data != NULL &&
            object->exponent.data != NULL;
-}
-
-static bool has_point(const struct ks_object *object)
-{
-    return (object->type == KS_KEY_EC || object->type == KS_KEY_EDWARDS) &&
-           object->ec_point.data != NULL;
 }
 
 /* What a key object itself may tell. */

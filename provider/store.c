@@ -6,15 +6,18 @@
  * Row for algorithms.c (OSSL_OP_STORE):  "pkcs11"  "provider=hsm"  prov_store
  *
  * open() checks the URI only. The first load() asks the token once and remembers what there is;
- * every load() then hands out one thing. Private keys come first: programs take the first key
- * that they get. Which one that is must not depend on the order of a search: where a URI names
- * an object, or asks for type=private, and two private keys match it, that is an error, which
+ * every load() then hands out one thing. What cannot be used (a curve that we do not know, a
+ * damaged certificate) is left out and logged: programs stop at the first load() that gives
+ * nothing, so it must not hide what comes behind it. Private keys come first: programs take the
+ * first key that they get. Which one that is must not depend on the order of a search: where a URI
+ * names an object, or asks for type=private, and two private keys match it, that is an error, which
  * names both. Only a URI that names a whole token lists all keys.
  */
 #include <openssl/core_object.h>
 #include <openssl/crypto.h>
 #include <openssl/err.h>
 #include <openssl/store.h>
+#include <openssl/x509.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,10 +27,14 @@
 /* One thing to hand out. */
 struct entry {
     enum ks_class klass;
-    char *uri;            /* private keys: looked up when they are handed out */
-    struct prov_key *key; /* public keys, and the private key that the URI names */
-    unsigned char *der;   /* certificates */
+    size_t place;         /* in which it was found */
+    struct ks_key *priv;  /* a private key of a listing, until it is handed out */
+    struct prov_key *key; /* public keys, and private keys that are ready */
+    unsigned char *der;   /* certificates, with their CKA_ID */
     size_t der_len;
+    unsigned char *id;
+    size_t id_len;
+    bool only_helps; /* a certificate that nobody asked for: a key may need it */
 };
 
 struct store_ctx {
@@ -38,13 +45,16 @@ struct store_ctx {
     bool failed; /* listing failed: nothing will come */
     struct entry *entries;
     size_t count, room, next;
+    size_t left_out; /* how many objects, and why the first of them */
+    char why[512];
 };
 
 static void clear_entry(struct entry *entry)
 {
-    OPENSSL_free(entry->uri);
+    ks_key_free(entry->priv);
     prov_key_free(entry->key);
     OPENSSL_free(entry->der);
+    OPENSSL_free(entry->id);
     memset(entry, 0, sizeof(*entry));
 }
 
@@ -61,9 +71,10 @@ static struct entry *add_entry(struct store_ctx *sctx, enum ks_class klass)
         sctx->entries = grown;
         sctx->room = room;
     }
-    entry = &sctx->entries[sctx->count++];
+    entry = &sctx->entries[sctx->count];
     memset(entry, 0, sizeof(*entry));
     entry->klass = klass;
+    entry->place = sctx->count++;
     return entry;
 }
 
@@ -167,6 +178,27 @@ static bool find_one(const struct store_ctx *sctx)
     return ks_uri_names_object(sctx->uri);
 }
 
+/* Said once, in the log; the caller of OSSL_STORE gets the others. */
+static void leave_out(struct store_ctx *sctx, const struct ks_object *object, const char *why)
+{
+    if (sctx->left_out++ == 0)
+        snprintf(sctx->why, sizeof(sctx->why), "%.*s", (int)sizeof(sctx->why) - 1, why);
+    ks_log_trouble(sctx->ctx->token, object, why);
+}
+
+/* The text of what was raised since the mark, which goes. */
+static const char *raised_since_mark(char *out, size_t size)
+{
+    const char *text = NULL;
+    int flags = 0;
+
+    (void)ERR_peek_last_error_data(&text, &flags);
+    snprintf(out, size, "%s",
+             text != NULL && (flags & ERR_TXT_STRING) != 0 ? text : "it cannot be used");
+    ERR_pop_to_mark();
+    return out;
+}
+
 struct listing {
     struct store_ctx *sctx;
     bool failed; /* and raised */
@@ -174,34 +206,41 @@ struct listing {
 
 static bool note_private(struct store_ctx *sctx, const struct ks_object *object)
 {
-    char uri[4096];
+    struct ks_key *priv = NULL;
     struct ks_error err;
     struct entry *entry;
 
     /* not a key that OpenSSL could use through us, like a DSA key */
     if (object->type == KS_KEY_OTHER)
         return true;
-    if (!ks_ok(ks_object_uri(object, NULL, KS_URI_DETAIL_REFERENCE, uri, sizeof(uri), &err))) {
-        prov_raise_ks(sctx->ctx, &err);
-        return false;
+    if (!ks_ok(ks_key_of_object(sctx->ctx->token, object, &priv, &err))) {
+        leave_out(sctx, object, err.text);
+        return true;
     }
     entry = add_entry(sctx, KS_CLASS_PRIVATE);
-    if (entry != NULL)
-        entry->uri = OPENSSL_strdup(uri);
-    return entry != NULL && entry->uri != NULL;
+    if (entry == NULL) {
+        ks_key_free(priv);
+        return false;
+    }
+    entry->priv = priv;
+    return true;
 }
 
 static bool note_public(struct store_ctx *sctx, const struct ks_object *object)
 {
     struct prov_key *key;
     struct entry *entry;
+    char why[512];
 
-    /* one odd object must not hide the others */
+    if (object->type == KS_KEY_OTHER)
+        return true;
     ERR_set_mark();
     key = prov_key_from_object(sctx->ctx, object);
-    ERR_pop_to_mark();
-    if (key == NULL)
+    if (key == NULL) {
+        leave_out(sctx, object, raised_since_mark(why, sizeof(why)));
         return true;
+    }
+    ERR_clear_last_mark();
     entry = add_entry(sctx, KS_CLASS_PUBLIC);
     if (entry == NULL) {
         prov_key_free(key);
@@ -211,17 +250,41 @@ static bool note_public(struct store_ctx *sctx, const struct ks_object *object)
     return true;
 }
 
-static bool note_certificate(struct store_ctx *sctx, const struct ks_object *object)
+/* libcrypto would refuse it only when it is handed out. */
+static bool is_certificate(const struct store_ctx *sctx, const struct ks_object *object)
+{
+    const unsigned char *p = object->value.data;
+    X509 *cert = X509_new_ex(sctx->ctx->libctx, PROV_NOT_US);
+    bool good;
+
+    ERR_set_mark();
+    good = cert != NULL && p != NULL && d2i_X509(&cert, &p, (long)object->value.len) != NULL &&
+           p == object->value.data + object->value.len;
+    ERR_pop_to_mark();
+    X509_free(cert);
+    return good;
+}
+
+static bool note_certificate(struct store_ctx *sctx, const struct ks_object *object,
+                             bool only_helps)
 {
     struct entry *entry;
 
-    if (object->value.data == NULL || object->value.len == 0)
+    if (!is_certificate(sctx, object)) {
+        leave_out(sctx, object,
+                  object->value.len == 0 ? "it is empty"
+                                         : "it is damaged, or no X.509 certificate");
         return true;
+    }
     entry = add_entry(sctx, KS_CLASS_CERTIFICATE);
     if (entry == NULL)
         return false;
+    entry->only_helps = only_helps;
     entry->der = OPENSSL_memdup(object->value.data, object->value.len);
     entry->der_len = object->value.len;
+    if (object->id.len > 0)
+        entry->id = OPENSSL_memdup(object->id.data, object->id.len);
+    entry->id_len = entry->id != NULL ? object->id.len : 0;
     return entry->der != NULL;
 }
 
@@ -231,14 +294,24 @@ static bool visit(void *arg, const struct ks_object *object)
     struct store_ctx *sctx = listing->sctx;
     bool ok = true;
 
-    if (!wanted(sctx, object->klass))
+    bool helps = object->klass == KS_CLASS_CERTIFICATE && !wanted(sctx, object->klass) &&
+                 wanted(sctx, KS_CLASS_PRIVATE) && !find_one(sctx);
+
+    if (!helps && !wanted(sctx, object->klass))
         return true;
-    if (object->klass == KS_CLASS_PRIVATE)
-        ok = find_one(sctx) || note_private(sctx, object);
+    if (object->klass == KS_CLASS_PRIVATE && find_one(sctx))
+        return true;
+    if (helps)
+        ok = object->id.len == 0 || object->trouble != NULL || !is_certificate(sctx, object) ||
+             note_certificate(sctx, object, true);
+    else if (object->trouble != NULL)
+        leave_out(sctx, object, object->trouble);
+    else if (object->klass == KS_CLASS_PRIVATE)
+        ok = note_private(sctx, object);
     else if (object->klass == KS_CLASS_PUBLIC)
         ok = note_public(sctx, object);
     else
-        ok = note_certificate(sctx, object);
+        ok = note_certificate(sctx, object, false);
     listing->failed = !ok;
     return ok;
 }
@@ -247,7 +320,9 @@ static int by_class(const void *a, const void *b)
 {
     const struct entry *left = a, *right = b;
 
-    return (int)left->klass - (int)right->klass;
+    if (left->klass != right->klass)
+        return (int)left->klass - (int)right->klass;
+    return left->place < right->place ? -1 : left->place > right->place;
 }
 
 /* The one private key that the URI names. Where the URI may as well mean a public key or a
@@ -276,6 +351,16 @@ static int find_named(struct store_ctx *sctx, const struct ks_how *how)
     return 1;
 }
 
+static const char *name_of(const struct entry *entry, char *out, size_t size)
+{
+    char uri[4096];
+
+    if (!ks_ok(ks_object_uri(ks_key_object(entry->priv), NULL, KS_URI_DETAIL_REFERENCE, uri,
+                             sizeof(uri), NULL)))
+        return "(one without a name)";
+    return ks_escape(out, size, uri, SIZE_MAX);
+}
+
 /* "type=private" alone: as good as a name while the token holds one private key only. */
 static int check_only_one(struct store_ctx *sctx)
 {
@@ -287,8 +372,8 @@ static int check_only_one(struct store_ctx *sctx)
     snprintf(err.text, sizeof(err.text),
              "%zu private keys match the URI, %s and %s among them: add object= or id=, or leave "
              "type=private out to list the token",
-             sctx->count, ks_escape(first, sizeof(first), sctx->entries[0].uri, SIZE_MAX),
-             ks_escape(second, sizeof(second), sctx->entries[1].uri, SIZE_MAX));
+             sctx->count, name_of(&sctx->entries[0], first, sizeof(first)),
+             name_of(&sctx->entries[1], second, sizeof(second)));
     prov_raise_ks(sctx->ctx, &err);
     return 0;
 }
@@ -297,14 +382,70 @@ static void explain_nothing(const struct store_ctx *sctx)
 {
     struct ks_error err = {.code = KS_KEY_NOT_FOUND};
 
-    snprintf(err.text, sizeof(err.text), "%s",
-             ks_uri_names_object(sctx->uri)
-                 ? "no object of the kind that was asked for matches the URI; 'hsmkey list' shows "
-                   "what is there"
-                 : "the token holds no RSA, EC or Edwards key and no certificate of the kind that "
-                   "was asked "
-                   "for");
+    if (sctx->left_out > 0)
+        snprintf(err.text, sizeof(err.text),
+                 "of what matches the URI nothing can be used (%zu looked at): %s", sctx->left_out,
+                 sctx->why);
+    else
+        snprintf(err.text, sizeof(err.text), "%s",
+                 ks_uri_names_object(sctx->uri)
+                     ? "no object of the kind that was asked for matches the URI; 'hsmkey list' "
+                       "shows what is there"
+                     : "the token holds no RSA, EC or Edwards key and no certificate of the kind "
+                       "that was asked for");
     prov_raise_ks(sctx->ctx, &err);
+}
+
+/* --- making ready ---------------------------------------------------------------------------- */
+
+/* The public half of a private key that does not show it all: from a certificate of the listing, or
+ * from what the key does show. The token is not asked again for each such key. */
+static EVP_PKEY *listed_public(const struct store_ctx *sctx, const struct ks_object *object)
+{
+    EVP_PKEY *pub = NULL;
+    size_t i;
+
+    for (i = 0; object->id.len > 0 && pub == NULL && i < sctx->count; i++) {
+        const struct entry *e = &sctx->entries[i];
+
+        if (e->klass == KS_CLASS_CERTIFICATE && e->id_len == object->id.len &&
+            memcmp(e->id, object->id.data, e->id_len) == 0)
+            pub = prov_public_certificate(sctx->ctx, object, e->der, e->der_len);
+    }
+    return pub != NULL ? pub : prov_public_object(sctx->ctx, object);
+}
+
+/* Make a key of a listing's private key; false: it cannot be used, which has been said. */
+static bool make_ready(struct store_ctx *sctx, struct entry *entry)
+{
+    EVP_PKEY *pub;
+    char why[512];
+
+    if (entry->only_helps)
+        return false;
+    if (entry->priv == NULL)
+        return true;
+    ERR_set_mark();
+    pub = listed_public(sctx, ks_key_object(entry->priv));
+    if (pub != NULL)
+        entry->key = prov_key_from_ks(sctx->ctx, entry->priv, pub);
+    EVP_PKEY_free(pub);
+    if (entry->key == NULL) {
+        leave_out(sctx, ks_key_object(entry->priv), raised_since_mark(why, sizeof(why)));
+        return false;
+    }
+    ERR_clear_last_mark();
+    entry->priv = NULL;
+    return true;
+}
+
+/* Go on to what can be handed out, so that eof() knows whether there is something. */
+static void go_on(struct store_ctx *sctx)
+{
+    while (sctx->next < sctx->count && !make_ready(sctx, &sctx->entries[sctx->next])) {
+        clear_entry(&sctx->entries[sctx->next]);
+        sctx->next++;
+    }
 }
 
 /* Fill `entries`. Returns 0 when there is nothing to hand out, and has raised why. */
@@ -330,7 +471,11 @@ static int list(struct store_ctx *sctx, const struct ks_how *how)
     if (ks_uri_class(sctx->uri) == KS_CLASS_PRIVATE && !check_only_one(sctx))
         return 0;
     qsort(sctx->entries, sctx->count, sizeof(*sctx->entries), by_class);
-    return 1;
+    go_on(sctx);
+    if (sctx->next < sctx->count)
+        return 1;
+    explain_nothing(sctx);
+    return 0;
 }
 
 /* --- handing out ----------------------------------------------------------------------------- */
@@ -356,31 +501,6 @@ static int hand_out_key(struct store_ctx *sctx, struct prov_key *key, OSSL_CALLB
     return ok;
 }
 
-static int hand_out_private(struct store_ctx *sctx, const struct entry *entry,
-                            const struct ks_how *how, OSSL_CALLBACK *object_cb, void *object_arg)
-{
-    struct prov_key *key = NULL;
-    struct ks_key *priv = NULL;
-    struct ks_uri *uri = NULL;
-    struct ks_error err;
-    int ok = 0;
-
-    if (!ks_ok(ks_uri_parse(entry->uri, KS_URI_REFERENCE, &uri, &err)) ||
-        !ks_ok(ks_key_find(sctx->ctx->token, how, uri, &priv, &err))) {
-        prov_raise_ks(sctx->ctx, &err);
-        goto out;
-    }
-    key = prov_key_from_ks(sctx->ctx, priv, NULL);
-    if (key == NULL)
-        goto out;
-    priv = NULL;
-    ok = hand_out_key(sctx, key, object_cb, object_arg);
-out:
-    ks_key_free(priv);
-    ks_uri_free(uri);
-    return ok;
-}
-
 static int hand_out_certificate(const struct entry *entry, OSSL_CALLBACK *object_cb,
                                 void *object_arg)
 {
@@ -394,13 +514,22 @@ static int hand_out_certificate(const struct entry *entry, OSSL_CALLBACK *object
     return object_cb(params, object_arg);
 }
 
+static int hand_out(struct store_ctx *sctx, struct entry *entry, OSSL_CALLBACK *object_cb,
+                    void *object_arg)
+{
+    struct prov_key *key = entry->key;
+
+    entry->key = NULL;
+    return key != NULL ? hand_out_key(sctx, key, object_cb, object_arg)
+                       : hand_out_certificate(entry, object_cb, object_arg);
+}
+
 static int store_load(void *vsctx, OSSL_CALLBACK *object_cb, void *object_arg,
                       OSSL_PASSPHRASE_CALLBACK *pw_cb, void *pw_arg)
 {
     struct store_ctx *sctx = vsctx;
     struct prov_prompt prompt;
     struct entry *entry;
-    struct prov_key *key;
     int ok;
 
     prov_prompt_init(&prompt, pw_cb, pw_arg);
@@ -412,15 +541,9 @@ static int store_load(void *vsctx, OSSL_CALLBACK *object_cb, void *object_arg,
     if (sctx->failed || sctx->next >= sctx->count)
         return 0;
     entry = &sctx->entries[sctx->next++];
-    key = entry->key;
-    entry->key = NULL;
-    if (key != NULL)
-        ok = hand_out_key(sctx, key, object_cb, object_arg);
-    else if (entry->klass == KS_CLASS_CERTIFICATE)
-        ok = hand_out_certificate(entry, object_cb, object_arg);
-    else
-        ok = hand_out_private(sctx, entry, &prompt.how, object_cb, object_arg);
+    ok = hand_out(sctx, entry, object_cb, object_arg);
     clear_entry(entry);
+    go_on(sctx);
     return ok;
 }
 

@@ -27,6 +27,7 @@ struct row {
 };
 
 struct matrix {
+    struct cmd_env *env;
     const struct cmd_place *place;
     struct row *rows;
     size_t count, room, member;
@@ -105,6 +106,11 @@ static bool visit(void *arg, const struct ks_object *object)
     if (object->klass != KS_CLASS_PRIVATE) {
         return true;
     }
+    if (object->trouble != NULL) {
+        cmd_error(matrix->env, "%s: a private key could not be read: %s",
+                  ks_token_name(matrix->place->members[matrix->member]), object->trouble);
+        return true;
+    }
     row = row_for(matrix, object);
     if (row == NULL || (row->halves[matrix->member].found++ == 0 &&
                         !take_half(&row->halves[matrix->member], object))) {
@@ -119,6 +125,7 @@ static void ask_members(struct cmd_env *env, struct matrix *matrix)
     struct ks_error err;
     ks_status st;
 
+    matrix->env = env;
     for (matrix->member = 0; matrix->member < matrix->place->count; matrix->member++) {
         struct ks_token *token = matrix->place->members[matrix->member];
         const struct ks_how *how = cmd_how(env, ks_token_name(token));

@@ -31,11 +31,21 @@ struct entry {
     char subject[256], not_after[64]; /* certificates */
 };
 
+/* What could not be read. */
+struct unread {
+    const struct cmd_place *place;
+    size_t member;
+    enum ks_class klass;
+    char why[512];
+};
+
 struct listing {
     struct cmd_place places[KS_GROUP_MAX];
     size_t place_count;
     struct entry *entries;
     size_t count, room;
+    struct unread *unread;
+    size_t unread_count;
     bool failed;
     /* what is being visited */
     struct ks_token_facts facts;
@@ -122,12 +132,32 @@ static void entry_uri(const struct listing *list, const struct ks_object *object
     }
 }
 
+/* One object that cannot be read hides no other. */
+static bool note_unread(struct listing *list, const struct ks_object *object)
+{
+    struct unread *grown = realloc(list->unread, (list->unread_count + 1) * sizeof(*list->unread));
+
+    if (grown == NULL) {
+        list->failed = true;
+        return false;
+    }
+    list->unread = grown;
+    grown += list->unread_count++;
+    *grown = (struct unread){list->place, list->member, object->klass, ""};
+    snprintf(grown->why, sizeof(grown->why), "%s", object->trouble);
+    return true;
+}
+
 static bool visit_object(void *arg, const struct ks_object *object)
 {
     struct listing *list = arg;
-    struct entry *entry = listed_already(list, object);
+    struct entry *entry;
     const struct ks_bytes *content = content_of(object);
 
+    if (object->trouble != NULL) {
+        return note_unread(list, object);
+    }
+    entry = listed_already(list, object);
     if (entry != NULL) {
         entry->members |= 1U << list->member;
         return true;
@@ -411,6 +441,40 @@ static void places_json(struct cmd_env *env, const struct listing *list)
     }
 }
 
+static void unread_json(struct cmd_env *env, const struct listing *list)
+{
+    size_t i;
+
+    cmd_json_open(&env->doc, "unreadable", '[');
+    for (i = 0; i < list->unread_count; i++) {
+        const struct unread *u = &list->unread[i];
+
+        cmd_json_open(&env->doc, NULL, '{');
+        cmd_json_string(&env->doc, "class", class_name(u->klass));
+        if (u->place->name != NULL) {
+            cmd_json_string(&env->doc, "token", ks_token_name(u->place->members[u->member]));
+        }
+        cmd_json_string(&env->doc, "error", u->why);
+        cmd_json_close(&env->doc, '{');
+    }
+    cmd_json_close(&env->doc, '[');
+}
+
+/* On standard error, also beside a document. */
+static void print_unread(const struct listing *list)
+{
+    size_t i;
+
+    for (i = 0; i < list->unread_count; i++) {
+        const struct unread *u = &list->unread[i];
+        const char *name =
+            u->place->name != NULL ? ks_token_name(u->place->members[u->member]) : NULL;
+
+        fprintf(stderr, "hsmkey: %s%sa %s object could not be read, and is not listed: %s\n",
+                name != NULL ? name : "", name != NULL ? ": " : "", class_name(u->klass), u->why);
+    }
+}
+
 static bool print_listing(struct cmd_env *env, const struct listing *list)
 {
     char label[160] = "";
@@ -435,6 +499,9 @@ static bool print_listing(struct cmd_env *env, const struct listing *list)
         as_json(&env->doc, &list->entries[i]);
     }
     cmd_json_close(&env->doc, '[');
+    if (list->unread_count > 0) {
+        unread_json(env, list);
+    }
     cmd_json_close(&env->doc, '{');
     return true;
 }
@@ -504,6 +571,7 @@ static int list_tokens(struct cmd_env *env, const char *text)
         goto out;
     }
     lost = visit_all(env, &list, uri);
+    print_unread(&list);
     if (lost > 0 && list.places[0].name == NULL) {
         goto out;
     }
@@ -519,6 +587,7 @@ out:
         free(list.entries[i].content);
     }
     free(list.entries);
+    free(list.unread);
     ks_uri_free(uri);
     return status;
 }
@@ -544,6 +613,7 @@ const struct cmd cmd_list = {
     "URI narrows the list down, as \"pkcs11:object=web;type=private\" does. The last column of "
     "the\n"
     "list is the URI that other commands take; WITH tells what else has the same id.\n"
+    "What cannot be read is named on standard error, and does not hide the rest.\n"
     "With several tokens ON names those that have it: a key of a cluster is listed once. What can\n"
     "be reached is listed, and the status is 1 when one cannot.\n",
     list_run,

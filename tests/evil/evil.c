@@ -101,6 +101,8 @@ static CK_RV spoil_list(CK_RV rv, enum evil_lie first, CK_ULONG limit, CK_ULONG 
         *count = claim(room + 1);
     else if (list != NULL && which == MANY && room > limit)
         memset(list, 0, room * sizeof(*list));
+    else if (list != NULL && which <= MANY)
+        return CKR_BUFFER_TOO_SMALL; /* so that it is asked how many there are */
     else
         return rv;
     return list != NULL && which == LOOP ? CKR_BUFFER_TOO_SMALL : CKR_OK;
@@ -254,6 +256,9 @@ static void spoil_value(CK_ATTRIBUTE *a, CK_ULONG room, bool alone, CK_RV *rv)
     if (!asked && !alone && (is(EVIL_VALUE_LONG) || is(EVIL_VALUE_LONG_FAILS))) {
         *rv = is(EVIL_VALUE_LONG) ? CKR_OK : CKR_BUFFER_TOO_SMALL;
         a->ulValueLen = claim(room + BEYOND);
+    } else if (!asked && alone && room > 16 && (is(EVIL_VALUE_HUGE) || is(EVIL_VALUE_GROWS))) {
+        *rv = CKR_BUFFER_TOO_SMALL; /* so that the length is asked for */
+        a->ulValueLen = CK_UNAVAILABLE_INFORMATION;
     } else if (asked && is(EVIL_VALUE_HUGE)) {
         *rv = CKR_OK;
         a->ulValueLen = claim(1UL << 40);

@@ -243,9 +243,9 @@ static void break_read_back(void)
     fake_inject("C_GetAttributeValue", 1, 1, CKR_ARGUMENTS_BAD, false);
 }
 
-static void break_second_read(void)
+static void break_read_memory(void)
 {
-    fake_inject("C_GetAttributeValue", 2, 1, CKR_HOST_MEMORY, false);
+    fake_inject("C_GetAttributeValue", 1, 1, CKR_HOST_MEMORY, false);
 }
 
 static void break_answer(void)
@@ -254,7 +254,7 @@ static void break_answer(void)
 }
 
 static void (*const breaks[])(void) = {break_half_pair, break_usage, break_read_back,
-                                       break_second_read, break_answer};
+                                       break_read_memory, break_answer};
 
 START_TEST(a_generation_that_fails_half_way_leaves_nothing)
 {
@@ -360,7 +360,7 @@ static const struct failure {
     {break_nothing, 2, 2, true},    {break_template, 0, 0, false},
     {break_token, 0, 0, false},     {break_session, 0, 0, false},
     {break_half_pair, 1, 0, false}, {break_usage, 0, 0, false},
-    {break_read_back, 0, 0, false}, {break_second_read, 0, 0, false},
+    {break_read_back, 0, 0, false}, {break_read_memory, 0, 0, false},
     {break_answer, 2, 0, false},    {break_answer_and_session, 2, 0, false},
     {break_device, 2, 0, false},    {break_destruction, 2, 2, false},
 };

@@ -96,11 +96,11 @@ START_TEST(two_with_one_name_are_told_apart_by_the_id)
 END_TEST
 
 /* Exactly these calls, whatever else is on the token. Lists of slots are asked for twice (count
- * and content), attributes in bulk. */
-#define COST_START  "C_Initialize C_GetSlotList C_GetSlotList C_GetTokenInfo C_GetInfo "
-#define COST_LOGIN  "C_OpenSession C_Login C_GetMechanismList C_GetMechanismList "
+ * and content: the first is what makes a module look at its slots again), everything else once. */
+#define COST_START  "C_Initialize C_GetSlotList C_GetSlotList C_GetTokenInfo "
+#define COST_LOGIN  "C_OpenSession C_Login C_GetMechanismList "
 #define COST_SEARCH "C_FindObjectsInit C_FindObjects C_FindObjects C_FindObjectsFinal "
-#define COST_RSA    COST_SEARCH "C_GetAttributeValue C_GetAttributeValue "
+#define COST_RSA    COST_SEARCH "C_GetAttributeValue "
 #define COST_SIGN   "C_SignInit C_Sign"
 
 static void load_and_sign_once(void)
@@ -120,7 +120,7 @@ START_TEST(a_key_among_five_thousand_costs_no_more_than_a_key_alone)
     load_and_sign_once();
     calls = fake_calls(NULL) - fake_calls("C_GetFunctionList");
     snprintf(alone, sizeof(alone), "%s", fake_log());
-    ck_assert_uint_eq(calls, 17);
+    ck_assert_uint_eq(calls, 14);
     ck_assert_ptr_nonnull(strstr(alone, COST_START COST_LOGIN COST_RSA COST_SIGN));
 
     fx_restart(NULL);
@@ -129,7 +129,7 @@ START_TEST(a_key_among_five_thousand_costs_no_more_than_a_key_alone)
     fake_add_pairs(fx.slot, FAKE_RSA, "after", fx_rounds(2499));
     fake_clear_counts();
     load_and_sign_once();
-    ck_assert_uint_eq(fake_calls(NULL) - fake_calls("C_GetFunctionList"), 17);
+    ck_assert_uint_eq(fake_calls(NULL) - fake_calls("C_GetFunctionList"), 14);
     ck_assert_ptr_nonnull(strstr(fake_log(), COST_START COST_LOGIN COST_RSA COST_SIGN));
 }
 END_TEST
@@ -146,9 +146,8 @@ START_TEST(the_same_for_an_ec_key_with_its_public_object)
     key = fx_key("wanted");
     fx_sign_well(key, "wanted");
     ck_assert_uint_eq(fake_calls("C_FindObjectsInit"), 2);
-    ck_assert_uint_eq(fake_calls("C_GetAttributeValue") - fake_calls("C_SignInit") -
-                          fake_calls("C_Sign"),
-                      fake_calls(NULL) - 2 * 4 - 2 * 2);
+    ck_assert_uint_eq(fake_calls("C_GetAttributeValue"), 2);
+    ck_assert_uint_eq(fake_calls(NULL), 2 * 5 + 2);
     ks_key_free(key);
 }
 END_TEST

@@ -268,6 +268,128 @@ START_TEST(a_thousand_objects_are_listed)
 }
 END_TEST
 
+/* Searches of a listing, whatever there is on the token. */
+START_TEST(a_listing_costs_the_same_number_of_searches_for_2_and_2000)
+{
+    static const char *const uris[] = {NULL, "pkcs11:type=private"};
+    unsigned long searches[2][2];
+    struct listing l;
+
+    for (int many = 0; many < 2; many++) {
+        if (many)
+            fx_restart(NULL);
+        fake_add_pairs(fx.slot, FAKE_P256, "k", many ? fx_rounds(1000) : 3);
+        fx_ok(ks_token_connect(fx_token(), NULL, &fx.err));
+        for (int u = 0; u < 2; u++) {
+            l = (struct listing){.seen = 0};
+            fake_clear_counts();
+            list_uri(uris[u], &l);
+            searches[many][u] = fake_calls("C_FindObjectsInit");
+            ck_assert_uint_le(searches[many][u], 3);
+            ck_assert_uint_eq(fake_calls("C_FindObjectsFinal"), searches[many][u]);
+        }
+    }
+    ck_assert_uint_eq(searches[0][0], searches[1][0]);
+    ck_assert_uint_eq(searches[0][1], searches[1][1]);
+}
+END_TEST
+
+struct troubled {
+    unsigned good, bad;
+    char why[512];
+};
+
+static bool note_trouble(void *arg, const struct ks_object *o)
+{
+    struct troubled *t = arg;
+
+    t->good += o->trouble == NULL;
+    t->bad += o->trouble != NULL;
+    if (o->trouble != NULL)
+        snprintf(t->why, sizeof(t->why), "%s", o->trouble);
+    return true;
+}
+
+START_TEST(one_object_that_cannot_be_read_hides_no_other)
+{
+    static const unsigned long codes[] = {CKR_ARGUMENTS_BAD, CKR_FUNCTION_NOT_SUPPORTED,
+                                          CKR_OBJECT_HANDLE_INVALID};
+
+    fake_add_pair(fx.slot, FAKE_RSA, "a");
+    fake_add_pair(fx.slot, FAKE_P256, "b");
+    fx_ok(ks_token_connect(fx_token(), NULL, &fx.err));
+    for (size_t c = 0; c < COUNT_OF(codes); c++) {
+        for (unsigned nth = 1; nth <= 4; nth++) {
+            struct troubled t = {.good = 0};
+
+            fake_inject("C_GetAttributeValue", nth, 1, codes[c], false);
+            fx_ok(ks_token_objects(fx.token, NULL, NULL, note_trouble, &t, &fx.err));
+            ck_assert_uint_eq(t.good, 3);
+            /* what has gone in between is no trouble */
+            ck_assert_uint_eq(t.bad, codes[c] != CKR_OBJECT_HANDLE_INVALID);
+            ck_assert(t.bad == 0 || strstr(t.why, "C_GetAttributeValue") != NULL);
+            fake_heal(NULL);
+        }
+    }
+    /* nothing at all: it is not the objects */
+    fake_inject("C_GetAttributeValue", 1, FAKE_FOREVER, CKR_ARGUMENTS_BAD, false);
+    fx_fails(ks_token_objects(fx.token, NULL, NULL, note_trouble, &(struct troubled){0}, &fx.err),
+             KS_TOKEN);
+}
+END_TEST
+
+struct handed {
+    struct ks_key *keys[8];
+    size_t count;
+    enum ks_code last;
+};
+
+static bool take_key(void *arg, const struct ks_object *o)
+{
+    struct handed *h = arg;
+
+    if (o->klass == KS_CLASS_PRIVATE) {
+        h->last = ks_key_of_object(fx.token, o, &h->keys[h->count], &fx.err).code;
+        h->count += h->last == KS_OK;
+    }
+    return true;
+}
+
+START_TEST(a_listed_key_needs_no_other_search)
+{
+    struct handed h = {.count = 0};
+
+    fake_add_pair(fx.slot, FAKE_P256, "a");
+    fake_add_pair(fx.slot, FAKE_RSA, "b");
+    fx_ok(ks_token_connect(fx_token(), NULL, &fx.err));
+    fake_clear_counts();
+    fx_ok(ks_token_objects(fx.token, NULL, NULL, take_key, &h, &fx.err));
+    ck_assert_uint_eq(h.count, 2);
+    ck_assert_uint_eq(fake_calls("C_FindObjectsInit"), 3);
+    fx_sign_well(h.keys[0], "a");
+    fx_sign_well(h.keys[1], "b");
+    ck_assert_uint_eq(fake_calls("C_FindObjectsInit"), 3);
+    /* the handle is another key's in the next epoch */
+    fake_renumber(FAKE_HANDLES_OTHER);
+    fake_lose_login();
+    fx_sign_well(h.keys[0], "a");
+    ks_key_free(h.keys[0]);
+    ks_key_free(h.keys[1]);
+}
+END_TEST
+
+START_TEST(keys_that_cannot_be_told_apart_are_not_handed_out)
+{
+    struct handed h = {.count = 0};
+
+    fake_add_key(fx.slot, &(struct fake_key){.kind = FAKE_RSA, .label = "a", .id = "1"});
+    fake_add_key(fx.slot, &(struct fake_key){.kind = FAKE_RSA, .label = "a", .id = "1"});
+    fx_ok(ks_token_objects(fx_token(), NULL, NULL, take_key, &h, &fx.err));
+    ck_assert_uint_eq(h.count, 0);
+    ck_assert_int_eq(h.last, KS_KEY_AMBIGUOUS);
+}
+END_TEST
+
 START_TEST(a_listing_that_breaks_down_shows_nothing_twice)
 {
     struct listing l = {.seen = 0};
@@ -336,6 +458,10 @@ int main(void)
         {keys_without_label_or_without_id_are_found_by_the_other, 0},
         {objects_are_listed_as_the_uri_says, 0},
         {a_thousand_objects_are_listed, 0},
+        {a_listing_costs_the_same_number_of_searches_for_2_and_2000, 0},
+        {one_object_that_cannot_be_read_hides_no_other, 0},
+        {a_listed_key_needs_no_other_search, 0},
+        {keys_that_cannot_be_told_apart_are_not_handed_out, 0},
         {a_listing_that_breaks_down_shows_nothing_twice, 0},
         {public_objects_are_seen_without_login, 0},
         {every_search_is_ended_on_every_path, 0},

@@ -10,10 +10,10 @@
 #include <time.h>
 
 #define SIGN "C_SignInit C_Sign"
-/* finding an EC key again: search and two reads, a third for the point that private objects do not
- * have, and the same for its public object */
+/* finding an EC key again, of which no public half is expected: search and read, and the same for
+ * its public object */
 #define SEARCH   "C_FindObjectsInit C_FindObjects C_FindObjects C_FindObjectsFinal "
-#define READ     "C_GetAttributeValue C_GetAttributeValue "
+#define READ     "C_GetAttributeValue "
 #define FIND_EC  SEARCH READ SEARCH READ
 #define FIND_RSA SEARCH READ
 

@@ -394,7 +394,9 @@ static bool when_it_cannot_be_read(bool right)
     bool done;
 
     put_key(slot, right);
-    fake_inject("C_GetAttributeValue", 2, 4, CKR_GENERAL_ERROR, false);
+    /* all at once, and then, one by one, those behind the ten that every private key has */
+    fake_inject("C_GetAttributeValue", 1, 1, CKR_GENERAL_ERROR, false);
+    fake_inject("C_GetAttributeValue", 12, 3, CKR_GENERAL_ERROR, false);
     done = load();
     fake_heal(NULL);
     return done;
