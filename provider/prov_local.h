@@ -484,8 +484,8 @@ unsigned char *prov_public_part(EVP_PKEY *pub, size_t *len);
 
 /* Purpose: the public half that a public key object or certificate object holds. */
 EVP_PKEY *prov_public_object(const struct prov_ctx *ctx, const struct ks_object *object);
-/* Purpose: the public half that a certificate gives to an EC or Edwards private key whose token does
- * not show the point; NULL, nothing raised, when it is damaged or of another curve. */
+/* Purpose: the public half that a certificate gives to an EC or Edwards private key whose token
+ * does not show the point; NULL, nothing raised, when it is damaged or of another curve. */
 EVP_PKEY *prov_public_certificate(const struct prov_ctx *ctx, const struct ks_object *key,
                                   const uint8_t *der, size_t len);
 /* Purpose: the public half of a private key, from what the token tells: RSA numbers; for EC the
