@@ -78,6 +78,13 @@ must "a key in software, PKCS#8" plain_openssl genrsa -out soft8.pem 2048
 must_fail "is no fake either" 'soft8.pem: is no fake' hsmkey reference --from-fake soft8.pem -o x.pem
 must_fail "and the engine calls it what it is" 'soft.pem: holds a private key itself' \
     openssl dgst -engine hsm -keyform ENGINE -sha256 -sign soft.pem -out x.sig data
+must "a reference" hsmkey reference pkcs11:object=rsa -o late.ref
+cat soft.pem late.ref >second.pem
+must "a reference behind a key is found" openssl dgst -engine hsm -keyform ENGINE -sha256 -sign second.pem -out x.sig data
+rm -f x.sig
+cat soft.pem soft.pem soft.pem soft.pem late.ref >fifth.pem
+must_fail "behind four nobody looks: each may cost seconds" 'fifth.pem: holds a private key itself' \
+    openssl dgst -engine hsm -keyform ENGINE -sha256 -sign fifth.pem -out x.sig data
 fake "$(plain_openssl rsa -in soft.pem -noout -modulus | sed 's/^Modulus=//')" elsewhere.pem
 must_fail "a fake of a key that is not on the token" 'no private key on the token has its modulus \(2048 bits' \
     hsmkey reference --from-fake elsewhere.pem -o x.pem

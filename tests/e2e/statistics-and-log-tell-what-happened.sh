@@ -66,3 +66,8 @@ must_fail "what is not a statistics file is refused" 'not of a statistics file' 
 for secret in "$pin" "some text to sign"; do
     says_not "no secret in log and statistics" "$secret" <(cat log stats/*.prom)
 done
+
+printf 'hsm_key_call_seconds_sum{key="k"} 1e29\nhsm_operations_total{class="sign"} 1e29\n' >huge.prom
+must "more than there can be is the most that there can be" hsmkey stats --json huge.prom
+says "as nanoseconds" '"nanoseconds": *18446744073709551615' out
+says "and as a value" '"value": *18446744073709551615' out

@@ -3,6 +3,7 @@
  * observe.c: statistics as the provider's parameter, operations that the policy refuses, and the
  * configuration of file and log.
  */
+#include <pthread.h>
 #include <unistd.h>
 
 #include "with_provider.h"
@@ -123,6 +124,32 @@ START_TEST(file_and_log_are_where_the_configuration_says)
 }
 END_TEST
 
+static void *ask_too(void *arg)
+{
+    for (int i = 0; i < 3; i++)
+        ck_assert_ptr_ne(stats_text(), arg);
+    return NULL;
+}
+
+/* Whoever has a pointer keeps it until the same thread asks again. */
+START_TEST(another_thread_does_not_take_the_text_away)
+{
+    pthread_t thread;
+    char *mine, *copy;
+
+    token_up();
+    provider_up(NULL);
+    mine = stats_text();
+    copy = strdup(mine);
+    ck_assert_int_eq(pthread_create(&thread, NULL, ask_too, mine), 0);
+    pthread_join(thread, NULL);
+    ck_assert_str_eq(mine, copy);
+    ck_assert_ptr_nonnull(strstr(stats_text(), "hsm_"));
+    free(copy);
+    provider_down();
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("observe");
@@ -132,6 +159,7 @@ int main(void)
 
     tcase_set_timeout(tcase, 120);
     tcase_add_test(tcase, the_parameter_has_the_text);
+    tcase_add_test(tcase, another_thread_does_not_take_the_text_away);
     tcase_add_test(tcase, what_the_policy_refuses_is_counted);
     tcase_add_test(tcase, file_and_log_are_where_the_configuration_says);
     suite_add_tcase(suite, tcase);
