@@ -71,8 +71,7 @@ struct ks_object *ks_object_copy(const struct ks_object *o)
 #define ALL   (KEYS | OF(KS_CLASS_CERTIFICATE))
 #define CURVE (OF(KS_KEY_EC) | OF(KS_KEY_EDWARDS))
 
-/* What is asked for. The rooms are larger than what there is, so that no value has just that
- * length: a length that is still the room's was not touched. */
+/* What is asked for, and how much room there is for it: more than anybody needs. */
 static const struct row {
     CK_ATTRIBUTE_TYPE type;
     unsigned room;
@@ -84,7 +83,8 @@ static const struct row {
 } rows[] = {
     {CKA_LABEL, 1024, ALL, ~0U, ALL},
     {CKA_ID, 1024, ALL, ~0U, ALL},
-    {CKA_KEY_TYPE, 24, KEYS, ~0U, KEYS},
+    /* no more: NSS calls any other room too small */
+    {CKA_KEY_TYPE, sizeof(CK_KEY_TYPE), KEYS, ~0U, KEYS},
     {CKA_SIGN, 8, OF(KS_CLASS_PRIVATE), ~0U, 0},
     {CKA_DECRYPT, 8, OF(KS_CLASS_PRIVATE), ~0U, 0},
     {CKA_DERIVE, 8, OF(KS_CLASS_PRIVATE), ~0U, 0},
@@ -220,25 +220,36 @@ static enum ks_key_type key_type_of(const CK_ATTRIBUTE *a)
     return KS_KEY_OTHER;
 }
 
+/* How many of the attributes the module has looked at: the length of the last one is another than
+ * its room. */
+static size_t looked_at(const struct bulk *b)
+{
+    size_t n = b->count;
+
+    while (n > 0 && b->list[n - 1].ulValueLen == b->row[n - 1]->room)
+        n--;
+    return n;
+}
+
 /* Some modules stop at the first attribute that an object does not have, or fill in nothing at all:
  * what they left is read one by one. */
 static ks_status read_rest(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION_HANDLE session,
                            CK_OBJECT_HANDLE handle, struct ks_object *o, struct bulk *b, CK_RV rv)
 {
-    size_t gave = 0, present = 0;
+    size_t seen = looked_at(b), gave = 0, present = 0;
     ks_status st = KS_SUCCESS;
 
-    for (size_t i = 0; i < b->count; i++)
-        gave += !attribute_absent(&b->list[i]) && b->list[i].ulValueLen != b->row[i]->room;
+    for (size_t i = 0; i < seen; i++)
+        gave += !attribute_absent(&b->list[i]);
     /* CKA_KEY_TYPE comes before the attributes that only keys of some types have. */
     for (size_t i = 0; i < b->count && ks_ok(st); i++) {
         CK_ATTRIBUTE *a = &b->list[i];
         const struct row *row = b->row[i];
-        bool absent = attribute_absent(a), untouched = a->ulValueLen == row->room;
+        bool absent = attribute_absent(a);
 
         if ((row->types & OF(o->type)) == 0)
             a->ulValueLen = CK_UNAVAILABLE_INFORMATION;
-        else if (untouched || (absent && (gave == 0 || rv == CKR_BUFFER_TOO_SMALL ||
+        else if (i >= seen || (absent && (gave == 0 || rv == CKR_BUFFER_TOO_SMALL ||
                                           (row->again & OF(o->klass)) != 0)))
             st = read_again(op, fn, session, handle, b, i);
         if (row->type == CKA_KEY_TYPE)

@@ -448,6 +448,18 @@ static void go_on(struct store_ctx *sctx)
     }
 }
 
+/* A token that cannot be asked, one of several, does not hide what the others hold. But whether
+ * there is only one private key is not known then. */
+static bool goes_on(struct store_ctx *sctx, const struct ks_error *err)
+{
+    const struct ks_object nothing = {.klass = KS_CLASS_ANY};
+
+    if (sctx->count == 0 || (ks_uri_class(sctx->uri) == KS_CLASS_PRIVATE && !find_one(sctx)))
+        return false;
+    leave_out(sctx, &nothing, err->text);
+    return true;
+}
+
 /* Fill `entries`. Returns 0 when there is nothing to hand out, and has raised why. */
 static int list(struct store_ctx *sctx, const struct ks_how *how)
 {
@@ -457,7 +469,8 @@ static int list(struct store_ctx *sctx, const struct ks_how *how)
     if (find_one(sctx) && wanted(sctx, KS_CLASS_PRIVATE) && !find_named(sctx, how))
         return 0;
     if (!find_one(sctx) || wanted(sctx, KS_CLASS_PUBLIC) || wanted(sctx, KS_CLASS_CERTIFICATE)) {
-        if (!ks_ok(ks_token_objects(sctx->ctx->token, how, sctx->uri, visit, &listing, &err))) {
+        if (!ks_ok(ks_token_objects(sctx->ctx->token, how, sctx->uri, visit, &listing, &err)) &&
+            !goes_on(sctx, &err)) {
             prov_raise_ks(sctx->ctx, &err);
             return 0;
         }

@@ -31,3 +31,17 @@ for name in rsa ec; do
     must "pkey -text" openssl pkey -in $name.pem -noout -text
     says "the text names the key" "object=$name" out
 done
+
+if [ "$HSM_TOKEN" = softhsm ]; then
+    # what OpenSSL cannot use through us, first in the token or not, hides nothing
+    must "a key on a curve that the provider does not know" \
+        pkcs11_tool --keypairgen --key-type EC:brainpoolP256r1 --label odd --id 0d
+    must "a key without a name" \
+        pkcs11_tool --keypairgen --key-type EC:prime256v1
+    must "storeutl of the whole token" openssl storeutl -noout "$token_uri"
+    [ "$(grep -c ': Pkey' out)" = 2 ] || { show out; failed "storeutl shows the private keys that can be used"; }
+    must_fail "pkey with the URI of the odd one" "the key's curve is not one of" \
+        openssl pkey -in "$token_uri;object=odd;type=private" -noout
+    must "hsmkey list" hsmkey list
+    says "the list has the odd one, too" brainpoolP256r1 out
+fi

@@ -130,6 +130,9 @@ void fake_add_pairs(unsigned long slot, enum fake_kind kind, const char *prefix,
 unsigned long fake_add_certificate(unsigned long slot, const char *label, const char *id,
                                    enum fake_kind kind, unsigned material);
 
+/* Purpose: give a certificate object another CKA_VALUE, which need not be one. */
+void fake_set_certificate(unsigned long handle, const void *data, size_t len);
+
 /* Purpose: remove an object behind everybody's back. */
 void fake_remove_object(unsigned long handle);
 /* Purpose: the handle of the first object of `class` (CKO_) with that label; 0: none. */

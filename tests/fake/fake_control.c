@@ -160,6 +160,18 @@ FAKE_EXPORT unsigned long fake_add_certificate(unsigned long slot, const char *l
     return handle;
 }
 
+FAKE_EXPORT void fake_set_certificate(unsigned long handle, const void *data, size_t len)
+{
+    struct fake_object *object;
+
+    fake_lock();
+    object = object_or_die(handle);
+    if (object->class != CKO_CERTIFICATE)
+        fake_die("object %lu is no certificate", handle);
+    fake_set_blob(&object->value, data, len);
+    fake_unlock();
+}
+
 FAKE_EXPORT void fake_remove_object(unsigned long handle)
 {
     fake_lock();

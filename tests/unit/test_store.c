@@ -79,7 +79,24 @@ static void unreadable_first(void)
                            .kind = FAKE_RSA, .label = "u", .id = "u", .flags = FAKE_NO_PUBLIC});
 }
 
-static void (*const odd[])(void) = {unreadable_first, without_name, without_public_half, twins};
+static void damaged_certificate(void)
+{
+    unsigned long handle = fake_add_certificate(slot, "d", "d", FAKE_RSA, 1);
+    char der[2048];
+    long len = fake_attribute(handle, 0x11 /* CKA_VALUE */, der, sizeof(der));
+
+    ck_assert_int_gt(len, 100);
+    fake_set_certificate(handle, der, (size_t)len - 1);
+}
+
+static void empty_certificate(void)
+{
+    fake_set_certificate(fake_add_certificate(slot, "e", "e", FAKE_RSA, 1), "", 0);
+}
+
+static void (*const odd[])(void) = {unreadable_first,    without_name,
+                                    without_public_half, twins,
+                                    damaged_certificate, empty_certificate};
 
 START_TEST(one_odd_object_hides_no_other)
 {
@@ -128,7 +145,7 @@ int main(void)
 
     tcase_set_timeout(tc, 300);
     tcase_add_loop_test(tc, a_listing_costs_the_same_number_of_searches_for_2_and_2000, 0, 2);
-    tcase_add_loop_test(tc, one_odd_object_hides_no_other, 0, 4);
+    tcase_add_loop_test(tc, one_odd_object_hides_no_other, 0, 6);
     tcase_add_test(tc, a_key_that_is_named_and_cannot_be_used_is_an_error);
     suite_add_tcase(suite, tc);
     return run_suite(suite);
