@@ -137,3 +137,7 @@ printf 99999999 >west.pin
 signs "a wrong PIN for west does not matter on east" ref-east.pem both-east.pub
 must_fail "list shows the rest" '^private .* east ' hsmkey list
 says "and names the one that fails" 'hsmkey: list: west: .*CKR_PIN_INCORRECT' out
+must "storeutl shows the rest" openssl storeutl -noout pkcs11:
+says "  all of east" "Total found: 6" out
+must_fail "whether there is but one private key is not known then" west \
+    openssl pkey -in 'pkcs11:type=private' -noout
