@@ -55,6 +55,8 @@ export ENDINGS_LIBRARY=$build/tests/e2e/endings_library.so
 endings() {
     local object moment
     for object in $(sed -n 's/^object //p' endings.txt); do
+        # p11-kit's client of Debian 12 does not pass ECDH on.
+        [ "$object $1 $HSM_TOKEN" != "other-operation ec.pem softhsm-remote" ] || continue
         for moment in $(sed -n 's/^moment //p' endings.txt); do
             must "$object of $1, freed: $moment" client endings "$1" "$object" "$moment"
             same "what it says" "$(cat out)" "$object freed"
