@@ -125,10 +125,11 @@ ks_status ks_prove(struct ks_op *op, const struct ks_how *how, bool *again)
 
 /* --- on request ------------------------------------------------------------------------------ */
 
-/* SHA-256's DigestInfo, and a digest that is nobody's. */
-static const uint8_t test_info[51] =
+/* SHA-256's DigestInfo, and a digest that is nobody's; the string's own NUL is not part of it. */
+static const uint8_t test_info[] =
     "\x30\x31\x30\x0d\x06\x09\x60\x86\x48\x01\x65\x03\x04\x02\x01\x05\x00\x04\x20"
     "is this the key that it is to be";
+#define TEST_INFO_LEN   (sizeof(test_info) - 1)
 #define TEST_DIGEST     (test_info + 19)
 #define TEST_DIGEST_LEN 32U
 
@@ -186,7 +187,7 @@ static ks_status try_one(struct ks_key *key, const struct ks_how *how, const str
     const struct ks_expect *e = &key->expect;
     bool whole = t->mech.kind == KS_MECH_RSA_PKCS1;
     const uint8_t *in = whole ? test_info : TEST_DIGEST;
-    size_t in_len = whole ? sizeof(test_info) : TEST_DIGEST_LEN, answer_len = size;
+    size_t in_len = whole ? TEST_INFO_LEN : TEST_DIGEST_LEN, answer_len = size;
     size_t out_len = size - ROOM_MORE;
 
     if (t->class != KS_OP_SIGN || t->mech.kind == KS_MECH_RSA_RAW) {
