@@ -126,10 +126,11 @@ static void atfork_parent(void)
 }
 
 /* In the child only this thread exists: other threads' locks, calls in flight and sessions are
- * the parent's business. */
+ * the parent's business. The two locks that atfork_prepare() took are this thread's own, and are
+ * given back; all others may be another thread's, and are made new. */
 static void atfork_child(void)
 {
-    pthread_mutex_init(&registry_mutex, NULL);
+    ks_registry_unlock();
     forked_amid_threads = forked_amid_threads || threads_at_fork;
     atomic_store(&forking, false);
     atomic_fetch_add(&generation, 1);

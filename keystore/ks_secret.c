@@ -33,7 +33,7 @@ void ks_secrets_unlock(void)
 
 void ks_secrets_forked(void)
 {
-    pthread_mutex_init(&lock, NULL);
+    ks_secrets_unlock(); /* taken before the fork */
     /* a lock that this process did not get is another matter than its parent's */
     atomic_store(&not_locked, 0);
     atomic_store(&lock_said, false);
