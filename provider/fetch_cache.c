@@ -34,6 +34,12 @@
 
 #define EMPTY_NAME "hsm-fetch-cache"
 
+/* A query that any algorithm meets, and that nobody but us makes. */
+#define OWN_QUERY "?hsm-fetch-cache=1"
+
+/* How often the cache is emptied in a row when threads get in each other's way. */
+#define TRIES 4
+
 /* What others may ask for, and get from us. */
 static const char *const types[] = {"RSA", "RSA-PSS", "EC", "ED25519", "ED448"};
 #define TYPES (sizeof(types) / sizeof(types[0]))
@@ -113,13 +119,13 @@ static int empty_init(const OSSL_CORE_HANDLE *handle, const OSSL_DISPATCH *in,
 }
 
 /* Which of `types` are answered by us, as a set of bits. */
-static unsigned answered_by_us(const struct prov_ctx *ctx)
+static unsigned answered_by_us(const struct prov_ctx *ctx, const char *query)
 {
     unsigned ours = 0;
     EVP_KEYMGMT *keymgmt;
 
     for (unsigned i = 0; i < TYPES; i++) {
-        keymgmt = EVP_KEYMGMT_fetch(ctx->fetched.libctx, types[i], NULL);
+        keymgmt = EVP_KEYMGMT_fetch(ctx->fetched.libctx, types[i], query);
         if (keymgmt != NULL &&
             OSSL_PROVIDER_get0_provider_ctx(EVP_KEYMGMT_get0_provider(keymgmt)) == ctx)
             ours |= 1U << i;
@@ -128,35 +134,57 @@ static unsigned answered_by_us(const struct prov_ctx *ctx)
     return ours;
 }
 
-/* One thread at a time; another one need not wait, nor a child that was forked meanwhile. */
-static void throw_out(struct prov_ctx *ctx)
+/* Empties the cache and puts the others' answers to its front. Whether that came about: an answer
+ * of ours that libcrypto was about to put there, for another thread, may have been faster. */
+static bool anew(struct prov_ctx *ctx, const char *empty_name)
+{
+    OSSL_PROVIDER *empty = OSSL_PROVIDER_try_load(ctx->fetched.libctx, empty_name, 1);
+    unsigned ours;
+
+    atomic_store(&ctx->fetched.misses, 0);
+    if (empty != NULL)
+        (void)OSSL_PROVIDER_unload(empty);
+    ours = answered_by_us(ctx, NULL);
+    /* Nobody else asks with this query, so the answers are libcrypto's own choice: ours only where
+     * we stand before the others. */
+    atomic_store(&ctx->fetched.rightful, answered_by_us(ctx, OWN_QUERY));
+    atomic_store(&ctx->fetched.known, true);
+    return (ours & ~atomic_load(&ctx->fetched.rightful)) == 0;
+}
+
+/* One thread is enough where there are many answers. Where there is a wrong one, the next thread
+ * does not wait for one that may be kept from running: it activates another of these providers, as
+ * only the first activation of one empties the cache. Nor does a child that was forked meanwhile
+ * wait for a thread that it does not have. */
+static void throw_out(struct prov_ctx *ctx, unsigned threads)
 {
     const int me = (int)getpid();
-    int other = atomic_load(&ctx->fetched.thrower);
-    OSSL_PROVIDER *empty;
+    char name[] = EMPTY_NAME "-0";
+    int other;
+    bool done;
 
-    if (other == me || !atomic_compare_exchange_strong(&ctx->fetched.thrower, &other, me))
+    for (unsigned i = 0; i < threads; i++) {
+        other = atomic_load(&ctx->fetched.thrower[i]);
+        if (other == me || !atomic_compare_exchange_strong(&ctx->fetched.thrower[i], &other, me))
+            continue;
+        name[sizeof(name) - 2] = (char)('0' + i);
+        if (!ctx->fetched.registered[i])
+            ctx->fetched.registered[i] =
+                OSSL_PROVIDER_add_builtin(ctx->fetched.libctx, name, empty_init) == 1;
+        done = false;
+        for (int try = 0; ctx->fetched.registered[i] && !done && try < TRIES; try++)
+            done = anew(ctx, name);
+        atomic_store(&ctx->fetched.thrower[i], 0);
         return;
-    if (!ctx->fetched.registered)
-        ctx->fetched.registered =
-            OSSL_PROVIDER_add_builtin(ctx->fetched.libctx, EMPTY_NAME, empty_init) == 1;
-    if (ctx->fetched.registered) {
-        atomic_store(&ctx->fetched.misses, 0);
-        empty = OSSL_PROVIDER_try_load(ctx->fetched.libctx, EMPTY_NAME, 1);
-        if (empty != NULL)
-            (void)OSSL_PROVIDER_unload(empty);
-        /* Answers are libcrypto's own choice now: ours, where we stand before the others. */
-        atomic_store(&ctx->fetched.rightful, answered_by_us(ctx));
-        atomic_store(&ctx->fetched.known, true);
     }
-    atomic_store(&ctx->fetched.thrower, 0);
 }
 
 /* The others' answers to the front; if that was too late, all over again. */
 static void put_in_order(struct prov_ctx *ctx)
 {
-    if ((answered_by_us(ctx) & ~atomic_load(&ctx->fetched.rightful)) != 0)
-        throw_out(ctx);
+    if ((answered_by_us(ctx, NULL) & ~atomic_load(&ctx->fetched.rightful)) == 0)
+        return;
+    throw_out(ctx, PROV_THROWERS);
 }
 
 /* --- when ------------------------------------------------------------------------------------ */
@@ -171,8 +199,8 @@ void prov_fetch_missed(struct prov_ctx *ctx, int operation_id)
     ERR_set_mark();
     if (atomic_fetch_add(&ctx->fetched.misses, 1) >= MISSES_MAX ||
         !atomic_load(&ctx->fetched.known))
-        throw_out(ctx);
-    else if (operation_id == OSSL_OP_KEYMGMT)
+        throw_out(ctx, 1);
+    if (operation_id == OSSL_OP_KEYMGMT)
         put_in_order(ctx);
     here.missed = here.missed || operation_id == OSSL_OP_KEYMGMT;
     ERR_pop_to_mark();

@@ -249,14 +249,19 @@ void prov_config_override(const char *key, const char *value);
 
 /* --- the provider's context (provider.c) ----------------------------------------------------- */
 
-/* What is known of the application's cache of fetches; fetch_cache.c. */
+/* How many threads may empty the application's cache of fetches at once. */
+#define PROV_THROWERS 4
+
+/* What is known of that cache; fetch_cache.c. */
 struct prov_fetch_cache {
-    OSSL_LIB_CTX *libctx;   /* the application's; NULL: it has another libcrypto */
-    atomic_uint misses;     /* fetches that were not in it since it was emptied last, about */
-    atomic_bool known;      /* it was emptied once: `misses` counts from then */
-    atomic_uint rightful;   /* key types that are answered by us because we come first */
-    atomic_int thrower;     /* the process in which a thread empties it; 0: none */
-    atomic_bool registered; /* the provider that does it */
+    OSSL_LIB_CTX *libctx; /* the application's; NULL: it has another libcrypto */
+    atomic_uint misses;   /* fetches that were not in it since it was emptied last, about */
+    atomic_bool known;    /* it was emptied once: `misses` counts from then */
+    atomic_uint rightful; /* key types that are answered by us because we come first */
+    /* For each thread that may empty it: the process in which one does, or 0; and whether its
+     * provider is registered. */
+    atomic_int thrower[PROV_THROWERS];
+    atomic_bool registered[PROV_THROWERS];
 };
 
 struct prov_ctx {

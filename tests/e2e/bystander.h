@@ -27,6 +27,8 @@ int bystander_handshake(OSSL_LIB_CTX *libctx, const char *group, char *why, size
 
 /* Purpose: a private key from a PEM file; NULL on failure. */
 EVP_PKEY *bystander_load(OSSL_LIB_CTX *libctx, const char *path);
+/* Purpose: a new P-256 key, made where nobody is but the default provider. */
+EVP_PKEY *bystander_peer(void);
 /* Purpose: the public half, through DER. */
 EVP_PKEY *bystander_public_half(OSSL_LIB_CTX *libctx, EVP_PKEY *key);
 

@@ -19,6 +19,7 @@
 #include "bystander.h"
 
 static OSSL_LIB_CTX *alone; /* with the default provider and no other */
+static OSSL_PROVIDER *its_default;
 
 /* --- who answers ----------------------------------------------------------------------------- */
 
@@ -257,9 +258,14 @@ static struct {
 static unsigned char *server_key, *server_cert;
 static int server_key_len, server_cert_len;
 
+EVP_PKEY *bystander_peer(void)
+{
+    return EVP_PKEY_Q_keygen(alone, NULL, "EC", "P-256");
+}
+
 static int make_server(void)
 {
-    EVP_PKEY *key = EVP_PKEY_Q_keygen(alone, NULL, "EC", "P-256");
+    EVP_PKEY *key = bystander_peer();
     X509 *cert = X509_new_ex(alone, NULL);
     int ok = key != NULL && X509_gmtime_adj(X509_getm_notBefore(cert), 0) != NULL &&
              X509_gmtime_adj(X509_getm_notAfter(cert), 86400) != NULL &&
@@ -376,7 +382,8 @@ int bystander_begin(void)
     size_t shakes = 0;
 
     alone = OSSL_LIB_CTX_new();
-    if (alone == NULL || OSSL_PROVIDER_load(alone, "default") == NULL || !make_server()) {
+    if (alone == NULL || (its_default = OSSL_PROVIDER_load(alone, "default")) == NULL ||
+        !make_server()) {
         ERR_print_errors_fp(stderr);
         return 0;
     }
@@ -406,5 +413,6 @@ void bystander_end(void)
             free(kinds[k].names.list[n]);
     OPENSSL_free(server_key);
     OPENSSL_free(server_cert);
+    OSSL_PROVIDER_unload(its_default);
     OSSL_LIB_CTX_free(alone);
 }
