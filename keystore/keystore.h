@@ -446,9 +446,9 @@ struct ks_token *ks_key_token(const struct ks_key *key);
 /* The public half that the caller expects. What the private object shows of its own (modulus,
  * point, CKA_PUBLIC_KEY_INFO) is compared now and whenever the key has to be found again (another
  * epoch): something else is KS_KEY_MISMATCH, the same is the proof. Of CKA_PUBLIC_KEY_INFO only
- * the same is recognised. A public object of the same id is a
- * hint: another public half there is KS_KEY_MISMATCH too, the same one proves nothing. Where the
- * private object shows nothing the first result is proved before anybody sees it, each time that
+ * the same is recognised. Where one of the two functions is missing a public object of the same id
+ * is read for a hint: another public half there is KS_KEY_MISMATCH, the same one proves nothing.
+ * Where the private object shows nothing the first result is proved before anybody sees it, each time that
  * the key was found, on the token that gave it: a signature by `verify`; a decryption, a
  * derivation, or raw RSA by doing the same once more with what `challenge` makes up. A key that
  * does not pass is KS_KEY_MISMATCH. The two are called on the caller's thread, with no lock held,

@@ -279,8 +279,9 @@ ks_status ks_key_locate(struct ks_op *op, CK_FUNCTION_LIST *fn, struct ks_sessio
                         handle);
     if (!ks_ok(st))
         return st;
+    /* a hint is worth a call where it is all that there is */
     st = ks_object_read(op, fn, session->handle, *handle, KS_CLASS_PRIVATE,
-                        key->expect.public_part == NULL, &is);
+                        key->expect.verify == NULL || key->expect.challenge == NULL, &is);
     if (!ks_ok(st))
         return st;
     if (is->type != was->type)

@@ -54,7 +54,6 @@ struct row {
 static const struct row rows[] = {
     {"C_Initialize", WORK_SIGN, SHAKE_CONNECTION, ROLE_STARTS},
     {"C_Finalize", WORK_SIGN, SHAKE_CONNECTION, ROLE_ENDS},
-    {"C_GetInfo", WORK_SIGN, SHAKE_SESSIONS, ROLE_WANTED},
     {"C_GetSlotList", WORK_SIGN, SHAKE_SESSIONS, ROLE_NEEDED},
     {"C_GetTokenInfo", WORK_SIGN, SHAKE_SESSIONS, ROLE_NEEDED},
     {"C_GetTokenInfo", WORK_SIGN, SHAKE_LOGIN, ROLE_NEEDED},

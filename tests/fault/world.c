@@ -205,10 +205,37 @@ void hand_free(struct hand *hand)
     free(hand);
 }
 
+/* What the provider has for this: the private objects of EC keys show nothing of their point. */
+static bool verify(void *arg, const struct ks_mech *mech, const uint8_t *in, size_t in_len,
+                   const uint8_t *signature, size_t signature_len)
+{
+    (void)mech;
+    must(in_len == sizeof(digest) && memcmp(in, digest, in_len) == 0, "the digest");
+    return verifies(arg, signature, signature_len);
+}
+
+/* Of the keys here only one derives, and no other one would give this secret. */
+static bool challenge(void *arg, const struct ks_mech *mech, uint8_t *in, size_t *in_len,
+                      uint8_t *answer, size_t *answer_len)
+{
+    if (arg != keys[KEY_A].pub || mech->kind != KS_MECH_ECDH || *in_len < sizeof(peer_point) ||
+        *answer_len < sizeof(shared))
+        return false;
+    memcpy(in, peer_point, sizeof(peer_point));
+    *in_len = sizeof(peer_point);
+    memcpy(answer, shared, sizeof(shared));
+    *answer_len = sizeof(shared);
+    return true;
+}
+
 static ks_status load(struct hand *hand, enum key_name name, const struct ks_how *how,
                       struct ks_error *err)
 {
-    struct ks_expect expect = {.public_part = keys[name].part, .public_len = keys[name].part_len};
+    struct ks_expect expect = {.public_part = keys[name].part,
+                               .public_len = keys[name].part_len,
+                               .verify = verify,
+                               .challenge = challenge,
+                               .arg = keys[name].pub};
     struct ks_key *key = NULL;
     struct ks_uri *uri = NULL;
     char text[64];
