@@ -11,7 +11,8 @@
 #             asan:WORD those with WORD in the name, with all kinds of token
 #   tsan      what uses threads, built with ThreadSanitizer: unit tests, and threads-share-a-key
 #   example   examples/nginx/run.sh --once, and examples/cluster/run.sh --once
-#   fault     the fault campaign: every CKR_ at every call (about a minute)
+#   fault     the fault campaign: every CKR_ at every call, in 40,000 processes (some minutes);
+#             fault:quarter by turns at one of four moments, as `all` does it
 #   matrix    unit tests and the core of e2e in roots of Debian 13 and of sid, with OpenSSL 3.5 and
 #             3.6 (needs root's rights; tests/matrix.sh can do more)
 #   all       all of these but valgrind and matrix; so does no part at all
@@ -25,9 +26,9 @@ cd "$(dirname "$0")/.."
 parts=" "
 for part in "$@"; do
     case $part in
-    all) parts="${parts}lint unit e2e asan tsan fault example " ;;
-    lint | unit | unit:gcc | valgrind | e2e | asan | tsan | example | fault | matrix | e2e:* | asan:*) parts="$parts$part " ;;
-    -h | --help) sed -n '4,20s/^# \{0,1\}//p' "$0"; exit 0 ;;
+    all) parts="${parts}lint unit e2e asan tsan fault:quarter example " ;;
+    lint | unit | unit:gcc | valgrind | e2e | asan | tsan | example | fault | fault:quarter | matrix | e2e:* | asan:*) parts="$parts$part " ;;
+    -h | --help) sed -n '4,21s/^# \{0,1\}//p' "$0"; exit 0 ;;
     *) die "no such part: $part (there are lint unit valgrind e2e asan tsan example fault matrix all)" ;;
     esac
 done
@@ -159,7 +160,7 @@ sets="build"
 with lint && sets="$sets lint"
 with example && sets="$sets example"
 with tsan && sets="$sets e2e"
-case $parts in *" unit "* | *" valgrind "* | *" fault "* | *" asan"* | *" tsan "*) sets="$sets test" ;; esac
+case $parts in *" unit "* | *" valgrind "* | *" fault"* | *" asan"* | *" tsan "*) sets="$sets test" ;; esac
 with matrix && sets="$sets roots"
 while read -r word; do
     [ "$word" != '*' ] || word=
@@ -233,8 +234,11 @@ if with example; then
         step "examples/$name/run.sh --once" "example-$name.log" "examples/$name/run.sh" --once || true
     done
 fi
-if with fault; then
+if [[ $parts == *" fault "* ]]; then
     unit_tests fault build --suite fault
+fi
+if [[ $parts == *" fault:quarter "* ]]; then
+    unit_tests "a quarter of the fault campaign" build --suite fault-quarter
 fi
 if with matrix; then
     # Passes its own lines on, and counts by its last one.

@@ -15,7 +15,7 @@ int report_text(const struct scenario *s, struct result *r, unsigned count);
 int report_markdown(const struct scenario *s, struct result *r, unsigned count, const char *path);
 
 /* Purpose: compare what was just made with the file that is kept. Returns 0 when they agree,
- * but for times. */
-int report_check(const char *made, const char *kept);
+ * but for times, and in a sample for all numbers. */
+int report_check(const char *made, const char *kept, bool sample);
 
 #endif
