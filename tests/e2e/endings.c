@@ -210,10 +210,14 @@ static void *make_context(void)
 {
     OSSL_LIB_CTX *libctx = OSSL_LIB_CTX_new();
 
-    if (OSSL_LIB_CTX_load_config(libctx, getenv("OPENSSL_CONF")) != 1 ||
-        OSSL_PROVIDER_load(libctx, "default") == NULL)
+    EVP_PKEY *its;
+
+    if (OSSL_LIB_CTX_load_config(libctx, getenv("OPENSSL_CONF")) != 1)
         return NULL;
-    EVP_PKEY_free(keys_load(libctx, key_path));
+    its = keys_load(libctx, key_path);
+    if (its == NULL)
+        return NULL;
+    EVP_PKEY_free(its);
     return libctx;
 }
 
@@ -337,6 +341,7 @@ static void *thread_main(void *arg)
 {
     (void)arg;
     sign_once(key);
+    OPENSSL_thread_stop(); /* libcrypto would not find what it has of this thread any more */
     pthread_setspecific(slot, &slot);
     pthread_barrier_wait(&barrier);
     pthread_barrier_wait(&barrier);

@@ -73,7 +73,7 @@ configure
 step "static and thread-local objects of C++"
 c++ -o statics "$here/statics.cc" -lcrypto -pthread
 for name in ec rsa; do
-    must "with $name" env OPENSSL_CONF="$conf" ./statics "$name.pem"
+    OPENSSL_CONF=$conf must "with $name" preloaded ./statics "$name.pem"
     same "its destructors" "$(sort out | tr '\n' ';')" \
         'after use;before main;before use;of a thread;of a thread;'
 done
