@@ -23,7 +23,7 @@ few='openssl-signs-with-a-key-reference tls-works-with-keys nginx-serves-with-rs
 core="$few both-provider-orders pkeyutl-signs-and-decrypts genpkey-and-req-newkey cms-signs references-are-refused
       other-wrappers storeutl-lists the-private-part ecdh-secrets ed25519-keys-sign random-numbers a-broken-configuration
       a-ca-key threads-share nginx-reload engine-signs a-wrong-pin-is-tried-once the-policy-table installs-and
-      nginx-says engine-draws several-modules"
+      nginx-says engine-draws several-modules whoever-does-not parameter-files software-keys-go hsmkey-check-does"
 
 releases=
 parts=
