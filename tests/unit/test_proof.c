@@ -45,7 +45,7 @@ static EVP_PKEY *key, *pub; /* ours, and the expected public half in software */
 
 enum outcome { FAILED, RIGHT, WRONG };
 
-static const unsigned char text[32] = "a message, or a digest of others";
+static const unsigned char text[32] = "a message or a digest of others";
 
 static enum outcome judged(bool good)
 {
