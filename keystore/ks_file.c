@@ -57,3 +57,23 @@ int ks_file_append(const char *path, const char **why)
     errno = EPERM;
     return -1;
 }
+
+bool ks_path_expand(const char *path, char *out, size_t size)
+{
+    size_t used = 0;
+    int n;
+
+    for (; *path != '\0'; path++) {
+        if (path[0] == '%' && path[1] == 'p') {
+            n = snprintf(out + used, size - used, "%ld", (long)getpid());
+            path++;
+        } else {
+            n = snprintf(out + used, size - used, "%c", *path);
+        }
+        if (n < 0 || (size_t)n >= size - used)
+            return false;
+        used += (size_t)n;
+    }
+    out[used] = '\0';
+    return true;
+}

@@ -310,9 +310,9 @@ static void audit_generation(const struct generation *g, const struct ks_token *
                       ks_ok(st) ? NULL : ks_code_text(st.code));
 }
 
-ks_status ks_generate(struct ks_token *token, const struct ks_how *how,
-                      const struct ks_generate_spec *spec, struct ks_key **out,
-                      struct ks_error *err)
+ks_status ks_single_generate(struct ks_token *token, const struct ks_how *how,
+                             const struct ks_generate_spec *spec, struct ks_key **out,
+                             struct ks_error *err)
 {
     uint8_t random_id[ID_DEFAULT_LEN];
     struct generation g = {.spec = spec};
@@ -334,12 +334,6 @@ ks_status ks_generate(struct ks_token *token, const struct ks_how *how,
                          .read_write = true};
     ks_status st;
 
-    if (token->members != NULL)
-        return ks_fail(
-            err, KS_CONFIG,
-            "%s stands for several tokens: generate the key on one of them (hsmkey "
-            "generate --token NAME), and bring it to a cluster's others with the HSM's own tools",
-            token->name);
     if (spec->label == NULL || spec->label[0] == '\0')
         return ks_fail(err, KS_CONFIG, "a new key needs a label");
     if (spec->type == KS_KEY_OTHER)
@@ -447,7 +441,7 @@ static ks_status destroy_step(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION
     return st;
 }
 
-ks_status ks_key_destroy(struct ks_key *key, const struct ks_how *how, struct ks_error *err)
+ks_status ks_single_destroy(struct ks_key *key, const struct ks_how *how, struct ks_error *err)
 {
     struct ks_expect *e = &key->expect;
     struct ks_op op = {.token = key->token,
@@ -463,4 +457,16 @@ ks_status ks_key_destroy(struct ks_key *key, const struct ks_how *how, struct ks
     e->verify = NULL;
     e->challenge = NULL;
     return ks_op_run(&op);
+}
+
+ks_status ks_generate(struct ks_token *token, const struct ks_how *how,
+                      const struct ks_generate_spec *spec, struct ks_key **out,
+                      struct ks_error *err)
+{
+    return token->kind->generate(token, how, spec, out, err);
+}
+
+ks_status ks_key_destroy(struct ks_key *key, const struct ks_how *how, struct ks_error *err)
+{
+    return key->token->kind->destroy(key, how, err);
 }

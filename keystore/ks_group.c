@@ -117,7 +117,8 @@ static void tell_answers(const struct ks_token *group, const struct answers *a,
 
 /* --- the whole group ------------------------------------------------------------------------- */
 
-ks_status ks_group_connect(struct ks_token *group, const struct ks_how *how, struct ks_error *err)
+static ks_status group_connect(struct ks_token *group, const struct ks_how *how,
+                               struct ks_error *err)
 {
     ks_status st = {KS_INTERNAL}, one;
     struct ks_error why;
@@ -136,8 +137,8 @@ ks_status ks_group_connect(struct ks_token *group, const struct ks_how *how, str
     return st;
 }
 
-ks_status ks_group_facts(struct ks_token *group, const struct ks_how *how,
-                         struct ks_token_facts *out, struct ks_error *err)
+static ks_status group_facts(struct ks_token *group, const struct ks_how *how,
+                             struct ks_token_facts *out, struct ks_error *err)
 {
     ks_status st = {KS_INTERNAL};
 
@@ -151,8 +152,8 @@ ks_status ks_group_facts(struct ks_token *group, const struct ks_how *how,
 
 /* What one member lists is enough. Of one that is there and does not say what it can, nobody knows
  * that it cannot; one that is down is not asked for operations either. */
-ks_status ks_group_can(struct ks_token *group, const struct ks_how *how, enum ks_mech_kind kind,
-                       enum ks_digest digest, bool *can, struct ks_error *err)
+static ks_status group_can(struct ks_token *group, const struct ks_how *how, enum ks_mech_kind kind,
+                           enum ks_digest digest, bool *can, struct ks_error *err)
 {
     bool this, said = false, silent = false, first = true;
     ks_status st = {KS_INTERNAL}, one;
@@ -177,10 +178,10 @@ ks_status ks_group_can(struct ks_token *group, const struct ks_how *how, enum ks
     return *can || (said && !silent) ? KS_SUCCESS : st;
 }
 
-ks_status ks_group_objects(struct ks_token *group, const struct ks_how *how,
-                           const struct ks_uri *uri,
-                           bool (*visit)(void *arg, const struct ks_object *object), void *arg,
-                           struct ks_error *err)
+static ks_status group_objects(struct ks_token *group, const struct ks_how *how,
+                               const struct ks_uri *uri,
+                               bool (*visit)(void *arg, const struct ks_object *object), void *arg,
+                               struct ks_error *err)
 {
     ks_status st = {KS_TOKEN_NOT_FOUND}, one;
     struct ks_error why;
@@ -261,8 +262,8 @@ static const char *nobody_left_out(void *arg, size_t index)
     return "not asked";
 }
 
-ks_status ks_group_key(struct ks_token *cluster, struct ks_key *first, size_t at,
-                       struct ks_key **out, struct ks_error *err)
+static ks_status cluster_key(struct ks_token *cluster, struct ks_key *first, size_t at,
+                             struct ks_key **out, struct ks_error *err)
 {
     struct ks_object *copy = ks_object_copy(first->object);
     struct ks_key *key = NULL;
@@ -302,7 +303,7 @@ static ks_status find_in_cluster(struct ks_token *cluster, const struct ks_how *
         note_answer(cluster, &answers, i, &why);
     }
     if (ks_ok(st) && first != NULL)
-        return ks_group_key(cluster, first, i, out, err);
+        return cluster_key(cluster, first, i, out, err);
     if (cluster->member_count > 1)
         tell_answers(cluster, &answers, nobody_left_out, NULL, &why);
     if (err != NULL)
@@ -310,8 +311,9 @@ static ks_status find_in_cluster(struct ks_token *cluster, const struct ks_how *
     return st;
 }
 
-ks_status ks_group_find(struct ks_token *group, const struct ks_how *how, const struct ks_uri *uri,
-                        bool known, struct ks_key **out, struct ks_error *err)
+static ks_status group_find(struct ks_token *group, const struct ks_how *how,
+                            const struct ks_uri *uri, bool known, struct ks_key **out,
+                            struct ks_error *err)
 {
     /* Servers load keys as root and use them as somebody else: the PINs of the members that are not
      * asked, or not there, are read now too. */
@@ -320,7 +322,7 @@ ks_status ks_group_find(struct ks_token *group, const struct ks_how *how, const 
                                         : find_in_cluster(group, how, uri, known, out, err);
 }
 
-void ks_group_key_free(struct ks_key *key)
+static void group_key_free(struct ks_key *key)
 {
     for (size_t i = 0; key->members != NULL && i < key->token->member_count; i++)
         ks_key_free(key->members[i].key);
@@ -340,7 +342,7 @@ static struct ks_expect expectation(const struct ks_key *key)
     return e;
 }
 
-ks_status ks_group_expect(struct ks_key *key, struct ks_error *err)
+static ks_status group_expect(struct ks_key *key, struct ks_error *err)
 {
     struct ks_expect e = expectation(key);
     ks_status st = KS_SUCCESS;
@@ -637,7 +639,7 @@ static ks_status run_on_candidates(struct ks_op *op, struct candidate *list, siz
     return st;
 }
 
-ks_status ks_group_run(struct ks_op *op)
+static ks_status group_run(struct ks_op *op)
 {
     struct candidate list[2 * KS_GROUP_MAX]; /* each may have a second turn */
     size_t n = candidates(op, list);
@@ -652,3 +654,121 @@ ks_status ks_group_run(struct ks_op *op)
     op->err = err;
     return st;
 }
+
+/* --- the kind -------------------------------------------------------------------------------- */
+
+static bool has_member(const struct ks_token *token, const struct ks_token *wanted)
+{
+    bool found = token == wanted;
+
+    for (size_t i = 0; i < token->member_count && !found; i++)
+        found = has_member(token->members[i], wanted);
+    return found;
+}
+
+/* From a listing, which shows objects of the members. */
+static ks_status group_key_of(struct ks_token *group, const struct ks_object *object,
+                              struct ks_key **out, struct ks_error *err)
+{
+    struct ks_key *key = NULL;
+    size_t i = 0;
+    ks_status st;
+
+    while (i < group->member_count && !has_member(group->members[i], object->at.token))
+        i++;
+    if (i == group->member_count)
+        return ks_fail(err, KS_INTERNAL, "the object is of another token");
+    st = ks_key_of_object(group->members[i], object, &key, err);
+    if (ks_ok(st) && group->group == KS_GROUP_CLUSTER)
+        return cluster_key(group, key, i, out, err);
+    if (ks_ok(st))
+        *out = key;
+    return st;
+}
+
+/* What the first one says that is there and has the mechanism. */
+static ks_status group_key_sizes(struct ks_token *group, const struct ks_how *how,
+                                 enum ks_mech_kind kind, unsigned long *min, unsigned long *max,
+                                 struct ks_error *err)
+{
+    ks_status st = {KS_INTERNAL};
+
+    for (size_t i = 0; i < group->member_count; i++) {
+        st = ks_token_key_sizes(group->members[i], how, kind, min, max, err);
+        if (ks_ok(st))
+            break;
+    }
+    return st;
+}
+
+static ks_status group_generate(struct ks_token *token, const struct ks_how *how,
+                                const struct ks_generate_spec *spec, struct ks_key **out,
+                                struct ks_error *err)
+{
+    (void)how;
+    (void)spec;
+    (void)out;
+    return ks_fail(
+        err, KS_CONFIG,
+        "%s stands for several tokens: generate the key on one of them (hsmkey "
+        "generate --token NAME), and bring it to a cluster's others with the HSM's own tools",
+        token->name);
+}
+
+/* On one member it would leave the others with a key that is no more, and nobody could tell. */
+static ks_status group_destroy(struct ks_key *key, const struct ks_how *how, struct ks_error *err)
+{
+    (void)how;
+    return ks_fail(err, KS_CONFIG,
+                   "%s stands for several tokens: destroy the key on each of them by itself",
+                   key->token->name);
+}
+
+static bool group_shown(struct ks_key *key)
+{
+    for (size_t i = 0; i < key->token->member_count; i++)
+        if (key->members[i].key != NULL)
+            return key->members[i].key->token->kind->shown(key->members[i].key);
+    return false;
+}
+
+static void group_keep_pin(struct ks_token *group, const struct ks_how *how)
+{
+    for (size_t i = 0; i < group->member_count; i++)
+        ks_token_keep_pin(group->members[i], how);
+}
+
+static bool group_started(const struct ks_token *group)
+{
+    for (size_t i = 0; i < group->member_count; i++)
+        if (ks_token_started(group->members[i]))
+            return true;
+    return false;
+}
+
+static void group_clear(struct ks_token *group)
+{
+    for (size_t i = 0; i < group->member_count; i++)
+        ks_token_free(group->members[i]);
+    free(group->members);
+}
+
+const struct ks_kind ks_kind_group = {
+    .connect = group_connect,
+    .facts = group_facts,
+    .known_facts = group_facts,
+    .can = group_can,
+    .key_sizes = group_key_sizes,
+    .objects = group_objects,
+    .find = group_find,
+    .key_of = group_key_of,
+    .generate = group_generate,
+    .destroy = group_destroy,
+    .run = group_run,
+    .expect = group_expect,
+    .shown = group_shown,
+    .key_free = group_key_free,
+    .keep_pin = group_keep_pin,
+    .started = group_started,
+    .clear = group_clear,
+};

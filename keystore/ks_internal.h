@@ -54,8 +54,14 @@ const char *ks_rv_name(CK_RV rv);
 /* Purpose: fill `err` (may be NULL) with a sentence, and return its status. */
 ks_status ks_fail(struct ks_error *err, enum ks_code code, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
-/* Purpose: the same for a code that a module returned. `token` may be NULL; `hint` may be NULL,
- * and says what to do. */
+/* Purpose: start `err` anew. Where `name` is not NULL the text begins with the token's label, or
+ * with that name while the label is "". Returns the length of the text so far. */
+size_t ks_error_begin(struct ks_error *err, enum ks_code code, const char *label, const char *name);
+/* Purpose: fill `err` for a code that a module returned; `label` and `name` as above. `hint` may be
+ * NULL, and says what to do. */
+ks_status ks_error_rv(struct ks_error *err, const char *label, const char *name,
+                      const char *function, CK_RV rv, const char *hint);
+/* Purpose: the same, about a token, which may be NULL. (ks_about.c) */
 ks_status ks_fail_rv(struct ks_error *err, const struct ks_token *token, const char *function,
                      CK_RV rv, const char *hint);
 /* Purpose: put the token's name before the text of a ks_fail() about it. */
@@ -64,6 +70,27 @@ ks_status ks_fail_token(struct ks_error *err, const struct ks_token *token, enum
 ks_status ks_no_memory(struct ks_error *err);
 /* Purpose: append "; " and a sentence to the text of an error that there is. */
 void ks_error_add(struct ks_error *err, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+/* --- ks_process.c ----------------------------------------------------------------------------- */
+
+/* What a part of the keystore does around a fork and at the end of the process; NULL: nothing. */
+struct ks_process_part {
+    void (*forking)(void);       /* before a fork, on its thread, when all calls have ended */
+    void (*forked_parent)(void); /* after it, in the parent */
+    void (*forked)(void);        /* and in the child, where this thread is the only one */
+    void (*end_first)(void);     /* at the end of the process, before modules are finalised */
+    void (*end_last)(void);      /* and when they are */
+};
+
+enum ks_process_moment { KS_FORKING, KS_FORKED_PARENT, KS_FORKED, KS_END_FIRST, KS_END_LAST };
+
+/* Purpose: take part from now on; does nothing the second time. `part` is constant. Thread-safe. */
+void ks_process_add(const struct ks_process_part *part);
+/* Purpose: for the handlers in ks_module.c: run what the parts have for that moment, in the order
+ * in which they were added. */
+void ks_process_run(enum ks_process_moment moment);
+/* How many calls into modules this thread is in; more than 0 for what a module calls. */
+extern _Thread_local unsigned ks_calls_inside;
 
 /* --- ks_module.c ----------------------------------------------------------------------------- */
 
@@ -249,7 +276,46 @@ struct ks_session {
     uint64_t finding;    /* of the key whose handle was taken with it; 0: none was known */
 };
 
+/* What a token is and does: one behind a module (`ks_kind_single`), or several behind one handle
+ * (`ks_kind_group`). The public functions of these names call it, so that no file but ks_group.c
+ * asks whether there are members. */
+struct ks_kind {
+    ks_status (*connect)(struct ks_token *token, const struct ks_how *how, struct ks_error *err);
+    ks_status (*facts)(struct ks_token *token, const struct ks_how *how, struct ks_token_facts *out,
+                       struct ks_error *err);
+    /* of a token that is connected: what is known, without asking it */
+    ks_status (*known_facts)(struct ks_token *token, const struct ks_how *how,
+                             struct ks_token_facts *out, struct ks_error *err);
+    ks_status (*can)(struct ks_token *token, const struct ks_how *how, enum ks_mech_kind kind,
+                     enum ks_digest digest, bool *can, struct ks_error *err);
+    ks_status (*key_sizes)(struct ks_token *token, const struct ks_how *how, enum ks_mech_kind kind,
+                           unsigned long *min, unsigned long *max, struct ks_error *err);
+    ks_status (*objects)(struct ks_token *token, const struct ks_how *how, const struct ks_uri *uri,
+                         bool (*visit)(void *arg, const struct ks_object *object), void *arg,
+                         struct ks_error *err);
+    /* `known`: the caller has the public half */
+    ks_status (*find)(struct ks_token *token, const struct ks_how *how, const struct ks_uri *uri,
+                      bool known, struct ks_key **out, struct ks_error *err);
+    ks_status (*key_of)(struct ks_token *token, const struct ks_object *object, struct ks_key **out,
+                        struct ks_error *err);
+    ks_status (*generate)(struct ks_token *token, const struct ks_how *how,
+                          const struct ks_generate_spec *spec, struct ks_key **out,
+                          struct ks_error *err);
+    ks_status (*destroy)(struct ks_key *key, const struct ks_how *how, struct ks_error *err);
+    /* run an operation: session, key handle, step; and what helps when it fails */
+    ks_status (*run)(struct ks_op *op);
+    /* the key's expectation has been set: pass it on */
+    ks_status (*expect)(struct ks_key *key, struct ks_error *err);
+    /* tell whether the key has shown that it is the expected one, since it was found */
+    bool (*shown)(struct ks_key *key);
+    void (*key_free)(struct ks_key *key); /* what hangs on it */
+    void (*keep_pin)(struct ks_token *token, const struct ks_how *how);
+    bool (*started)(const struct ks_token *token);
+    void (*clear)(struct ks_token *token); /* what the kind has in it; NULL: nothing */
+};
+
 struct ks_token {
+    const struct ks_kind *kind; /* NULL: asked nothing but direct operations */
     struct ks_token *next;
     unsigned refs; /* registry lock */
     struct ks_module *module;
@@ -310,7 +376,14 @@ struct ks_token {
 };
 
 struct ks_token *ks_token_ref(struct ks_token *token);
-/* Purpose: a handle that nobody else shares, whatever its settings; otherwise as ks_token_new(). */
+/* Purpose: ks_token_new() and ks_token_group(), for tokens of that kind. */
+ks_status ks_token_share(const struct ks_token_config *config, const struct ks_kind *kind,
+                         struct ks_token **out, struct ks_error *err);
+ks_status ks_token_make_group(const char *name, enum ks_group group,
+                              struct ks_token *const members[], size_t count,
+                              const struct ks_kind *kind, struct ks_token **out,
+                              struct ks_error *err);
+/* Purpose: a handle that nobody else shares, whatever its settings, and without a kind. */
 ks_status ks_token_make(const struct ks_token_config *config, struct ks_token **out,
                         struct ks_error *err);
 /* Purpose: the token's escaped label, "" before the first connect. */
@@ -319,14 +392,18 @@ const char *ks_token_label(const struct ks_token *token);
  * wrong. Takes the registry lock. */
 bool ks_token_others_up(const struct ks_token *token);
 uint64_t ks_epoch_new(void);
-/* Purpose: make all locks anew in a forked child. */
-void ks_tokens_forked(void);
 
 /* --- ks_slot.c ------------------------------------------------------------------------------- */
 
 /* Purpose: initialise the module where that is still to be done, find the token's slot, and note
  * what the module says of it. The caller holds up_lock. */
 ks_status ks_slot_connect(struct ks_token *token, struct ks_error *err);
+/* Purpose: what a token says of itself, as plain data. */
+void ks_slot_facts(struct ks_token_facts *facts, CK_SLOT_ID slot, const CK_TOKEN_INFO *info);
+/* Purpose: whether C_GetTokenInfo() has said that there is no token in the slot. */
+bool ks_slot_empty(CK_RV rv);
+/* Purpose: PKCS#11's texts end in blanks; `out` has room for `size` + 1 bytes. */
+void ks_copy_padded(char *out, const unsigned char *in, size_t size);
 /* Purpose: ask the slot again: others may have used up tries of the PIN. Holds up_lock. */
 ks_status ks_slot_refresh(struct ks_token *token, struct ks_error *err);
 /* Purpose: token->facts, which another thread may be writing. Takes token->lock. */
@@ -376,7 +453,7 @@ void ks_token_down(struct ks_token *token, uint64_t epoch);
 ks_status ks_token_relogin(struct ks_token *token, const struct ks_how *how,
                            struct ks_session *session, bool *did, struct ks_error *err);
 
-/* --- ks_session.c ---------------------------------------------------------------------------- */
+/* --- ks_pool.c, ks_session.c ---------------------------------------------------------------------------- */
 
 enum ks_session_fate {
     KS_SESSION_KEEP,
@@ -396,6 +473,28 @@ void ks_session_give(struct ks_token *token, struct ks_session *session, enum ks
 ks_status ks_session_take_rw(struct ks_token *token, const struct ks_how *how,
                              const struct ks_key *key, struct ks_session *out,
                              CK_OBJECT_HANDLE *handle, struct ks_error *err);
+/* What ks_pool_reserve() found. */
+enum ks_pool_place {
+    KS_POOL_IDLE, /* `out` is an idle session */
+    KS_POOL_NEW,  /* room for one more was reserved: open it */
+    KS_POOL_DOWN, /* the token has to be brought up */
+    KS_POOL_LATE, /* none within the deadline */
+};
+
+/* Purpose: a session for ks_session_take(), in turn. `other_kind`: the caller needs a read-write
+ * session, so an idle one is of no use: it is given to be closed only if there is no room for both.
+ * Of `key` (may be NULL) the handle that is good in this epoch, or CK_INVALID_HANDLE. */
+enum ks_pool_place ks_pool_reserve(struct ks_token *token, const struct ks_how *how,
+                                   const struct ks_key *key, bool other_kind,
+                                   struct ks_session *out, CK_OBJECT_HANDLE *handle);
+/* Purpose: a session is about to be closed: are all others that are open being closed as well?
+ * Closing the last one logs out. Then, in any case, ks_pool_closed(). The caller holds
+ * token->lock, for these three. */
+bool ks_pool_closes_last(struct ks_token *token);
+void ks_pool_closed(struct ks_token *token);
+/* Purpose: the login ended with the last session: the next use begins with one, and no handle from
+ * before is used after it. */
+void ks_pool_none_left(struct ks_token *token);
 /* Purpose: C_CloseSession, once more where that may help. Outside the gate; counts nothing. */
 void ks_session_close(struct ks_token *token, CK_SESSION_HANDLE handle);
 /* Purpose: close all idle sessions; the caller holds up_lock or is the last owner. */
@@ -425,10 +524,14 @@ ks_status ks_mech_build(const struct ks_mech *mech, const uint8_t *label, size_t
 /* Purpose: when `st` is KS_MECHANISM, add the mechanism's name to the text of `err` (may be
  * NULL). */
 void ks_mech_blame(struct ks_error *err, ks_status st, enum ks_mech_kind kind);
-/* Purpose: the number; ~0 when PKCS#11 has none for this digest. */
+/* No mechanism's number. */
+#define KS_NO_MECHANISM (~(CK_MECHANISM_TYPE)0)
+/* Purpose: the number; KS_NO_MECHANISM when PKCS#11 has none for this digest. */
 CK_MECHANISM_TYPE ks_mech_type(enum ks_mech_kind kind, enum ks_digest digest);
 /* Purpose: read the token's list of mechanisms, unless it is known. */
 ks_status ks_token_read_mechanisms(struct ks_token *token, struct ks_error *err);
+/* Purpose: read it again: ks_token_lacks() and ks_token_lists() answer by what it is now. */
+ks_status ks_token_reread_mechanisms(struct ks_token *token, struct ks_error *err);
 /* Purpose: whether the token is known not to list a mechanism (not a _HASH kind), or to list it. */
 bool ks_token_lacks(const struct ks_token *token, enum ks_mech_kind kind);
 bool ks_token_lists(const struct ks_token *token, enum ks_mech_kind kind);
@@ -505,29 +608,34 @@ ks_status ks_op_rv(struct ks_op *op, const char *function, CK_RV rv);
  * has been found anew meanwhile, and what was proved is not what gave the result: run it again. */
 ks_status ks_prove(struct ks_op *op, const struct ks_how *how, bool *again);
 
-/* --- ks_group.c ------------------------------------------------------------------------------ */
+/* --- kinds of tokens (ks_open.c) -------------------------------------------------------------- */
 
-/* Purpose: the public functions of the same names, for a handle with members. */
-ks_status ks_group_connect(struct ks_token *group, const struct ks_how *how, struct ks_error *err);
-ks_status ks_group_facts(struct ks_token *group, const struct ks_how *how,
-                         struct ks_token_facts *out, struct ks_error *err);
-ks_status ks_group_can(struct ks_token *group, const struct ks_how *how, enum ks_mech_kind kind,
-                       enum ks_digest digest, bool *can, struct ks_error *err);
-ks_status ks_group_objects(struct ks_token *group, const struct ks_how *how,
-                           const struct ks_uri *uri,
-                           bool (*visit)(void *arg, const struct ks_object *object), void *arg,
-                           struct ks_error *err);
-ks_status ks_group_find(struct ks_token *group, const struct ks_how *how, const struct ks_uri *uri,
-                        bool known, struct ks_key **out, struct ks_error *err);
-/* Purpose: run an operation on the member that suits best, and on others if that is lost. */
-ks_status ks_group_run(struct ks_op *op);
-/* Purpose: the cluster's key, of which the part on the member `at` is known: takes over `first`,
- * also when it fails. */
-ks_status ks_group_key(struct ks_token *cluster, struct ks_key *first, size_t at,
-                       struct ks_key **out, struct ks_error *err);
-/* Purpose: tell the members that were found already what public half is expected. */
-ks_status ks_group_expect(struct ks_key *key, struct ks_error *err);
-void ks_group_key_free(struct ks_key *key);
+/* One token; each function is in the file of the public one. */
+ks_status ks_single_connect(struct ks_token *token, const struct ks_how *how, struct ks_error *err);
+ks_status ks_single_facts(struct ks_token *token, const struct ks_how *how,
+                          struct ks_token_facts *out, struct ks_error *err);
+ks_status ks_single_can(struct ks_token *token, const struct ks_how *how, enum ks_mech_kind kind,
+                        enum ks_digest digest, bool *can, struct ks_error *err);
+ks_status ks_single_key_sizes(struct ks_token *token, const struct ks_how *how,
+                              enum ks_mech_kind kind, unsigned long *min, unsigned long *max,
+                              struct ks_error *err);
+ks_status ks_single_objects(struct ks_token *token, const struct ks_how *how,
+                            const struct ks_uri *uri,
+                            bool (*visit)(void *arg, const struct ks_object *object), void *arg,
+                            struct ks_error *err);
+ks_status ks_single_find(struct ks_token *token, const struct ks_how *how, const struct ks_uri *uri,
+                         bool known, struct ks_key **out, struct ks_error *err);
+ks_status ks_single_key_of(struct ks_token *token, const struct ks_object *object,
+                           struct ks_key **out, struct ks_error *err);
+ks_status ks_single_generate(struct ks_token *token, const struct ks_how *how,
+                             const struct ks_generate_spec *spec, struct ks_key **out,
+                             struct ks_error *err);
+ks_status ks_single_destroy(struct ks_key *key, const struct ks_how *how, struct ks_error *err);
+bool ks_single_shown(struct ks_key *key);
+void ks_single_keep_pin(struct ks_token *token, const struct ks_how *how);
+
+/* Several tokens: ks_group.c. */
+extern const struct ks_kind ks_kind_group;
 
 /* --- ks_worker.c ----------------------------------------------------------------------------- */
 
@@ -542,8 +650,6 @@ bool ks_token_hung(struct ks_token *token);
 /* Purpose: try in the background whether a token answers again; at most one such try at a time
  * and token, with growing pauses. Returns at once. */
 void ks_worker_probe(struct ks_token *token);
-/* Purpose: forget all threads, in a forked child. */
-void ks_workers_forked(void);
 
 /* --- ks_object.c ----------------------------------------------------------------------------- */
 
@@ -557,6 +663,22 @@ ks_status ks_object_read(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION_HAND
 ks_status ks_object_search(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION_HANDLE session,
                            CK_ATTRIBUTE *template, CK_ULONG count, CK_OBJECT_HANDLE *found,
                            CK_ULONG max, CK_ULONG *found_count);
+/* What a search has found; grows if it may. */
+struct ks_hits {
+    CK_OBJECT_HANDLE *list;
+    CK_ULONG count, room;
+    bool grows;
+};
+
+/* Purpose: the same with a list that grows; the caller frees it. */
+ks_status ks_object_search_all(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION_HANDLE session,
+                               CK_ATTRIBUTE *template, CK_ULONG count, struct ks_hits *hits);
+/* Purpose: tell whether a private object does not show all of its public half. */
+bool ks_object_lacks_public(const struct ks_object *o);
+/* Purpose: what a private object lacks, from the one public object with its id (or, without an id,
+ * its label). */
+ks_status ks_object_complete(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION_HANDLE session,
+                             struct ks_object *o);
 /* Purpose: give a private key what it lacks of its public half from its public object, which is
  * left with the rest. */
 void ks_object_borrow(struct ks_object *o, struct ks_object *pub);
@@ -603,6 +725,11 @@ struct ks_member_key {
     _Atomic uint64_t again_ns; /* it was not there, or another key was: do not look before this */
 };
 
+/* Purpose: the one private key of that label and id (NULL: any), inside the gate. `wanted` is what
+ * it is called in errors. */
+ks_status ks_key_search(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION_HANDLE session,
+                        const CK_ATTRIBUTE *label, const CK_ATTRIBUTE *id, const char *wanted,
+                        CK_OBJECT_HANDLE *out);
 /* Purpose: find the key again in this epoch and check that it is still the same one; inside the
  * gate. Sets session->finding. */
 ks_status ks_key_locate(struct ks_op *op, CK_FUNCTION_LIST *fn, struct ks_session *session,

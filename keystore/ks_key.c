@@ -36,7 +36,7 @@ void ks_key_free(struct ks_key *key)
 {
     if (key == NULL || atomic_fetch_sub(&key->refs, 1) != 1)
         return;
-    ks_group_key_free(key);
+    key->token->kind->key_free(key);
     ks_token_free(key->token);
     ks_object_free(key->object);
     free((void *)key->expect.public_part);
@@ -134,9 +134,7 @@ ks_status ks_key_expect(struct ks_key *key, const struct ks_expect *expect, stru
     /* what was found first: in a later finding it may be another object */
     if (ks_ok(st) && proved && finding == key->first_finding)
         atomic_store(&key->proved, finding);
-    if (ks_ok(st) && key->members != NULL)
-        st = ks_group_expect(key, err);
-    return st;
+    return ks_ok(st) ? key->token->kind->expect(key, err) : st;
 }
 
 /* --- what the token refused ------------------------------------------------------------------ */
@@ -215,9 +213,9 @@ static ks_status check_login(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION_
     return st;
 }
 
-static ks_status search_private(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION_HANDLE session,
-                                const CK_ATTRIBUTE *label, const CK_ATTRIBUTE *id,
-                                const char *wanted, CK_OBJECT_HANDLE *out)
+ks_status ks_key_search(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION_HANDLE session,
+                        const CK_ATTRIBUTE *label, const CK_ATTRIBUTE *id, const char *wanted,
+                        CK_OBJECT_HANDLE *out)
 {
     CK_OBJECT_CLASS klass = CKO_PRIVATE_KEY;
     CK_ATTRIBUTE template[3] = {{CKA_CLASS, &klass, sizeof(klass)}};
@@ -274,9 +272,9 @@ ks_status ks_key_locate(struct ks_op *op, CK_FUNCTION_LIST *fn, struct ks_sessio
     bool proved = false;
     ks_status st;
 
-    st = search_private(op, fn, session->handle, was->label_len > 0 ? &label : NULL,
-                        was->id.len > 0 ? &id : NULL, ks_object_name(was, name, sizeof(name)),
-                        handle);
+    st = ks_key_search(op, fn, session->handle, was->label_len > 0 ? &label : NULL,
+                       was->id.len > 0 ? &id : NULL, ks_object_name(was, name, sizeof(name)),
+                       handle);
     if (!ks_ok(st))
         return st;
     /* a hint is worth a call where it is all that there is */
@@ -292,132 +290,5 @@ ks_status ks_key_locate(struct ks_op *op, CK_FUNCTION_LIST *fn, struct ks_sessio
     ks_object_free(is);
     if (ks_ok(st))
         session->finding = note_found(key, *handle, session->epoch, proved);
-    return st;
-}
-
-struct find {
-    struct ks_uri *uri;
-    struct ks_object *object;
-    CK_OBJECT_HANDLE handle;
-    bool known; /* the caller has the public half */
-};
-
-static void find_release(void *arg)
-{
-    struct find *f = arg;
-
-    ks_uri_free(f->uri);
-    ks_object_free(f->object);
-}
-
-static ks_status find_step(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION_HANDLE session,
-                           CK_OBJECT_HANDLE key)
-{
-    struct find *f = op->arg;
-    char wanted[512];
-    ks_status st;
-
-    (void)key;
-    st = search_private(op, fn, session, ks_uri_attribute(f->uri, CKA_LABEL),
-                        ks_uri_attribute(f->uri, CKA_ID),
-                        ks_escape(wanted, sizeof(wanted), f->uri->text, SIZE_MAX), &f->handle);
-    if (!ks_ok(st))
-        return st;
-    ks_object_free(f->object); /* of an earlier try */
-    f->object = NULL;
-    return ks_object_read(op, fn, session, f->handle, KS_CLASS_PRIVATE, !f->known, &f->object);
-}
-
-static ks_status find_key(struct ks_token *token, const struct ks_how *how,
-                          const struct ks_uri *uri, bool known, struct ks_key **out,
-                          struct ks_error *err)
-{
-    struct find f = {.known = known};
-    struct ks_op op = {.token = token,
-                       .class = KS_OP_FIND,
-                       .step = find_step,
-                       .how = how,
-                       .err = err,
-                       .arg = &f,
-                       .arg_size = sizeof(f),
-                       .release = find_release};
-    enum ks_class klass = ks_uri_class(uri);
-    ks_status st;
-
-    if (klass != KS_CLASS_ANY && klass != KS_CLASS_PRIVATE)
-        return ks_fail(err, KS_URI, "PKCS#11 URI: a private key is wanted, but type= says else");
-    if (!ks_uri_names_object(uri))
-        return ks_fail(err, KS_URI, "PKCS#11 URI: names no key; add object= or id=");
-    if (token->members != NULL)
-        return ks_group_find(token, how, uri, known, out, err);
-    st = ks_op_reach(&op, uri);
-    if (!ks_ok(st))
-        return st;
-    f.uri = ks_uri_ref(uri);
-    st = ks_op_run(&op);
-    if (ks_ok(st))
-        st = ks_key_make(token, f.object, f.handle, op.epoch, out, err);
-    if (ks_ok(st))
-        f.object = NULL; /* the key's now */
-    find_release(&f);
-    return st;
-}
-
-ks_status ks_key_find(struct ks_token *token, const struct ks_how *how, const struct ks_uri *uri,
-                      struct ks_key **out, struct ks_error *err)
-{
-    return find_key(token, how, uri, false, out, err);
-}
-
-ks_status ks_key_find_known(struct ks_token *token, const struct ks_how *how,
-                            const struct ks_uri *uri, struct ks_key **out, struct ks_error *err)
-{
-    return find_key(token, how, uri, true, out, err);
-}
-
-/* --- keys of a listing ----------------------------------------------------------------------- */
-
-static bool has_member(const struct ks_token *token, const struct ks_token *wanted)
-{
-    bool found = token == wanted;
-
-    for (size_t i = 0; i < token->member_count && !found; i++)
-        found = has_member(token->members[i], wanted);
-    return found;
-}
-
-ks_status ks_key_of_object(struct ks_token *token, const struct ks_object *object,
-                           struct ks_key **out, struct ks_error *err)
-{
-    struct ks_object *copy;
-    struct ks_key *key = NULL;
-    size_t i = 0;
-    ks_status st;
-
-    while (i < token->member_count && !has_member(token->members[i], object->at.token))
-        i++;
-    if (token->members != NULL && i == token->member_count)
-        return ks_fail(err, KS_INTERNAL, "the object is of another token");
-    if (token->members != NULL) {
-        st = ks_key_of_object(token->members[i], object, &key, err);
-        if (ks_ok(st) && token->group == KS_GROUP_CLUSTER)
-            return ks_group_key(token, key, i, out, err);
-        if (ks_ok(st))
-            *out = key;
-        return st;
-    }
-    if (object->at.twin)
-        return ks_fail_token(err, token, KS_KEY_AMBIGUOUS,
-                             "more than one private key has this label and this id: give one of "
-                             "them another");
-    if (object->id.len == 0 && object->label_len == 0)
-        return ks_fail_token(err, token, KS_URI,
-                             "a private key without label and id cannot be named: give it one");
-    copy = ks_object_copy(object);
-    if (copy == NULL)
-        return ks_no_memory(err);
-    st = ks_key_make(token, copy, object->at.handle, object->at.epoch, out, err);
-    if (!ks_ok(st))
-        ks_object_free(copy);
     return st;
 }

@@ -417,6 +417,7 @@ void ks_log_close(void)
 
 void ks_log_forked(void)
 {
+    atomic_store(&ks_log_lost, 0);
     pthread_mutex_init(&lock, NULL);
     atomic_store(&left_out, 0);
     atomic_store(&elsewhere, 0);

@@ -361,13 +361,11 @@ ks_status ks_login(struct ks_token *token, const struct ks_how *how, CK_SESSION_
     return ks_ok(st) ? login_result(token, rv, with_pin, err) : st;
 }
 
-void ks_token_keep_pin(struct ks_token *token, const struct ks_how *how)
+void ks_single_keep_pin(struct ks_token *token, const struct ks_how *how)
 {
     struct ks_pin_value *pin = NULL;
     char name[136], what[200];
 
-    for (size_t i = 0; i < token->member_count; i++)
-        ks_token_keep_pin(token->members[i], how);
     /* Whoever has the lock is about to log in, and reads it. */
     if (token->pin == NULL || token->forget_pin || pthread_mutex_trylock(&token->up_lock) != 0)
         return;

@@ -35,10 +35,9 @@
 #define CKM_ECDSA_SHA3_512_          0x0000104aUL
 
 /* No such mechanism; 0 is one (CKM_RSA_PKCS_KEY_PAIR_GEN). */
-#define NONE (~0UL)
 
 static const struct {
-    CK_MECHANISM_TYPE type; /* NONE: depends on the digest */
+    CK_MECHANISM_TYPE type; /* KS_NO_MECHANISM: depends on the digest */
     const char *name;
 } kinds[KS_MECH_KINDS] = {
     [KS_MECH_RSA_PKCS1] = {CKM_RSA_PKCS, "CKM_RSA_PKCS"},
@@ -52,9 +51,9 @@ static const struct {
     [KS_MECH_RSA_KEYGEN] = {CKM_RSA_PKCS_KEY_PAIR_GEN, "CKM_RSA_PKCS_KEY_PAIR_GEN"},
     [KS_MECH_EC_KEYGEN] = {CKM_EC_KEY_PAIR_GEN, "CKM_EC_KEY_PAIR_GEN"},
     [KS_MECH_EDWARDS_KEYGEN] = {CKM_EC_EDWARDS_KEY_PAIR_GEN_, "CKM_EC_EDWARDS_KEY_PAIR_GEN"},
-    [KS_MECH_RSA_PKCS1_HASH] = {NONE, "CKM_SHA256_RSA_PKCS and its kind"},
-    [KS_MECH_RSA_PSS_HASH] = {NONE, "CKM_SHA256_RSA_PKCS_PSS and its kind"},
-    [KS_MECH_ECDSA_HASH] = {NONE, "CKM_ECDSA_SHA256 and its kind"},
+    [KS_MECH_RSA_PKCS1_HASH] = {KS_NO_MECHANISM, "CKM_SHA256_RSA_PKCS and its kind"},
+    [KS_MECH_RSA_PSS_HASH] = {KS_NO_MECHANISM, "CKM_SHA256_RSA_PKCS_PSS and its kind"},
+    [KS_MECH_ECDSA_HASH] = {KS_NO_MECHANISM, "CKM_ECDSA_SHA256 and its kind"},
 };
 
 static const struct {
@@ -62,7 +61,8 @@ static const struct {
     CK_ULONG mgf1;
     CK_MECHANISM_TYPE pkcs1_hash, pss_hash, ecdsa_hash;
 } digests[] = {
-    [KS_DIGEST_NONE] = {NONE, NONE, NONE, NONE, NONE},
+    [KS_DIGEST_NONE] = {KS_NO_MECHANISM, KS_NO_MECHANISM, KS_NO_MECHANISM, KS_NO_MECHANISM,
+                        KS_NO_MECHANISM},
     [KS_DIGEST_SHA1] = {CKM_SHA_1, CKG_MGF1_SHA1, CKM_SHA1_RSA_PKCS, CKM_SHA1_RSA_PKCS_PSS,
                         CKM_ECDSA_SHA1},
     [KS_DIGEST_SHA224] = {CKM_SHA224, CKG_MGF1_SHA224, CKM_SHA224_RSA_PKCS, CKM_SHA224_RSA_PKCS_PSS,
@@ -73,8 +73,10 @@ static const struct {
                           CKM_ECDSA_SHA384},
     [KS_DIGEST_SHA512] = {CKM_SHA512, CKG_MGF1_SHA512, CKM_SHA512_RSA_PKCS, CKM_SHA512_RSA_PKCS_PSS,
                           CKM_ECDSA_SHA512},
-    [KS_DIGEST_SHA512_224] = {CKM_SHA512_224_, NONE, NONE, NONE, NONE},
-    [KS_DIGEST_SHA512_256] = {CKM_SHA512_256_, NONE, NONE, NONE, NONE},
+    [KS_DIGEST_SHA512_224] = {CKM_SHA512_224_, KS_NO_MECHANISM, KS_NO_MECHANISM, KS_NO_MECHANISM,
+                              KS_NO_MECHANISM},
+    [KS_DIGEST_SHA512_256] = {CKM_SHA512_256_, KS_NO_MECHANISM, KS_NO_MECHANISM, KS_NO_MECHANISM,
+                              KS_NO_MECHANISM},
     [KS_DIGEST_SHA3_224] = {CKM_SHA3_224_, CKG_MGF1_SHA3_224_, CKM_SHA3_224_RSA_PKCS_,
                             CKM_SHA3_224_RSA_PKCS_PSS_, CKM_ECDSA_SHA3_224_},
     [KS_DIGEST_SHA3_256] = {CKM_SHA3_256_, CKG_MGF1_SHA3_256_, CKM_SHA3_256_RSA_PKCS_,
@@ -111,12 +113,13 @@ ks_status ks_mech_build(const struct ks_mech *mech, const uint8_t *label, size_t
 
     memset(out, 0, sizeof(*out));
     out->mechanism.mechanism = ks_mech_type(mech->kind, mech->digest);
-    if (out->mechanism.mechanism == NONE)
+    if (out->mechanism.mechanism == KS_NO_MECHANISM)
         return ks_fail(err, KS_MECHANISM, "%s: PKCS#11 has no such mechanism for this digest",
                        kinds[mech->kind].name);
     if (!pss && mech->kind != KS_MECH_RSA_OAEP)
         return KS_SUCCESS;
-    if (digests[mech->digest].hash == NONE || digests[mech->mgf1].mgf1 == NONE)
+    if (digests[mech->digest].hash == KS_NO_MECHANISM ||
+        digests[mech->mgf1].mgf1 == KS_NO_MECHANISM)
         return ks_fail(err, KS_MECHANISM, "%s: PKCS#11 has no number for this digest or MGF1",
                        kinds[mech->kind].name);
     if (pss) {
@@ -170,7 +173,7 @@ static unsigned kinds_of(const CK_MECHANISM_TYPE *list, CK_ULONG count)
     for (unsigned kind = 0; kind < KS_MECH_KINDS; kind++) {
         CK_MECHANISM_TYPE type = ks_mech_type((enum ks_mech_kind)kind, KS_DIGEST_NONE);
 
-        if (type == NONE) /* depends on the digest */
+        if (type == KS_NO_MECHANISM) /* depends on the digest */
             bits |= 1U << kind;
         for (CK_ULONG i = 0; i < count; i++)
             if (list[i] == type)
@@ -193,6 +196,24 @@ bool ks_token_lists(const struct ks_token *token, enum ks_mech_kind kind)
 
 /* More than tokens have (SoftHSM 75, NSS 200), so that one call does. */
 #define MECHANISMS_ROOM 512
+
+/* The list as it is now: only what is asked by kind is replaced. */
+ks_status ks_token_reread_mechanisms(struct ks_token *token, struct ks_error *err)
+{
+    CK_ULONG *list = NULL, count = 0;
+    struct ks_gate gate;
+    ks_status st = ks_gate_enter(&gate, token->module, err);
+
+    if (!ks_ok(st))
+        return st;
+    st = ks_answer_list(token, token->module->fn, KS_LIST_MECHANISMS, token->slot, MECHANISMS_ROOM,
+                        &list, &count, err);
+    ks_gate_leave(&gate);
+    if (ks_ok(st))
+        atomic_store(&token->kinds, kinds_of(list, count));
+    free(list);
+    return st;
+}
 
 ks_status ks_token_read_mechanisms(struct ks_token *token, struct ks_error *err)
 {
@@ -225,107 +246,5 @@ ks_status ks_token_read_mechanisms(struct ks_token *token, struct ks_error *err)
     }
     pthread_mutex_unlock(&token->lock);
     free(list); /* another thread was quicker */
-    return KS_SUCCESS;
-}
-
-/* False: the list is not known. */
-static bool listed(struct ks_token *token, CK_MECHANISM_TYPE type, bool *is)
-{
-    bool known;
-
-    pthread_mutex_lock(&token->lock);
-    known = token->mechanisms != NULL;
-    pthread_mutex_unlock(&token->lock);
-    *is = false;
-    for (size_t i = 0; known && i < token->mechanism_count; i++)
-        *is = *is || token->mechanisms[i] == type;
-    return known;
-}
-
-static ks_status read_direct(struct ks_op *op)
-{
-    return ks_token_read_mechanisms(op->token, op->err);
-}
-
-/* The list as it is now: only what is asked by kind is replaced. */
-static ks_status read_anew(struct ks_op *op)
-{
-    struct ks_token *token = op->token;
-    CK_ULONG *list = NULL, count = 0;
-    struct ks_gate gate;
-    ks_status st = ks_gate_enter(&gate, token->module, op->err);
-
-    if (!ks_ok(st))
-        return st;
-    st = ks_answer_list(token, token->module->fn, KS_LIST_MECHANISMS, token->slot, MECHANISMS_ROOM,
-                        &list, &count, op->err);
-    ks_gate_leave(&gate);
-    if (ks_ok(st))
-        atomic_store(&token->kinds, kinds_of(list, count));
-    free(list);
-    return st;
-}
-
-ks_status ks_token_lists_anew(struct ks_token *token, const struct ks_how *how,
-                              struct ks_error *err)
-{
-    struct ks_op op = {.token = token, .direct = read_anew, .how = how, .err = err};
-    ks_status st = ks_token_connect(token, how, err);
-
-    return ks_ok(st) ? ks_op_run_direct(&op) : st;
-}
-
-ks_status ks_token_can_hash(struct ks_token *token, const struct ks_how *how,
-                            enum ks_mech_kind kind, enum ks_digest digest, bool *can,
-                            struct ks_error *err)
-{
-    struct ks_op op = {.token = token, .direct = read_direct, .how = how, .err = err};
-    CK_MECHANISM_TYPE type = ks_mech_type(kind, digest);
-    ks_status st;
-    bool is;
-
-    if (token->members != NULL)
-        return ks_group_can(token, how, kind, digest, can, err);
-    st = ks_token_connect(token, how, err);
-    if (ks_ok(st) && !listed(token, type, &is)) {
-        st = ks_op_run_direct(&op);
-        if (ks_ok(st))
-            (void)listed(token, type, &is);
-    }
-    if (ks_ok(st))
-        *can = type != NONE && is;
-    return st;
-}
-
-ks_status ks_token_can(struct ks_token *token, const struct ks_how *how, enum ks_mech_kind kind,
-                       bool *can, struct ks_error *err)
-{
-    return ks_token_can_hash(token, how, kind, KS_DIGEST_NONE, can, err);
-}
-
-ks_status ks_token_key_sizes(struct ks_token *token, const struct ks_how *how,
-                             enum ks_mech_kind kind, unsigned long *min, unsigned long *max,
-                             struct ks_error *err)
-{
-    CK_MECHANISM_INFO info = {0};
-    struct ks_gate gate;
-    bool can = false;
-    ks_status st = ks_token_can(token, how, kind, &can, err);
-    CK_RV rv;
-
-    if (!ks_ok(st))
-        return st;
-    if (!can)
-        return ks_fail_token(err, token, KS_MECHANISM, "the token lacks %s", kinds[kind].name);
-    st = ks_gate_enter(&gate, token->module, err);
-    if (!ks_ok(st))
-        return st;
-    rv = token->module->fn->C_GetMechanismInfo(token->slot, kinds[kind].type, &info);
-    ks_gate_leave(&gate);
-    if (rv != CKR_OK)
-        return ks_fail_rv(err, token, "C_GetMechanismInfo", rv, NULL);
-    ks_answer_range(&info.ulMinKeySize, &info.ulMaxKeySize);
-    *min = info.ulMinKeySize;
-    *max = info.ulMaxKeySize;
     return KS_SUCCESS;
 }

@@ -36,7 +36,6 @@ static atomic_uint generation;
 static _Atomic(const struct ks_hooks *) hooks;
 static atomic_bool shut_down;
 static atomic_bool forking;
-static _Thread_local unsigned inside;
 static bool threads_at_fork, forked_amid_threads;
 static uid_t loaded_by; /* once: the user of the process before any fork */
 
@@ -56,11 +55,6 @@ static const struct {
 void ks_set_hooks(const struct ks_hooks *new_hooks)
 {
     atomic_store(&hooks, new_hooks);
-}
-
-bool ks_inside_module(void)
-{
-    return inside > 0;
 }
 
 bool ks_forked_amid_threads(void)
@@ -103,7 +97,7 @@ static void atfork_prepare(void)
 {
     const struct timespec pause = {.tv_nsec = 50000};
     uint64_t until = ks_now_ns() + FORK_WAIT_NS;
-    bool busy = inside == 0;
+    bool busy = ks_calls_inside == 0;
 
     ks_registry_lock();
     threads_at_fork = __libc_single_threaded == 0;
@@ -115,18 +109,18 @@ static void atfork_prepare(void)
         if (busy)
             nanosleep(&pause, NULL);
     }
-    ks_secrets_lock();
+    ks_process_run(KS_FORKING);
 }
 
 static void atfork_parent(void)
 {
-    ks_secrets_unlock();
+    ks_process_run(KS_FORKED_PARENT);
     atomic_store(&forking, false);
     ks_registry_unlock();
 }
 
 /* In the child only this thread exists: other threads' locks, calls in flight and sessions are
- * the parent's business. The two locks that atfork_prepare() took are this thread's own, and are
+ * the parent's business. The locks that were taken before the fork are this thread's own, and are
  * given back; all others may be another thread's, and are made new. */
 static void atfork_child(void)
 {
@@ -136,13 +130,13 @@ static void atfork_child(void)
     atomic_fetch_add(&generation, 1);
     for (struct ks_module *m = modules; m != NULL; m = m->next) {
         pthread_mutex_init(&m->init_lock, NULL);
-        m->stuck = m->stuck || (inside == 0 && atomic_load(&m->starting));
-        if (inside == 0)
+        m->stuck = m->stuck || (ks_calls_inside == 0 && atomic_load(&m->starting));
+        if (ks_calls_inside == 0)
             atomic_store(&m->starting, false);
-        atomic_store(&m->in_flight, inside > 0 ? 1U : 0U);
+        atomic_store(&m->in_flight, ks_calls_inside > 0 ? 1U : 0U);
         atomic_store(&m->gate, KS_GATE_OPEN);
     }
-    ks_tokens_forked();
+    ks_process_run(KS_FORKED);
 }
 
 static void init_once(void)
@@ -294,7 +288,7 @@ static void module_enter(struct ks_gate *gate, struct ks_module *m)
     gate->module = m;
     gate->sigpipe_was_pending = true; /* unless it is looked for: nothing to restore */
     gate->cookie = h != NULL ? h->enter() : NULL;
-    inside++;
+    ks_calls_inside++;
     if (m->sends_sigpipe)
         sigpipe_block(gate);
 }
@@ -305,7 +299,7 @@ static void module_leave(struct ks_gate *gate)
 
     if (gate->module->sends_sigpipe)
         sigpipe_restore(gate);
-    inside--;
+    ks_calls_inside--;
     if (h != NULL)
         h->leave(gate->cookie);
 }
@@ -415,12 +409,12 @@ void ks_shutdown(void)
 {
     if (atomic_exchange(&shut_down, true))
         return;
-    ks_stats_file_shutdown();
-    if (inside > 0)
+    ks_process_run(KS_END_FIRST);
+    if (ks_calls_inside > 0)
         wait_for_others();
     else if (any_initialised())
         finalize_all_in_time();
-    ks_pins_end();
+    ks_process_run(KS_END_LAST);
 }
 
 /* exit() may find that it cannot go on: the module's own destructors wait for a call that never
@@ -449,7 +443,7 @@ static void bound_set(struct bound *old, int status)
     exit_status = status;
     sigemptyset(&action.sa_mask);
     sigaction(SIGALRM, &action, &old->action);
-    for (size_t i = 0; inside > 0 && i < sizeof(crashes) / sizeof(crashes[0]); i++)
+    for (size_t i = 0; ks_calls_inside > 0 && i < sizeof(crashes) / sizeof(crashes[0]); i++)
         sigaction(crashes[i], &action, NULL);
     setitimer(ITIMER_REAL, &grace, &old->timer);
     sigaddset(&action.sa_mask, SIGALRM);
@@ -589,7 +583,7 @@ static ks_status module_initialize(struct ks_module *m, struct ks_error *err)
     snprintf(hint, sizeof(hint),
              "check pkcs11-module (%s) and pkcs11-init-args, and the module's own configuration",
              m->path);
-    st = ks_fail_rv(err, NULL, "C_Initialize", rv, hint);
+    st = ks_error_rv(err, NULL, NULL, "C_Initialize", rv, hint);
     return (ks_status){st.code == KS_DEVICE ? KS_DEVICE : KS_MODULE};
 }
 

@@ -8,7 +8,7 @@
 
 #include "ks_answer.h"
 
-static void copy_padded(char *out, const unsigned char *in, size_t size)
+void ks_copy_padded(char *out, const unsigned char *in, size_t size)
 {
     while (size > 0 && (in[size - 1] == ' ' || in[size - 1] == '\0'))
         size--;
@@ -16,15 +16,15 @@ static void copy_padded(char *out, const unsigned char *in, size_t size)
     out[size] = '\0';
 }
 
-static void facts_fill(struct ks_token_facts *facts, CK_SLOT_ID slot, const CK_TOKEN_INFO *info)
+void ks_slot_facts(struct ks_token_facts *facts, CK_SLOT_ID slot, const CK_TOKEN_INFO *info)
 {
     CK_ULONG max = info->ulMaxSessionCount;
 
     memset(facts, 0, sizeof(*facts));
-    copy_padded(facts->label, info->label, sizeof(info->label));
-    copy_padded(facts->manufacturer, info->manufacturerID, sizeof(info->manufacturerID));
-    copy_padded(facts->model, info->model, sizeof(info->model));
-    copy_padded(facts->serial, info->serialNumber, sizeof(info->serialNumber));
+    ks_copy_padded(facts->label, info->label, sizeof(info->label));
+    ks_copy_padded(facts->manufacturer, info->manufacturerID, sizeof(info->manufacturerID));
+    ks_copy_padded(facts->model, info->model, sizeof(info->model));
+    ks_copy_padded(facts->serial, info->serialNumber, sizeof(info->serialNumber));
     facts->slot = slot;
     facts->initialized = (info->flags & CKF_TOKEN_INITIALIZED) != 0;
     facts->login_required = (info->flags & CKF_LOGIN_REQUIRED) != 0;
@@ -49,7 +49,7 @@ static void facts_store(struct ks_token *token, const struct ks_token_facts *fac
     pthread_mutex_unlock(&token->lock);
 }
 
-static bool token_gone(CK_RV rv)
+bool ks_slot_empty(CK_RV rv)
 {
     return rv == CKR_TOKEN_NOT_PRESENT || rv == CKR_TOKEN_NOT_RECOGNIZED ||
            rv == CKR_SLOT_ID_INVALID || rv == CKR_DEVICE_REMOVED;
@@ -90,7 +90,7 @@ static ks_status look_at(struct ks_token *token, CK_FUNCTION_LIST *fn, CK_SLOT_I
 
     memset(&info, 0, sizeof(info));
     rv = fn->C_GetTokenInfo(slot, &info);
-    if (token_gone(rv))
+    if (ks_slot_empty(rv))
         return KS_SUCCESS;
     if (rv != CKR_OK) {
         if (look->unread++ == 0) {
@@ -99,7 +99,7 @@ static ks_status look_at(struct ks_token *token, CK_FUNCTION_LIST *fn, CK_SLOT_I
         }
         return KS_SUCCESS;
     }
-    facts_fill(&facts, slot, &info);
+    ks_slot_facts(&facts, slot, &info);
     if (!facts.initialized || (token->uri != NULL && !ks_uri_matches_token(token->uri, &info)))
         return KS_SUCCESS;
     if (look->matches++ > 0)
@@ -202,7 +202,7 @@ CK_RV ks_slot_flags(CK_FUNCTION_LIST *fn, CK_SLOT_ID slot, struct ks_token_facts
     CK_RV rv = fn->C_GetTokenInfo(slot, &info);
 
     if (rv == CKR_OK)
-        facts_fill(facts, slot, &info);
+        ks_slot_facts(facts, slot, &info);
     return rv;
 }
 
@@ -229,191 +229,4 @@ void ks_token_copy_facts(struct ks_token *token, struct ks_token_facts *out)
     pthread_mutex_lock(&token->lock);
     *out = token->facts;
     pthread_mutex_unlock(&token->lock);
-}
-
-/* What the module says of itself is asked for when somebody wants to know it: no key does. */
-static void add_library(struct ks_op *op)
-{
-    struct ks_token_facts *facts = op->arg;
-    CK_INFO info = {0};
-    struct ks_gate gate;
-
-    if (facts->module_library[0] != '\0' || !ks_ok(ks_gate_enter(&gate, op->token->module, NULL)))
-        return;
-    if (op->token->module->fn->C_GetInfo(&info) == CKR_OK)
-        copy_padded(facts->module_library, info.libraryDescription,
-                    sizeof(info.libraryDescription));
-    ks_gate_leave(&gate);
-}
-
-static ks_status facts_direct(struct ks_op *op)
-{
-    ks_status st = KS_SUCCESS;
-
-    if (!ks_token_lock_up(op->token, op->how))
-        return ks_fail_token(op->err, op->token, KS_TIMEOUT,
-                             "another thread has not finished connecting to the token in time");
-    if (!ks_token_is_up(op->token))
-        st = ks_token_find(op->token, op->how, op->err);
-    if (ks_ok(st))
-        ks_token_copy_facts(op->token, op->arg);
-    if (ks_ok(st))
-        add_library(op);
-    pthread_mutex_unlock(&op->token->up_lock);
-    return st;
-}
-
-ks_status ks_token_facts(struct ks_token *token, const struct ks_how *how,
-                         struct ks_token_facts *out, struct ks_error *err)
-{
-    struct ks_op op = {.token = token,
-                       .direct = facts_direct,
-                       .arg = out,
-                       .arg_size = sizeof(*out),
-                       .how = how,
-                       .err = err};
-
-    if (token->members != NULL)
-        return ks_group_facts(token, how, out, err);
-    if (!ks_token_is_up(token))
-        return ks_op_run_direct(&op);
-    ks_token_copy_facts(token, out);
-    return KS_SUCCESS;
-}
-
-ks_status ks_token_matches(struct ks_token *token, const struct ks_how *how,
-                           const struct ks_uri *uri, struct ks_error *err)
-{
-    struct ks_token_facts facts;
-    char text[512];
-    ks_status st;
-
-    if (uri == NULL)
-        return KS_SUCCESS;
-    /* First with login, as whoever asks goes on to use the token: one look at the slots. What it
-     * saw holds even if another thread has found the sessions lost since. */
-    st = ks_token_connect(token, how, err);
-    if (ks_ok(st) && token->members != NULL)
-        st = ks_group_facts(token, how, &facts, err);
-    else if (ks_ok(st))
-        ks_token_copy_facts(token, &facts);
-    if (!ks_ok(st) || ks_uri_matches_facts(uri, &facts))
-        return st;
-    return ks_fail_token(err, token, KS_TOKEN_NOT_FOUND,
-                         "%s names another token than the configured one",
-                         ks_escape(text, sizeof(text), uri->text, SIZE_MAX));
-}
-
-/* --- listings -------------------------------------------------------------------------------- */
-
-/* A slot of a module, and its token, or why it could not be read. */
-struct listed {
-    struct ks_token_facts facts;
-    struct ks_error err;
-    bool unread;
-};
-
-/* `all` is what the list owns. */
-struct listing {
-    struct listed *all;
-    size_t count;
-};
-
-static void listing_release(void *arg)
-{
-    struct listing *listing = arg;
-
-    free(listing->all);
-    listing->all = NULL;
-}
-
-static ks_status list_slot(struct ks_op *op, CK_SLOT_ID slot, const CK_INFO *library)
-{
-    CK_FUNCTION_LIST *fn = op->token->module->fn;
-    struct listing *listing = op->arg;
-    struct listed *one = &listing->all[listing->count];
-    CK_TOKEN_INFO info = {0};
-    struct ks_gate gate;
-    ks_status st = ks_gate_enter(&gate, op->token->module, op->err);
-    CK_RV rv;
-
-    if (!ks_ok(st))
-        return st;
-    rv = fn->C_GetTokenInfo(slot, &info);
-    ks_gate_leave(&gate);
-    /* it was there when the slots were listed, and is no more */
-    if (token_gone(rv) && rv != CKR_TOKEN_NOT_RECOGNIZED)
-        return KS_SUCCESS;
-    listing->count++;
-    if (rv != CKR_OK) {
-        one->unread = true;
-        one->facts.slot = slot;
-        (void)ks_fail_rv(&one->err, NULL, "C_GetTokenInfo", rv, NULL);
-        return KS_SUCCESS;
-    }
-    facts_fill(&one->facts, slot, &info);
-    copy_padded(one->facts.module_library, library->libraryDescription,
-                sizeof(library->libraryDescription));
-    return KS_SUCCESS;
-}
-
-static ks_status list_direct(struct ks_op *op)
-{
-    struct ks_module *module = op->token->module;
-    struct listing *listing = op->arg;
-    CK_SLOT_ID *slots = NULL;
-    CK_ULONG count = 0;
-    struct ks_gate gate;
-    CK_INFO library = {0};
-    ks_status st;
-
-    st = ks_module_ready(module, op->err);
-    if (ks_ok(st))
-        st = ks_gate_enter(&gate, module, op->err);
-    if (!ks_ok(st))
-        return st;
-    st = ks_answer_list(NULL, module->fn, KS_LIST_SLOTS, 0, 0, &slots, &count, op->err);
-    if (module->fn->C_GetInfo(&library) != CKR_OK)
-        memset(&library, 0, sizeof(library));
-    ks_gate_leave(&gate);
-    if (!ks_ok(st))
-        return st;
-    listing->all = calloc(count + 1, sizeof(*listing->all));
-    if (listing->all == NULL) {
-        free(slots);
-        return ks_no_memory(op->err);
-    }
-    for (CK_ULONG i = 0; i < count && ks_ok(st); i++)
-        st = list_slot(op, slots[i], &library);
-    free(slots);
-    return st;
-}
-
-ks_status ks_module_tokens(const char *path, const char *init_args, unsigned timeout_ms,
-                           bool (*visit)(void *arg, const struct ks_token_facts *facts,
-                                         const struct ks_error *unread),
-                           void *arg, struct ks_error *err)
-{
-    /* of no token in particular: for the time limit */
-    const struct ks_token_config config = {
-        .name = path, .module = path, .init_args = init_args, .timeout_ms = timeout_ms};
-    struct listing listing = {.all = NULL};
-    struct ks_token *token = NULL;
-    struct ks_op op = {.direct = list_direct,
-                       .arg = &listing,
-                       .arg_size = sizeof(listing),
-                       .release = listing_release,
-                       .err = err};
-    ks_status st = ks_token_make(&config, &token, err);
-
-    if (!ks_ok(st))
-        return st;
-    op.token = token;
-    st = ks_op_run_direct(&op);
-    for (size_t i = 0; ks_ok(st) && i < listing.count; i++)
-        if (!visit(arg, &listing.all[i].facts, listing.all[i].unread ? &listing.all[i].err : NULL))
-            break;
-    free(listing.all);
-    ks_token_free(token);
-    return st;
 }

@@ -7,25 +7,22 @@
 
 #include "ks_internal.h"
 
-const char *const ks_op_class_names[KS_OP_CLASSES] = {
-    [KS_OP_OTHER] = "other",       [KS_OP_SIGN] = "sign",     [KS_OP_DECRYPT] = "decrypt",
-    [KS_OP_DERIVE] = "derive",     [KS_OP_RANDOM] = "random", [KS_OP_FIND] = "find",
-    [KS_OP_GENERATE] = "generate",
-};
-
-/* Names of the statuses without a CKR_ code. */
-static const char *const code_names[] = {
-#define KS_STATUS(name, text) [KS_##name] = #name,
-#include "ks_status.def"
-#undef KS_STATUS
-};
-
+_Atomic(void (*)(void)) ks_stats_listener;
 pthread_mutex_t ks_stats_keys_lock = PTHREAD_MUTEX_INITIALIZER;
 static atomic_uint next_stripe;
 
 static void add(_Atomic uint64_t *counter, uint64_t n)
 {
     atomic_fetch_add_explicit(counter, n, memory_order_relaxed);
+}
+
+/* Whoever wants to know that something was counted. */
+static void tell(void)
+{
+    void (*listener)(void) = atomic_load_explicit(&ks_stats_listener, memory_order_relaxed);
+
+    if (listener != NULL)
+        listener();
 }
 
 /* --- counting -------------------------------------------------------------------------------- */
@@ -72,57 +69,10 @@ void ks_stats_call_end(struct ks_op *op)
     op->measure.mark_ns = now;
 }
 
-bool ks_counts_as_done(enum ks_op_class class, ks_status st)
-{
-    return ks_ok(st) || (class == KS_OP_DECRYPT && st.code == KS_DATA);
-}
-
-/* The CKR_ value behind a failure: of the step, or of what came before it. */
-static CK_RV failure_rv(const struct ks_op *op)
-{
-    if (op->rv != CKR_OK)
-        return op->rv;
-    return op->err != NULL ? op->err->rv : CKR_OK;
-}
-
-static const char *rv_text(CK_RV rv, char *room, size_t size)
-{
-    const char *name = ks_rv_name(rv);
-
-    if (rv < CKR_VENDOR_DEFINED && strncmp(name, "CKR_", 4) == 0)
-        return name;
-    snprintf(room, size, "0x%lx", (unsigned long)rv);
-    return room;
-}
-
-const char *ks_failure_name(const struct ks_op *op, ks_status st, char *room, size_t size)
-{
-    CK_RV rv = failure_rv(op);
-
-    return rv != CKR_OK ? rv_text(rv, room, size) : code_names[st.code];
-}
-
-/* ks_failure.what: the class from bit 48 on, the CK_RV, and: */
-#define WHAT_STATUS ((uint64_t)1 << 40) /* the low half is a ks_code and not a CK_RV */
-#define WHAT_USED   ((uint64_t)1 << 41)
-
-enum ks_op_class ks_failure_class(uint64_t what)
-{
-    return (enum ks_op_class)(what >> 48);
-}
-
-const char *ks_failure_text(uint64_t what, char *room, size_t size)
-{
-    if (what & WHAT_STATUS)
-        return code_names[what & 0xff];
-    return rv_text((CK_RV)(what & 0xffffffffU), room, size);
-}
-
 /* Count one (class, code); entries are taken and never given back. */
 static void count_failure(struct ks_stats *stats, enum ks_op_class class, CK_RV rv, ks_status st)
 {
-    uint64_t what = WHAT_USED | (uint64_t) class << 48 |
-                    (rv != CKR_OK ? (uint64_t)(rv & 0xffffffffU) : WHAT_STATUS | st.code);
+    uint64_t what = ks_failure_what(class, rv, st);
 
     for (unsigned i = 0; i < KS_STATS_FAILURES; i++) {
         struct ks_failure *f = &stats->failures[i];
@@ -168,7 +118,7 @@ static void failed(struct ks_op *op, ks_status st)
     else if (op->measure.call_ns == 0)
         op->measure.queue_ns += rest;
     add(&op->token->stats.rare[op->class].failed, 1);
-    count_failure(&op->token->stats, op->class, failure_rv(op), st);
+    count_failure(&op->token->stats, op->class, ks_failure_rv(op), st);
     log_failure(op, st);
 }
 
@@ -192,8 +142,7 @@ void ks_stats_end(struct ks_op *op, ks_status st)
     }
     if (op->measure.retries > 0)
         add(&op->token->stats.rare[op->class].retried, op->measure.retries);
-    if (atomic_load_explicit(&ks_stats_file_wanted, memory_order_relaxed))
-        ks_stats_file_touch();
+    tell();
 }
 
 static void count_refused(const struct ks_token *token, enum ks_op_class class, const char *key,
@@ -204,8 +153,7 @@ static void count_refused(const struct ks_token *token, enum ks_op_class class, 
     add(&t->stats.rare[class].refused, 1);
     ks_log_event(KS_LOG_WARN, "refused", token, "class", ks_op_class_names[class], "key", key,
                  "reason", why, NULL);
-    if (atomic_load_explicit(&ks_stats_file_wanted, memory_order_relaxed))
-        ks_stats_file_touch();
+    tell();
 }
 
 void ks_stats_refused(const struct ks_token *token, enum ks_op_class class, const char *key,
@@ -316,7 +264,4 @@ void ks_stats_forked(struct ks_token *tokens)
         for (; keys != NULL; keys = keys->next)
             memset(&keys->counts, 0, sizeof(keys->counts));
     }
-    atomic_store(&ks_log_lost, 0);
-    ks_log_forked();
-    ks_stats_file_forked();
 }

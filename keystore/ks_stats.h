@@ -119,6 +119,10 @@ struct ks_token *ks_tokens_locked(void);
 /* Purpose: what a failed operation is counted as: "CKR_..." or the name of the status. `room`
  * holds numbers without a name. */
 const char *ks_failure_name(const struct ks_op *op, ks_status st, char *room, size_t size);
+/* Purpose: the CKR_ value behind a failure; CKR_OK when there is none. */
+unsigned long ks_failure_rv(const struct ks_op *op);
+/* Purpose: make ks_failure.what. */
+uint64_t ks_failure_what(enum ks_op_class class, unsigned long rv, ks_status st);
 /* Purpose: the parts of ks_failure.what: its class, and the same name. */
 enum ks_op_class ks_failure_class(uint64_t what);
 const char *ks_failure_text(uint64_t what, char *room, size_t size);
@@ -135,17 +139,13 @@ char *ks_stats_render(bool pid, bool final, size_t *len);
 
 /* --- the statistics file (ks_stats_file.c) --------------------------------------------------- */
 
-/* Purpose: an operation has ended: see to it that the file is written. */
-void ks_stats_file_touch(void);
-extern atomic_bool ks_stats_file_wanted;
-void ks_stats_file_forked(void);
-/* Purpose: the last write, in time at the end of the process. */
-void ks_stats_file_shutdown(void);
-/* Purpose: `path` with %p replaced by the process' number. False when it does not fit. */
-bool ks_path_expand(const char *path, char *out, size_t size);
+/* Called after each operation that was counted; NULL: nobody wants to know. Set by the file. */
+extern _Atomic(void (*)(void)) ks_stats_listener;
 
 /* --- files of others' folders (ks_file.c) ---------------------------------------------------- */
 
+/* Purpose: `path` with %p replaced by the process' number. False when it does not fit. */
+bool ks_path_expand(const char *path, char *out, size_t size);
 /* Purpose: open `path` to append to it, and make it (mode 0640) if there is nothing. Follows no
  * symbolic link in its last part, and takes only what nobody but root and this process' user can
  * have put there: a file of theirs, a FIFO, a terminal. Returns a descriptor; or -1, with errno,

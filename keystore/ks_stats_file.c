@@ -29,35 +29,14 @@ struct path {
     bool failed; /* has been logged */
 };
 
-atomic_bool ks_stats_file_wanted; /* a path is there */
-
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* short; guards paths */
 static struct path paths[PATHS_MAX];
 static pthread_mutex_t write_lock = PTHREAD_MUTEX_INITIALIZER; /* long: one writes at a time */
+static atomic_bool wanted;                                     /* a path is there */
 static atomic_bool running;                                    /* the thread; in this process */
 static atomic_bool touched; /* something happened since the last write */
 static atomic_bool ever;    /* something happened in this process */
 static atomic_uint finals_asked, finals_done;
-
-bool ks_path_expand(const char *path, char *out, size_t size)
-{
-    size_t used = 0;
-    int n;
-
-    for (; *path != '\0'; path++) {
-        if (path[0] == '%' && path[1] == 'p') {
-            n = snprintf(out + used, size - used, "%ld", (long)getpid());
-            path++;
-        } else {
-            n = snprintf(out + used, size - used, "%c", *path);
-        }
-        if (n < 0 || (size_t)n >= size - used)
-            return false;
-        used += (size_t)n;
-    }
-    out[used] = '\0';
-    return true;
-}
 
 static bool write_all(int fd, const char *text, size_t len)
 {
@@ -140,6 +119,8 @@ static void write_files(bool final)
     }
 }
 
+static void touch(void);
+
 static void *writer_main(void *arg)
 {
     const struct timespec pause = {.tv_sec = INTERVAL_NS / 1000000000U,
@@ -147,11 +128,11 @@ static void *writer_main(void *arg)
     unsigned idle = 0;
 
     (void)arg;
-    while (idle < IDLE_ROUNDS && atomic_load(&ks_stats_file_wanted)) {
+    while (idle < IDLE_ROUNDS && atomic_load(&wanted)) {
         if (atomic_exchange(&touched, false)) {
             idle = 0;
             pthread_mutex_lock(&write_lock);
-            if (atomic_load(&ks_stats_file_wanted)) /* never after the last words */
+            if (atomic_load(&wanted)) /* never after the last words */
                 write_files(false);
             pthread_mutex_unlock(&write_lock);
         } else {
@@ -161,8 +142,8 @@ static void *writer_main(void *arg)
     }
     atomic_store(&running, false);
     /* an operation that ended just now saw a thread that was still there */
-    if (atomic_load(&touched) && atomic_load(&ks_stats_file_wanted))
-        ks_stats_file_touch();
+    if (atomic_load(&touched) && atomic_load(&wanted))
+        touch();
     return NULL;
 }
 
@@ -185,7 +166,7 @@ static bool start_thread(void *(*run)(void *arg), void *arg)
     return rc == 0;
 }
 
-void ks_stats_file_touch(void)
+static void touch(void)
 {
     /* written once an interval only: no line that every operation fights for */
     if (!atomic_load_explicit(&touched, memory_order_relaxed)) {
@@ -197,7 +178,7 @@ void ks_stats_file_touch(void)
         atomic_store(&running, false); /* the next operation tries again */
 }
 
-void ks_stats_file_forked(void)
+static void forked(void)
 {
     pthread_mutex_init(&lock, NULL);
     pthread_mutex_init(&write_lock, NULL);
@@ -242,11 +223,14 @@ static void write_final(char *path)
         nanosleep(&pause, NULL);
 }
 
-void ks_stats_file_shutdown(void)
+static void shut_down(void)
 {
-    if (atomic_exchange(&ks_stats_file_wanted, false) && atomic_exchange(&ever, false))
+    atomic_store(&ks_stats_listener, NULL);
+    if (atomic_exchange(&wanted, false) && atomic_exchange(&ever, false))
         write_final(NULL);
 }
+
+static const struct ks_process_part part = {.forked = forked, .end_first = shut_down};
 
 /* --- paths ----------------------------------------------------------------------------------- */
 
@@ -278,8 +262,11 @@ ks_status ks_stats_file_add(const char *path, struct ks_error *err)
     else
         p->uses++;
     pthread_mutex_unlock(&lock);
-    if (ks_ok(st))
-        atomic_store(&ks_stats_file_wanted, true);
+    if (ks_ok(st)) {
+        ks_process_add(&part);
+        atomic_store(&wanted, true);
+        atomic_store(&ks_stats_listener, touch);
+    }
     return st;
 }
 
@@ -298,8 +285,10 @@ void ks_stats_file_drop(const char *path)
     for (size_t i = 0; i < PATHS_MAX; i++)
         others = others || paths[i].path != NULL;
     pthread_mutex_unlock(&lock);
-    if (!others)
-        atomic_store(&ks_stats_file_wanted, false);
+    if (!others) {
+        atomic_store(&wanted, false);
+        atomic_store(&ks_stats_listener, NULL);
+    }
     if (old != NULL && atomic_load(&ever))
         write_final(old);
     else

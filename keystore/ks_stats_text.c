@@ -281,6 +281,8 @@ struct state {
 
 static struct state state_of(struct ks_token *token)
 {
+    struct ks_token *const *members = NULL;
+    const size_t count = ks_token_members(token, &members);
     struct state s = {0};
 
     pthread_mutex_lock(&token->lock);
@@ -293,8 +295,8 @@ static struct state state_of(struct ks_token *token)
     }
     pthread_mutex_unlock(&token->lock);
     s.up = s.up && !ks_token_hung(token);
-    for (size_t i = 0; i < token->member_count; i++)
-        s.up = s.up || state_of(token->members[i]).up;
+    for (size_t i = 0; i < count; i++)
+        s.up = s.up || state_of(members[i]).up;
     return s;
 }
 
@@ -314,10 +316,12 @@ static void put_session_rows(const struct text *t, const struct shown *shown)
 
 static void put_sessions(const struct text *t)
 {
+    struct ks_token *const *members;
+
     put_head(t, "hsm_sessions", "gauge",
              "Sessions that are open, and of these busy; the limit; operations that wait for one.");
     for (size_t i = 0; i < t->count; i++)
-        if (t->shown[i].token->members == NULL) /* a group of tokens has none of its own */
+        if (ks_token_members(t->shown[i].token, &members) == 0) /* a group has none of its own */
             put_session_rows(t, &t->shown[i]);
 }
 

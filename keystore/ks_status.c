@@ -158,9 +158,7 @@ const char *ks_escape(char *out, size_t size, const void *in, size_t len)
     return out;
 }
 
-/* Start `err` anew; the text begins with the token's name when there is one. Returns the length
- * of the text so far. */
-static size_t error_begin(struct ks_error *err, enum ks_code code, const struct ks_token *token)
+size_t ks_error_begin(struct ks_error *err, enum ks_code code, const char *label, const char *name)
 {
     int n = 0;
 
@@ -170,13 +168,13 @@ static size_t error_begin(struct ks_error *err, enum ks_code code, const struct 
     err->function = NULL;
     err->token[0] = '\0';
     err->text[0] = '\0';
-    if (token == NULL)
+    if (name == NULL)
         return 0;
-    snprintf(err->token, sizeof(err->token), "%s", ks_token_label(token));
+    snprintf(err->token, sizeof(err->token), "%s", label);
     if (err->token[0] != '\0')
         n = snprintf(err->text, sizeof(err->text), "token '%s': ", err->token);
     else
-        n = snprintf(err->text, sizeof(err->text), "%s: ", token->name);
+        n = snprintf(err->text, sizeof(err->text), "%s: ", name);
     return n > 0 && (size_t)n < sizeof(err->text) ? (size_t)n : 0;
 }
 
@@ -185,7 +183,7 @@ ks_status ks_fail(struct ks_error *err, enum ks_code code, const char *fmt, ...)
     va_list ap;
 
     if (err != NULL) {
-        error_begin(err, code, NULL);
+        ks_error_begin(err, code, NULL, NULL);
         va_start(ap, fmt);
         vsnprintf(err->text, sizeof(err->text), fmt, ap);
         va_end(ap);
@@ -193,30 +191,15 @@ ks_status ks_fail(struct ks_error *err, enum ks_code code, const char *fmt, ...)
     return (ks_status){code};
 }
 
-ks_status ks_fail_token(struct ks_error *err, const struct ks_token *token, enum ks_code code,
-                        const char *fmt, ...)
-{
-    va_list ap;
-
-    if (err != NULL) {
-        size_t n = error_begin(err, code, token);
-
-        va_start(ap, fmt);
-        vsnprintf(err->text + n, sizeof(err->text) - n, fmt, ap);
-        va_end(ap);
-    }
-    return (ks_status){code};
-}
-
-ks_status ks_fail_rv(struct ks_error *err, const struct ks_token *token, const char *function,
-                     CK_RV rv, const char *hint)
+ks_status ks_error_rv(struct ks_error *err, const char *label, const char *name,
+                      const char *function, CK_RV rv, const char *hint)
 {
     enum ks_rv_class class;
     enum ks_code code;
 
     ks_classify(function, rv, &code, &class);
     if (err != NULL) {
-        size_t n = error_begin(err, code, token);
+        size_t n = ks_error_begin(err, code, label, name);
 
         err->rv = rv;
         err->rv_name = ks_rv_name(rv);

@@ -8,19 +8,6 @@
 #include "ks_internal.h"
 
 static struct ks_token *tokens; /* registry lock */
-static _Atomic uint64_t epochs;
-
-uint64_t ks_epoch_new(void)
-{
-    return atomic_fetch_add(&epochs, 1) + 1;
-}
-
-const char *ks_token_label(const struct ks_token *token)
-{
-    const char *label = atomic_load(&token->label);
-
-    return label != NULL ? label : "";
-}
 
 struct ks_token *ks_tokens_locked(void)
 {
@@ -46,7 +33,7 @@ static void locks_init(struct ks_token *token)
     pthread_mutex_init(&token->lock, NULL);
 }
 
-void ks_tokens_forked(void)
+static void forked(void)
 {
     ks_secrets_forked();
     ks_pins_forked();
@@ -66,16 +53,22 @@ void ks_tokens_forked(void)
             ks_pin_renew(t->pin);
     }
     ks_stats_forked(tokens);
-    ks_workers_forked();
+    ks_log_forked();
 }
+
+static const struct ks_process_part part = {
+    .forking = ks_secrets_lock,
+    .forked_parent = ks_secrets_unlock,
+    .forked = forked,
+    .end_last = ks_pins_end,
+};
 
 static void token_destroy(struct ks_token *token)
 {
     if (token == NULL)
         return;
-    for (size_t i = 0; i < token->member_count; i++)
-        ks_token_free(token->members[i]);
-    free(token->members);
+    if (token->kind != NULL && token->kind->clear != NULL)
+        token->kind->clear(token);
     ks_module_put(token->module);
     ks_uri_free(token->uri);
     ks_pin_free(token->pin);
@@ -97,6 +90,7 @@ ks_status ks_token_make(const struct ks_token_config *config, struct ks_token **
 
     if (token == NULL)
         return ks_no_memory(err);
+    ks_process_add(&part);
     locks_init(token);
     token->refs = 1;
     token->sessions = config->sessions;
@@ -137,9 +131,10 @@ fail:
     return st;
 }
 
+/* A group has no module. */
 static bool same_token(const struct ks_token *a, const struct ks_token *b)
 {
-    if (a->members != NULL || a->module != b->module || (a->uri == NULL) != (b->uri == NULL))
+    if (a->module != b->module || (a->uri == NULL) != (b->uri == NULL))
         return false;
     return a->uri == NULL || strcmp(a->uri->text, b->uri->text) == 0;
 }
@@ -153,8 +148,10 @@ static bool same_settings(const struct ks_token *a, const struct ks_token *b)
     return a->pin == NULL || strcmp(ks_pin_source(a->pin), ks_pin_source(b->pin)) == 0;
 }
 
-ks_status ks_token_group(const char *name, enum ks_group kind, struct ks_token *const members[],
-                         size_t count, struct ks_token **out, struct ks_error *err)
+ks_status ks_token_make_group(const char *name, enum ks_group group,
+                              struct ks_token *const members[], size_t count,
+                              const struct ks_kind *kind, struct ks_token **out,
+                              struct ks_error *err)
 {
     struct ks_token *token;
 
@@ -165,7 +162,8 @@ ks_status ks_token_group(const char *name, enum ks_group kind, struct ks_token *
         return ks_no_memory(err);
     locks_init(token);
     token->refs = 1;
-    token->group = kind;
+    token->group = group;
+    token->kind = kind;
     token->name = strdup(name);
     token->members = calloc(count, sizeof(struct ks_token *));
     if (token->name == NULL || token->members == NULL) {
@@ -182,14 +180,15 @@ ks_status ks_token_group(const char *name, enum ks_group kind, struct ks_token *
     return KS_SUCCESS;
 }
 
-ks_status ks_token_new(const struct ks_token_config *config, struct ks_token **out,
-                       struct ks_error *err)
+ks_status ks_token_share(const struct ks_token_config *config, const struct ks_kind *kind,
+                         struct ks_token **out, struct ks_error *err)
 {
     struct ks_token *fresh = NULL, *t;
     ks_status st = ks_token_make(config, &fresh, err);
 
     if (!ks_ok(st) || fresh == NULL)
         return st;
+    fresh->kind = kind;
     ks_registry_lock();
     for (t = tokens; t != NULL; t = t->next)
         if (same_token(t, fresh))
@@ -238,7 +237,7 @@ void ks_token_free(struct ks_token *token)
     }
     ks_registry_unlock();
     if (last) {
-        if (token->members == NULL)
+        if (token->module != NULL)
             ks_session_close_idle(token);
         token_destroy(token);
     }

@@ -21,23 +21,6 @@
 /* How often the pause between two recoveries that are in vain grows, where others are disturbed. */
 #define VAIN_MAX 6U
 
-bool ks_token_up_locked(const struct ks_token *token)
-{
-    return token->epoch != 0 && token->generation == ks_generation() &&
-           token->init_count ==
-               atomic_load_explicit(&token->module->init_count, memory_order_relaxed);
-}
-
-bool ks_token_is_up(struct ks_token *token)
-{
-    bool up;
-
-    pthread_mutex_lock(&token->lock);
-    up = ks_token_up_locked(token);
-    pthread_mutex_unlock(&token->lock);
-    return up;
-}
-
 static unsigned session_limit(const struct ks_token *token)
 {
     unsigned limit = token->sessions != 0 ? token->sessions : KS_SESSIONS_DEFAULT;
@@ -217,7 +200,7 @@ static void wait_for_interval(struct ks_token *token, const struct ks_how *how, 
         until = now + WAIT_MAX_NS + LOOK_TAKES_NS;
     if (at <= now || at + LOOK_TAKES_NS >= until)
         return;
-    if (!ks_token_started(token)) /* after a C_Initialize that failed */
+    if (atomic_load(&token->module->initialized) == 0) /* after a C_Initialize that failed */
         return;
     nanosleep(&pause, NULL);
 }
@@ -392,45 +375,4 @@ ks_status ks_token_relogin(struct ks_token *token, const struct ks_how *how,
     }
     pthread_mutex_unlock(&token->up_lock);
     return st;
-}
-
-static ks_status connect_step(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION_HANDLE session,
-                              CK_OBJECT_HANDLE key)
-{
-    (void)op;
-    (void)fn;
-    (void)session;
-    (void)key;
-    return KS_SUCCESS; /* the session was what was wanted */
-}
-
-ks_status ks_token_connect(struct ks_token *token, const struct ks_how *how, struct ks_error *err)
-{
-    struct ks_op op = {.token = token, .step = connect_step, .how = how, .err = err};
-    struct ks_token_facts facts;
-    ks_status st;
-
-    if (token->members != NULL)
-        return ks_group_connect(token, how, err);
-    if (ks_token_is_up(token))
-        return KS_SUCCESS;
-    if (token->timeout_ns == 0 && !ks_worker_needed())
-        return ks_token_up(token, how, err);
-    /* Within the token's time, or from a stack that is too small, on a worker. Where a person has
-     * to be asked for the PIN, which is done on this thread and takes as long as it takes, at least
-     * the question whether it answers. */
-    if (how == NULL || how->prompt == NULL || token->pin == NULL || !ks_pin_asks(token->pin))
-        return ks_op_run_direct(&op); /* whoever is to use the token accounts for it */
-    st = ks_token_facts(token, how, &facts, err);
-    return ks_ok(st) ? ks_token_up(token, how, err) : st;
-}
-
-bool ks_token_started(const struct ks_token *token)
-{
-    for (size_t i = 0; i < token->member_count; i++)
-        if (ks_token_started(token->members[i]))
-            return true;
-    if (token->members != NULL)
-        return false;
-    return atomic_load(&token->module->initialized) != 0;
 }

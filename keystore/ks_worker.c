@@ -45,11 +45,13 @@ static _Atomic(const struct ks_pauser *) pauser;
 static pthread_mutex_t pool_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct worker *idle; /* pool_lock */
 
-void ks_workers_forked(void)
+static void forked(void)
 {
     pthread_mutex_init(&pool_lock, NULL);
     idle = NULL; /* the parent's threads; their memory stays with us */
 }
+
+static const struct ks_process_part part = {.forked = forked};
 
 void ks_set_pauser(const struct ks_pauser *new_pauser)
 {
@@ -164,6 +166,7 @@ static bool worker_start(struct job *job)
 
     if (self == NULL)
         return false;
+    ks_process_add(&part);
     ks_cond_init(&self->wake);
     self->job = job;
     pthread_attr_init(&attr);
