@@ -425,6 +425,68 @@ START_TEST(keys_are_not_generated_through_a_group)
 }
 END_TEST
 
+/* One that is destroyed on one member would stay on the others, and nobody could tell. */
+START_TEST(nor_destroyed_through_one)
+{
+    static const char *const kinds[] = {"cluster", "set"};
+    struct ks_key *key;
+
+    for (size_t k = 0; k < COUNT_OF(kinds); k++) {
+        make_group(k == 0 ? KS_GROUP_CLUSTER : KS_GROUP_SET, 0);
+        if (k == 0)
+            add_everywhere("k");
+        else
+            fake_add_key(slots[1], &(struct fake_key){.kind = FAKE_RSA, .label = "k", .id = "k"});
+        fake_clear_counts();
+        key = find("pkcs11:object=k");
+        if (k == 0) {
+            fx_fails(ks_key_destroy(key, NULL, &fx.err), KS_CONFIG);
+            ck_assert_uint_eq(fake_calls("C_DestroyObject"), 0);
+            for (size_t i = 0; i < MEMBERS; i++)
+                ck_assert_uint_ne(fake_find(slots[i], CKO_PRIVATE_KEY, "k"), 0);
+            sign_well(key, "k");
+        } else { /* of a set it is one token's, and that destroys it */
+            fx_ok(ks_key_destroy(key, NULL, &fx.err));
+            ck_assert_uint_eq(fake_find(slots[1], CKO_PRIVATE_KEY, "k"), 0);
+        }
+        ks_key_free(key);
+        drop_group();
+    }
+}
+END_TEST
+
+/* Whatever can be asked of a token can be asked of a group. */
+START_TEST(a_group_answers_every_question)
+{
+    static const enum ks_group kinds[] = {KS_GROUP_CLUSTER, KS_GROUP_SET};
+    unsigned long min, max;
+    struct ks_token_facts facts;
+    bool can;
+
+    for (size_t k = 0; k < COUNT_OF(kinds); k++) {
+        make_group(kinds[k], 0);
+        ck_assert(!ks_token_started(group) || k > 0);
+        fx_ok(ks_token_connect(group, NULL, &fx.err));
+        ck_assert(ks_token_started(group));
+        fx_ok(ks_token_facts(group, NULL, &facts, &fx.err));
+        ck_assert_str_eq(facts.label, labels[0]);
+        fx_ok(ks_token_can(group, NULL, KS_MECH_RSA_PKCS1, &can, &fx.err));
+        ck_assert(can);
+        min = max = 0;
+        fx_ok(ks_token_key_sizes(group, NULL, KS_MECH_RSA_KEYGEN, &min, &max, &fx.err));
+        ck_assert_uint_gt(min, 0);
+        ck_assert_uint_ge(max, min);
+        /* the first one is away: the next one says it */
+        fake_set_present(slots[0], false);
+        fake_lose_sessions(false);
+        min = max = 0;
+        fx_ok(ks_token_key_sizes(group, NULL, KS_MECH_RSA_KEYGEN, &min, &max, &fx.err));
+        ck_assert_uint_ge(max, min);
+        drop_group();
+    }
+}
+END_TEST
+
 int main(void)
 {
     const struct fx_test tests[] = {
@@ -441,6 +503,8 @@ int main(void)
         {threads_lose_none_either, 0},
         {in_a_set_the_uri_decides, 0},
         {keys_are_not_generated_through_a_group, 0},
+        {nor_destroyed_through_one, 0},
+        {a_group_answers_every_question, 0},
     };
 
     return fx_main("ks_group", tests, COUNT_OF(tests));
