@@ -26,7 +26,7 @@
 
 enum ks_code {
 #define KS_STATUS(name, text) KS_##name,
-#include "ks_status.def"
+#include "base/status.def"
 #undef KS_STATUS
 };
 
@@ -54,7 +54,7 @@ struct ks_error {
 /* What the text of an error says where a module's answer cannot be (KS_TOKEN). */
 #define KS_MODULE_FAULT "the module is at fault"
 
-/* Purpose: the fixed text of a code, as ks_status.def has it. Returns a static string. */
+/* Purpose: the fixed text of a code, as base/status.def has it. Returns a static string. */
 const char *ks_code_text(enum ks_code code);
 
 /* Purpose: copy `in` (`len` bytes, SIZE_MAX for a C string) to `out`, with everything but
@@ -494,7 +494,7 @@ bool ks_key_refused(struct ks_key *key, const struct ks_mech *mech);
  * becomes the length. RSA needs the modulus' size, ECDSA twice the order's. Raw RSA (here and in
  * ks_decrypt) is always given with the modulus' full size: zeros that a token strips are put
  * back. KS_MECHANISM when the token refuses mechanism or parameters. Safe to run again, so it is
- * retried as ks_status.def says. */
+ * retried as base/status.def says. */
 KS_MUST_USE ks_status ks_sign(struct ks_key *key, const struct ks_how *how,
                               const struct ks_mech *mech, const uint8_t *in, size_t in_len,
                               uint8_t *out, size_t *out_len, struct ks_error *err);

@@ -5,7 +5,7 @@
  * Locks, in the order in which they may be taken:
  *   token->up_lock      long: one thread brings a token up, the others wait
  *   module->init_lock   long: C_Initialize
- *   registry lock       short: lists of modules and tokens, reference counts (ks_module.c)
+ *   registry lock       short: lists of modules and tokens, reference counts (module/module.c)
  *   token->lock         short: sessions, epoch, key handles
  * No short lock is held during a call into a module, so that fork() is never kept waiting and a
  * module that itself forks cannot deadlock with our atfork handler.
@@ -24,7 +24,7 @@
 #include "keystore.h"
 #include "ks_stats.h"
 
-/* --- ks_status.c ----------------------------------------------------------------------------- */
+/* --- base/status.c ----------------------------------------------------------------------------- */
 
 enum ks_rv_class {
     KS_PERMANENT,     /* give up */
@@ -61,7 +61,7 @@ size_t ks_error_begin(struct ks_error *err, enum ks_code code, const char *label
  * NULL, and says what to do. */
 ks_status ks_error_rv(struct ks_error *err, const char *label, const char *name,
                       const char *function, CK_RV rv, const char *hint);
-/* Purpose: the same, about a token, which may be NULL. (ks_about.c) */
+/* Purpose: the same, about a token, which may be NULL. (token/about.c) */
 ks_status ks_fail_rv(struct ks_error *err, const struct ks_token *token, const char *function,
                      CK_RV rv, const char *hint);
 /* Purpose: put the token's name before the text of a ks_fail() about it. */
@@ -71,7 +71,7 @@ ks_status ks_no_memory(struct ks_error *err);
 /* Purpose: append "; " and a sentence to the text of an error that there is. */
 void ks_error_add(struct ks_error *err, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
-/* --- ks_process.c ----------------------------------------------------------------------------- */
+/* --- base/process.c ----------------------------------------------------------------------------- */
 
 /* What a part of the keystore does around a fork and at the end of the process; NULL: nothing. */
 struct ks_process_part {
@@ -86,13 +86,13 @@ enum ks_process_moment { KS_FORKING, KS_FORKED_PARENT, KS_FORKED, KS_END_FIRST, 
 
 /* Purpose: take part from now on; does nothing the second time. `part` is constant. Thread-safe. */
 void ks_process_add(const struct ks_process_part *part);
-/* Purpose: for the handlers in ks_module.c: run what the parts have for that moment, in the order
+/* Purpose: for the handlers in module/module.c: run what the parts have for that moment, in the order
  * in which they were added. */
 void ks_process_run(enum ks_process_moment moment);
 /* How many calls into modules this thread is in; more than 0 for what a module calls. */
 extern _Thread_local unsigned ks_calls_inside;
 
-/* --- ks_module.c ----------------------------------------------------------------------------- */
+/* --- module/module.c ----------------------------------------------------------------------------- */
 
 struct ks_module {
     struct ks_module *next;
@@ -151,7 +151,7 @@ ks_status ks_module_reinit(struct ks_module *module, unsigned seen, uint64_t int
 ks_status ks_gate_enter(struct ks_gate *gate, struct ks_module *module, struct ks_error *err);
 void ks_gate_leave(struct ks_gate *gate);
 /* Purpose: programs that this process executes shall not inherit connections to that server;
- * `remote` is its address in p11-kit's terms, NULL: p11-kit-client's. (ks_remote.c) */
+ * `remote` is its address in p11-kit's terms, NULL: p11-kit-client's. (base/remote.c) */
 void ks_remote_keep(const char *remote);
 /* Purpose: counts forks: handles of another generation must not be used. */
 unsigned ks_generation(void);
@@ -162,7 +162,7 @@ void ks_note_child(struct ks_error *err);
 void ks_registry_lock(void);
 void ks_registry_unlock(void);
 
-/* --- ks_uri.c -------------------------------------------------------------------------------- */
+/* --- base/uri.c -------------------------------------------------------------------------------- */
 
 struct ks_uri {
     atomic_uint refs;
@@ -176,7 +176,7 @@ const CK_ATTRIBUTE *ks_uri_attribute(const struct ks_uri *uri, CK_ATTRIBUTE_TYPE
 bool ks_uri_matches_token(const struct ks_uri *uri, const CK_TOKEN_INFO *info);
 bool ks_uri_matches_facts(const struct ks_uri *uri, const struct ks_token_facts *facts);
 
-/* --- ks_secret.c ----------------------------------------------------------------------------- */
+/* --- token/secret.c ----------------------------------------------------------------------------- */
 
 /* Purpose: a page of this size for secrets, zeroed, locked in memory and left out of core dumps as
  * far as the system lets us; NULL without memory. Wiped when it is freed. */
@@ -194,12 +194,12 @@ bool ks_secrets_try_lock(void);
 void ks_secrets_unlock(void);
 void ks_secrets_forked(void);
 
-/* --- ks_refused.c ---------------------------------------------------------------------------- */
+/* --- token/refused.c ---------------------------------------------------------------------------- */
 
 /* A PIN that was sent to a token, or is about to be, as this process remembers it: no PIN, but an
  * HMAC. Without a function for that (ks_set_mac) all PINs for a token are alike. */
 struct ks_pin_mark {
-    uint64_t token; /* what it is: see ks_login.c */
+    uint64_t token; /* what it is: see token/login.c */
     bool exact;     /* `mac` is there */
     unsigned char mac[KS_MAC_SIZE];
 };
@@ -227,7 +227,7 @@ void ks_pin_answered(const struct ks_pin_mark *mark, enum ks_pin_answer answer);
 void ks_refused_forked(void);
 void ks_refused_end(void);
 
-/* --- ks_pin.c -------------------------------------------------------------------------------- */
+/* --- token/pin.c -------------------------------------------------------------------------------- */
 
 struct ks_pin;       /* a source, and what was read from it last */
 struct ks_pin_value; /* a PIN that was read: a locked page that stays out of core dumps; constant */
@@ -266,7 +266,7 @@ void ks_pin_forget(struct ks_pin *pin);
 void ks_pins_forked(void);
 void ks_pins_end(void);
 
-/* --- ks_token.c ------------------------------------------------------------------------------ */
+/* --- token/token.c ------------------------------------------------------------------------------ */
 
 struct ks_session {
     CK_SESSION_HANDLE handle;
@@ -277,7 +277,7 @@ struct ks_session {
 };
 
 /* What a token is and does: one behind a module (`ks_kind_single`), or several behind one handle
- * (`ks_kind_group`). The public functions of these names call it, so that no file but ks_group.c
+ * (`ks_kind_group`). The public functions of these names call it, so that no file but group/group.c
  * asks whether there are members. */
 struct ks_kind {
     ks_status (*connect)(struct ks_token *token, const struct ks_how *how, struct ks_error *err);
@@ -322,7 +322,7 @@ struct ks_token {
     char *name;
     struct ks_uri *uri;             /* NULL: the only token */
     struct ks_pin *pin;             /* NULL: none configured */
-    _Atomic(struct ks_turn *) turn; /* to send it; NULL: not looked for yet. ks_login.c */
+    _Atomic(struct ks_turn *) turn; /* to send it; NULL: not looked for yet. token/login.c */
     unsigned sessions;              /* configured limit, 0: default */
     bool forget_pin;                /* after each login */
     uint64_t recover_ns;            /* a lost module is initialised anew at most this often */
@@ -340,7 +340,7 @@ struct ks_token {
     struct ks_error failed_err; /* what came of it */
 
     pthread_mutex_t lock;
-    struct ks_waiter *waiters; /* those who wait for a session, in turn; ks_session.c */
+    struct ks_waiter *waiters; /* those who wait for a session, in turn; token/session.c */
     uint64_t epoch;            /* 0: down. Key handles of another epoch are dead. */
     unsigned init_count;       /* the module's, when this epoch began */
     uint64_t age;              /* sessions of another age are dead */
@@ -364,7 +364,7 @@ struct ks_token {
     _Atomic(char *) label; /* escaped, for errors; set at the first connect, then constant */
     atomic_bool lost;      /* the last try to bring it up failed, or its device went away */
 
-    /* Several tokens behind one handle: no module and no sessions then. ks_group.c */
+    /* Several tokens behind one handle: no module and no sessions then. group/group.c */
     enum ks_group group;
     struct ks_token **members; /* NULL: a token of its own */
     size_t member_count;
@@ -393,7 +393,7 @@ const char *ks_token_label(const struct ks_token *token);
 bool ks_token_others_up(const struct ks_token *token);
 uint64_t ks_epoch_new(void);
 
-/* --- ks_slot.c ------------------------------------------------------------------------------- */
+/* --- token/slot.c ------------------------------------------------------------------------------- */
 
 /* Purpose: initialise the module where that is still to be done, find the token's slot, and note
  * what the module says of it. The caller holds up_lock. */
@@ -414,7 +414,7 @@ CK_RV ks_slot_flags(CK_FUNCTION_LIST *fn, CK_SLOT_ID slot, struct ks_token_facts
 ks_status ks_token_matches(struct ks_token *token, const struct ks_how *how,
                            const struct ks_uri *uri, struct ks_error *err);
 
-/* --- ks_login.c ------------------------------------------------------------------------------ */
+/* --- token/login.c ------------------------------------------------------------------------------ */
 
 struct ks_op;
 
@@ -432,7 +432,7 @@ ks_status ks_token_context_login(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESS
 /* Purpose: make all locks anew in a forked child. */
 void ks_turns_forked(void);
 
-/* --- ks_up.c --------------------------------------------------------------------------------- */
+/* --- token/connect.c --------------------------------------------------------------------------------- */
 
 #define KS_RECOVER_MS_DEFAULT 1000U
 /* Purpose: find out whether the token is usable as it stands; brings it up if not. */
@@ -453,7 +453,7 @@ void ks_token_down(struct ks_token *token, uint64_t epoch);
 ks_status ks_token_relogin(struct ks_token *token, const struct ks_how *how,
                            struct ks_session *session, bool *did, struct ks_error *err);
 
-/* --- ks_pool.c, ks_session.c ---------------------------------------------------------------------------- */
+/* --- token/pool.c, token/session.c ---------------------------------------------------------------------------- */
 
 enum ks_session_fate {
     KS_SESSION_KEEP,
@@ -507,7 +507,7 @@ void ks_session_call_all(struct ks_token *token);
 /* Purpose: how many wait. The caller holds token->lock. */
 unsigned ks_session_waiting(const struct ks_token *token);
 
-/* --- ks_mech.c ------------------------------------------------------------------------------- */
+/* --- token/mech.c ------------------------------------------------------------------------------- */
 
 struct ks_mech_storage {
     CK_MECHANISM mechanism;
@@ -541,7 +541,7 @@ ks_status ks_token_lists_anew(struct ks_token *token, const struct ks_how *how,
 /* Purpose: a number that is the same for the same parameters: for ks_key_refused(). */
 uint32_t ks_mech_hash(const struct ks_mech *mech);
 
-/* --- ks_op.c --------------------------------------------------------------------------------- */
+/* --- op/op.c --------------------------------------------------------------------------------- */
 
 struct ks_op;
 /* One try, inside the gate. Codes from the module go through ks_op_rv(). */
@@ -602,13 +602,13 @@ ks_status ks_op_try(struct ks_op *op);
 /* Purpose: note the function and its code, for classification. Returns success for CKR_OK. */
 ks_status ks_op_rv(struct ks_op *op, const char *function, CK_RV rv);
 
-/* --- ks_proof.c ------------------------------------------------------------------------------ */
+/* --- op/proof.c ------------------------------------------------------------------------------ */
 
 /* Purpose: prove it. KS_KEY_MISMATCH, and `out` wiped, when it is another key. `*again`: the key
  * has been found anew meanwhile, and what was proved is not what gave the result: run it again. */
 ks_status ks_prove(struct ks_op *op, const struct ks_how *how, bool *again);
 
-/* --- kinds of tokens (ks_open.c) -------------------------------------------------------------- */
+/* --- kinds of tokens (group/open.c) -------------------------------------------------------------- */
 
 /* One token; each function is in the file of the public one. */
 ks_status ks_single_connect(struct ks_token *token, const struct ks_how *how, struct ks_error *err);
@@ -634,10 +634,10 @@ ks_status ks_single_destroy(struct ks_key *key, const struct ks_how *how, struct
 bool ks_single_shown(struct ks_key *key);
 void ks_single_keep_pin(struct ks_token *token, const struct ks_how *how);
 
-/* Several tokens: ks_group.c. */
+/* Several tokens: group/group.c. */
 extern const struct ks_kind ks_kind_group;
 
-/* --- ks_worker.c ----------------------------------------------------------------------------- */
+/* --- op/worker.c ----------------------------------------------------------------------------- */
 
 /* Purpose: whether the calling thread's stack is too small for a module: see struct ks_pauser. */
 bool ks_worker_needed(void);
@@ -651,7 +651,7 @@ bool ks_token_hung(struct ks_token *token);
  * and token, with growing pauses. Returns at once. */
 void ks_worker_probe(struct ks_token *token);
 
-/* --- ks_object.c ----------------------------------------------------------------------------- */
+/* --- token/object.c ----------------------------------------------------------------------------- */
 
 /* Purpose: snapshot of an object, inside the gate. `complete`: look for the public object of a
  * private key too, if it does not show its public half itself. */
@@ -683,7 +683,7 @@ ks_status ks_object_complete(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION_
  * left with the rest. */
 void ks_object_borrow(struct ks_object *o, struct ks_object *pub);
 /* Purpose: a snapshot of that object alone, inside the gate, with one call where the token plays
- * along. (ks_snapshot.c) */
+ * along. (token/snapshot.c) */
 ks_status ks_snapshot_read(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION_HANDLE session,
                            CK_OBJECT_HANDLE handle, enum ks_class klass, struct ks_object **out);
 /* Purpose: a deep copy; NULL without memory. */
@@ -691,7 +691,7 @@ struct ks_object *ks_object_copy(const struct ks_object *o);
 /* Purpose: "'label' (id 01:02)" escaped, for messages. */
 const char *ks_object_name(const struct ks_object *object, char *out, size_t size);
 
-/* --- ks_key.c -------------------------------------------------------------------------------- */
+/* --- token/key.c -------------------------------------------------------------------------------- */
 
 #define KS_REFUSED_MAX 4
 
@@ -758,7 +758,7 @@ static inline bool ks_proof_wanted(const struct ks_op *op, ks_status st)
            (op->key->expect.verify != NULL || op->key->expect.challenge != NULL);
 }
 
-/* --- small things (ks_status.c) -------------------------------------------------------------- */
+/* --- small things (base/status.c) -------------------------------------------------------------- */
 
 uint64_t ks_now_ns(void);
 struct timespec ks_timespec(uint64_t ns);

@@ -22,7 +22,7 @@ static const OSSL_ITEM reasons[] = {
     {PROV_R_DECRYPT, (void *)"decryption failed"},
     {PROV_R_SOFTWARE_KEY, (void *)"a software private key where only the HSM is to be used"},
 #define KS_STATUS(name, text) {(unsigned int)PROV_R_TOKEN + (unsigned int)KS_##name, (void *)text},
-#include "../keystore/ks_status.def"
+#include "../keystore/base/status.def"
 #undef KS_STATUS
     {0, NULL},
 };

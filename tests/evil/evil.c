@@ -16,7 +16,7 @@
 
 #define EXPORT __attribute__((visibility("default")))
 
-/* What is claimed beyond a room, and limits of keystore/ks_answer.h. */
+/* What is claimed beyond a room, and limits of keystore/token/answer.h. */
 #define BEYOND         100000UL
 #define SLOTS_MAX      4096UL
 #define MECHANISMS_MAX 4096UL

@@ -40,7 +40,7 @@ struct name {
 
 static const struct name rv_names[] = {
 #define KS_RV(name, value, status, class) {#name, value},
-#include "../../keystore/ks_status.def"
+#include "../../keystore/base/status.def"
 #undef KS_RV
     {NULL, 0},
 };

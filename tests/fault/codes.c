@@ -18,7 +18,7 @@ static const struct {
     const char *name;
 } all_codes[] = {
 #define KS_RV(name, value, status, class) {value, #name},
-#include "../../keystore/ks_status.def"
+#include "../../keystore/base/status.def"
 #undef KS_RV
     {0x80000001UL, "CKR_VENDOR_DEFINED"},
     {0x00000fffUL, "a number that no standard knows"},
@@ -163,7 +163,7 @@ static void check_table(struct result *r)
     for (size_t i = 0; i < COUNT_OF(never_permanent); i++) {
         ks_classify("C_Sign", never_permanent[i], &code, &class);
         if (class == KS_PERMANENT)
-            fault_tell(r, "ks_status.def calls %s permanent", ks_rv_name(never_permanent[i]));
+            fault_tell(r, "base/status.def calls %s permanent", ks_rv_name(never_permanent[i]));
     }
 }
 

@@ -100,7 +100,7 @@ static const char intro[] =
     "- **serving**: whether operations were served afterwards, in all scenarios, within two "
     "seconds and without a restart.\n\n"
     "What is to be expected of each scenario is computed from the keystore's classification of "
-    "the code (`keystore/ks_status.def`), and a scenario that does otherwise fails the test. Run "
+    "the code (`keystore/base/status.def`), and a scenario that does otherwise fails the test. Run "
     "it with `./tests/run.sh fault`.\n\n";
 
 static void columns(FILE *out, const struct sum *sum)
@@ -204,7 +204,7 @@ static void write_codes(FILE *out, const struct scenario *s, struct result *r, u
         fprintf(out, "| %s | 0x%lx | %s |", facts.name, facts.rv, facts.treated);
         columns(out, &sum);
     }
-    fprintf(out, "\nSome codes mean something else from some functions (`keystore/ks_status.c`): "
+    fprintf(out, "\nSome codes mean something else from some functions (`keystore/base/status.c`): "
                  "from `C_Decrypt` whatever may be about the data is one error, and neither a "
                  "reason to try again nor anything about the token.\n");
 }

@@ -11,7 +11,7 @@
 #include <string.h>
 #include <time.h>
 
-#include "../../keystore/ks_answer.h"
+#include "../../keystore/token/answer.h"
 #include "fuzz.h"
 
 #define MODULUS  256U

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * ks_generate.c: a key pair that is what was asked for, or nothing at all.
+ * verbs/generate.c: a key pair that is what was asked for, or nothing at all.
  */
 #include "ks_fixture.h"
 

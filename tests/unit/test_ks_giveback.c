@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * ks_session.c and all who take sessions: whatever call fails, in whatever operation, a session
+ * token/session.c and all who take sessions: whatever call fails, in whatever operation, a session
  * that was counted or opened is given back or closed. The token has room for one only, so that the
  * next operation would wait for ever for one that was forgotten.
  */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * ks_group.c: clusters lose no operation while a member is up, and never use another key; in a set
+ * group/group.c: clusters lose no operation while a member is up, and never use another key; in a set
  * the URI decides.
  */
 #include <pthread.h>

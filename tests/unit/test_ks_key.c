@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * ks_key.c: the one key that is meant, found cheaply, and never another one in its place.
+ * token/key.c: the one key that is meant, found cheaply, and never another one in its place.
  */
 #include "ks_fixture.h"
 

@@ -8,7 +8,7 @@
 #include <malloc.h>
 #include <time.h>
 
-#include "../../keystore/ks_answer.h"
+#include "../../keystore/token/answer.h"
 #include "evil.h"
 #include "ks_fixture.h"
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * ks_log.c: which events become lines, and what is in them.
+ * observe/log.c: which events become lines, and what is in them.
  */
 #include "ks_fixture.h"
 
@@ -11,7 +11,7 @@
 #include <sys/un.h>
 #include <sys/wait.h>
 
-extern const char *ks_log_socket; /* ks_log.c */
+extern const char *ks_log_socket; /* observe/log.c */
 
 static char path[128], where[160];
 static char text[262144];

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * ks_login.c, ks_refused.c, ks_secret.c: a PIN that a token refused reaches it once, whoever sends
+ * token/login.c, token/refused.c, token/secret.c: a PIN that a token refused reaches it once, whoever sends
  * it; and what this process keeps of it.
  */
 #include "ks_fixture.h"
@@ -13,7 +13,7 @@
 
 #define THREADS 8
 
-extern uint64_t ks_login_lost_ns; /* ks_login.c */
+extern uint64_t ks_login_lost_ns; /* token/login.c */
 
 static struct ks_key *strict_key(unsigned tries)
 {

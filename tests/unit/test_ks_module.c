@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * ks_module.c: forks, and the end of the process.
+ * module/module.c: forks, and the end of the process.
  */
 #include "ks_fixture.h"
 

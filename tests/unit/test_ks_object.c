@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * ks_object.c: what is read of objects, from tokens that leave half of it out.
+ * token/object.c: what is read of objects, from tokens that leave half of it out.
  */
 #include "ks_fixture.h"
 

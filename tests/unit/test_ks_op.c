@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * ks_op.c: what an operation costs, and what it does when the token fails: one row of
+ * op/op.c: what an operation costs, and what it does when the token fails: one row of
  * CKR_ code, one outcome. The deviations of real modules are here.
  */
 #include "ks_fixture.h"

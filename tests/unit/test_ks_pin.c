@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * ks_pin.c: where PINs come from, and that a refused one is never sent twice.
+ * token/pin.c: where PINs come from, and that a refused one is never sent twice.
  */
 #include "ks_fixture.h"
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * ks_random.c: random bytes in chunks, all of them or none.
+ * verbs/random.c: random bytes in chunks, all of them or none.
  */
 #include "ks_fixture.h"
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * ks_up.c, ks_module.c: a token that was lost comes back, and what fails meanwhile says why. Logins
+ * token/connect.c, module/module.c: a token that was lost comes back, and what fails meanwhile says why. Logins
  * that fail for another reason than the PIN.
  */
 #include "ks_fixture.h"

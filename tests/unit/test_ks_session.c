@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * ks_session.c: a bounded pool, from which nobody goes empty-handed, and which costs nothing.
+ * token/session.c: a bounded pool, from which nobody goes empty-handed, and which costs nothing.
  */
 #include "ks_fixture.h"
 

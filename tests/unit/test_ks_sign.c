@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * ks_sign.c and ks_mech.c: what reaches the token, what comes back, and that a decryption tells
+ * verbs/sign.c and token/mech.c: what reaches the token, what comes back, and that a decryption tells
  * nothing about its data.
  */
 #include "ks_fixture.h"

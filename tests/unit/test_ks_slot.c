@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * ks_slot.c: trouble with one slot is not the others'. Whatever a slot answers, the tokens in the
+ * token/slot.c: trouble with one slot is not the others'. Whatever a slot answers, the tokens in the
  * other slots of the module are found, listed and used: at the start, after a recovery and after a
  * fork, alone, in a set and in a cluster.
  */

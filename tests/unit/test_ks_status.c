@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * ks_status.c: the table of CKR_ codes, error texts, escaping.
+ * base/status.c: the table of CKR_ codes, error texts, escaping.
  */
 #include "ks_fixture.h"
 
@@ -10,7 +10,7 @@ static const struct row {
     enum ks_code code;
 } rows[] = {
 #define KS_RV(name, value, status, class) {#name, value, KS_##status},
-#include "../../keystore/ks_status.def"
+#include "../../keystore/base/status.def"
 #undef KS_RV
 };
 
@@ -86,7 +86,7 @@ START_TEST(every_status_has_a_text)
 {
     static const enum ks_code codes[] = {
 #define KS_STATUS(name, text) KS_##name,
-#include "../../keystore/ks_status.def"
+#include "../../keystore/base/status.def"
 #undef KS_STATUS
     };
 

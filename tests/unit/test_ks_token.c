@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * ks_token.c and ks_module.c: configuration, which token, listings, loading and unloading.
+ * token/token.c and module/module.c: configuration, which token, listings, loading and unloading.
  */
 #include "ks_fixture.h"
 

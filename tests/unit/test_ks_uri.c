@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * ks_uri.c: what URIs are taken where, and the URIs that we write.
+ * base/uri.c: what URIs are taken where, and the URIs that we write.
  */
 #include "ks_fixture.h"
 

@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * op.c - the entry of all operations: count it, run it, see that it is proved, and account for
+ * it.
+ */
+#include <string.h>
+
+#include "../ks_internal.h"
+
+/* How often a key that is found anew all the time is proved, and the operation run again. */
+#define PROOFS_MAX 4
+
+/* A result that has to be proved, in the time of the operation. */
+static ks_status proved(struct ks_op *op, ks_status st)
+{
+    const struct ks_how *how = op->how;
+    struct ks_how within = {.deadline_ns = 0};
+    uint64_t own = op->measure.start_ns + op->token->timeout_ns;
+    ks_status proof;
+    bool again;
+
+    if (how != NULL)
+        within = *how;
+    if (op->token->timeout_ns != 0 && (within.deadline_ns == 0 || own < within.deadline_ns))
+        within.deadline_ns = own;
+    /* cppcheck-suppress autoVariables ; taken back below */
+    op->how = &within;
+    for (unsigned i = 0; ks_proof_wanted(op, st); i++) {
+        if (i == PROOFS_MAX) {
+            st = ks_fail_token(op->err, op->token, KS_DEVICE,
+                               "the sessions were lost again and again before it could be proved "
+                               "that the key is the expected one");
+            break;
+        }
+        proof = ks_prove(op, &within, &again);
+        if (!ks_ok(proof))
+            st = proof;
+        if (!ks_ok(proof) || !again)
+            break;
+        st = ks_op_run_direct(op);
+    }
+    op->how = how;
+    return st;
+}
+
+ks_status ks_op_run_on(struct ks_op *op)
+{
+    ks_status st;
+
+    ks_stats_begin(op);
+    st = ks_op_run_direct(op);
+    if (ks_proof_wanted(op, st))
+        st = proved(op, st);
+    ks_stats_end(op, st);
+    return st;
+}
+
+ks_status ks_op_run(struct ks_op *op)
+{
+    ks_status st = op->token->kind->run(op);
+
+    if (!ks_ok(st) && op->out != NULL)
+        explicit_bzero(op->out, op->room);
+    if (atomic_load_explicit(&ks_log_auditing, memory_order_relaxed))
+        ks_log_audit(op, st);
+    if (op->done != NULL)
+        op->done(op, st);
+    return st;
+}

@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * about.c - failures of a token, which name it, and what every file asks about one.
+ */
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "../ks_internal.h"
+
+static _Atomic uint64_t epochs;
+
+uint64_t ks_epoch_new(void)
+{
+    return atomic_fetch_add(&epochs, 1) + 1;
+}
+
+const char *ks_token_label(const struct ks_token *token)
+{
+    const char *label = atomic_load(&token->label);
+
+    return label != NULL ? label : "";
+}
+
+bool ks_token_up_locked(const struct ks_token *token)
+{
+    return token->epoch != 0 && token->generation == ks_generation() &&
+           token->init_count ==
+               atomic_load_explicit(&token->module->init_count, memory_order_relaxed);
+}
+
+bool ks_token_is_up(struct ks_token *token)
+{
+    bool up;
+
+    pthread_mutex_lock(&token->lock);
+    up = ks_token_up_locked(token);
+    pthread_mutex_unlock(&token->lock);
+    return up;
+}
+
+ks_status ks_fail_token(struct ks_error *err, const struct ks_token *token, enum ks_code code,
+                        const char *fmt, ...)
+{
+    va_list ap;
+
+    if (err != NULL) {
+        size_t n = ks_error_begin(err, code, token != NULL ? ks_token_label(token) : NULL,
+                                  token != NULL ? token->name : NULL);
+
+        va_start(ap, fmt);
+        vsnprintf(err->text + n, sizeof(err->text) - n, fmt, ap);
+        va_end(ap);
+    }
+    return (ks_status){code};
+}
+
+ks_status ks_fail_rv(struct ks_error *err, const struct ks_token *token, const char *function,
+                     CK_RV rv, const char *hint)
+{
+    return ks_error_rv(err, token != NULL ? ks_token_label(token) : NULL,
+                       token != NULL ? token->name : NULL, function, rv, hint);
+}
+
+ks_status ks_op_rv(struct ks_op *op, const char *function, CK_RV rv)
+{
+    op->function = function;
+    op->rv = rv;
+    if (rv == CKR_OK)
+        return KS_SUCCESS;
+    return ks_fail_rv(op->err, op->token, function, rv, NULL);
+}

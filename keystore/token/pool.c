@@ -1,0 +1,208 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * pool.c - the sessions that a token has open: which are idle, who waits for one, in turn, and
+ * how they are closed.
+ */
+#include <errno.h>
+#include <time.h>
+
+#include "../ks_internal.h"
+
+void ks_session_close(struct ks_token *token, CK_SESSION_HANDLE handle)
+{
+    enum ks_rv_class class;
+    struct ks_gate gate;
+    enum ks_code code;
+    bool open = true;
+    CK_RV rv;
+
+    if (!ks_ok(ks_gate_enter(&gate, token->module, NULL)))
+        return;
+    /* One that stays open takes the place of another: tokens have few. */
+    for (int tries = 0; open && tries < 2; tries++) {
+        rv = token->module->fn->C_CloseSession(handle);
+        ks_classify("C_CloseSession", rv, &code, &class);
+        open = rv != CKR_OK && class != KS_SESSION_LOST;
+    }
+    ks_gate_leave(&gate);
+}
+
+void ks_session_close_idle(struct ks_token *token)
+{
+    CK_SESSION_HANDLE handle;
+    bool more;
+
+    for (;;) {
+        pthread_mutex_lock(&token->lock);
+        /* In a forked child the sessions are the parent's; before an initialisation they are
+         * gone, and their numbers given to others. */
+        if (token->generation != ks_generation() ||
+            token->init_count != atomic_load(&token->module->init_count)) {
+            token->open_count -= token->idle_count;
+            token->idle_count = 0;
+        }
+        more = token->idle_count > 0;
+        if (more) {
+            handle = token->idle[--token->idle_count];
+            if (token->open_count > 0)
+                token->open_count--;
+        }
+        pthread_mutex_unlock(&token->lock);
+        if (!more)
+            return;
+        ks_session_close(token, handle);
+    }
+}
+
+/* --- waiting in turn ------------------------------------------------------------------------- */
+
+/* One who waits for a session, on its own stack. Only the first in the queue may take one, and
+ * whoever comes while there is a queue joins it. */
+struct ks_waiter {
+    struct ks_waiter *next;
+    pthread_cond_t called;
+};
+
+/* Holds token->lock. */
+static bool room(const struct ks_token *token)
+{
+    return token->idle_count > 0 || token->open_count < token->limit;
+}
+
+void ks_session_call_next(struct ks_token *token)
+{
+    if (token->waiters != NULL && (room(token) || !ks_token_up_locked(token)))
+        pthread_cond_signal(&token->waiters->called);
+}
+
+void ks_session_call_all(struct ks_token *token)
+{
+    for (struct ks_waiter *w = token->waiters; w != NULL; w = w->next)
+        pthread_cond_signal(&w->called);
+}
+
+unsigned ks_session_waiting(const struct ks_token *token)
+{
+    unsigned n = 0;
+
+    for (const struct ks_waiter *w = token->waiters; w != NULL; w = w->next)
+        n++;
+    return n;
+}
+
+/* Wait in the queue until there may be a session for us, or the token is down; false when the
+ * deadline has passed. Holds token->lock. */
+static bool wait_in_turn(struct ks_token *token, const struct ks_how *how)
+{
+    struct ks_waiter self = {.next = NULL}, **at = &token->waiters;
+    bool in_time = true;
+    struct timespec ts = {.tv_sec = 0};
+
+    ks_cond_init(&self.called);
+    while (*at != NULL)
+        at = &(*at)->next;
+    *at = &self;
+    if (how != NULL && how->deadline_ns != 0)
+        ts = ks_timespec(how->deadline_ns);
+    while (in_time && ks_token_up_locked(token) && !(token->waiters == &self && room(token))) {
+        if (how == NULL || how->deadline_ns == 0)
+            pthread_cond_wait(&self.called, &token->lock);
+        else
+            in_time = pthread_cond_timedwait(&self.called, &token->lock, &ts) != ETIMEDOUT;
+    }
+    in_time = in_time || (token->waiters == &self && room(token)); /* at the last moment */
+    for (at = &token->waiters; *at != &self; at = &(*at)->next)
+        ;
+    *at = self.next;
+    pthread_cond_destroy(&self.called);
+    return in_time;
+}
+
+/* --- counting -------------------------------------------------------------------------------- */
+
+bool ks_pool_closes_last(struct ks_token *token)
+{
+    if (token->closing_age != token->age) {
+        token->closing_age = token->age;
+        token->closing = 0;
+    }
+    return ++token->closing >= token->open_count;
+}
+
+void ks_pool_none_left(struct ks_token *token)
+{
+    token->epoch = 0;
+    token->age = 0;
+    token->open_count = 0;
+}
+
+void ks_pool_closed(struct ks_token *token)
+{
+    if (token->closing_age == token->age && token->closing > 0)
+        token->closing--;
+}
+
+enum ks_pool_place ks_pool_reserve(struct ks_token *token, const struct ks_how *how,
+                                   const struct ks_key *key, bool other_kind,
+                                   struct ks_session *out, CK_OBJECT_HANDLE *handle)
+{
+    bool up, in_time = true;
+    enum ks_pool_place place;
+    bool known;
+
+    pthread_mutex_lock(&token->lock);
+    up = ks_token_up_locked(token);
+    if (up && (token->waiters != NULL || !room(token))) {
+        in_time = wait_in_turn(token, how);
+        up = ks_token_up_locked(token);
+    }
+    if (!up) {
+        place = KS_POOL_DOWN;
+    } else if (!in_time) {
+        place = KS_POOL_LATE;
+    } else if (token->idle_count > 0 && !(other_kind && token->open_count < token->limit)) {
+        out->handle = token->idle[--token->idle_count];
+        place = KS_POOL_IDLE;
+    } else {
+        token->open_count++;
+        place = KS_POOL_NEW;
+    }
+    ks_session_call_next(token); /* there may be more than one */
+    out->age = token->age;
+    out->epoch = token->epoch;
+    out->init_count = token->init_count;
+    known = key != NULL && key->epoch == token->epoch;
+    out->finding = known ? key->finding : 0;
+    if (handle != NULL)
+        *handle = known ? key->handle : CK_INVALID_HANDLE;
+    pthread_mutex_unlock(&token->lock);
+    return place;
+}
+
+void ks_session_give(struct ks_token *token, struct ks_session *session, enum ks_session_fate fate)
+{
+    bool old;
+
+    pthread_mutex_lock(&token->lock);
+    old = session->age != token->age;
+    if (!old && fate == KS_SESSION_KEEP) {
+        token->idle[token->idle_count++] = session->handle;
+        ks_session_call_next(token);
+        pthread_mutex_unlock(&token->lock);
+        return;
+    }
+    if (!old && ks_pool_closes_last(token))
+        ks_pool_none_left(token);
+    pthread_mutex_unlock(&token->lock);
+    /* One of an older age may still be alive. One that is gone, or of a module that was
+     * initialised since: its number may denote a new session by now. */
+    if (fate != KS_SESSION_GONE && session->init_count == atomic_load(&token->module->init_count))
+        ks_session_close(token, session->handle);
+    pthread_mutex_lock(&token->lock);
+    if (!old && session->age == token->age && token->open_count > 0) {
+        token->open_count--;
+        ks_pool_closed(token);
+    }
+    ks_session_call_next(token);
+    pthread_mutex_unlock(&token->lock);
+}

@@ -1,0 +1,125 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * mechanisms.c - which mechanisms a token has, for somebody who asks.
+ */
+#include <stdlib.h>
+
+#include "../token/answer.h"
+
+/* False: the list is not known. */
+static bool listed(struct ks_token *token, CK_MECHANISM_TYPE type, bool *is)
+{
+    bool known;
+
+    pthread_mutex_lock(&token->lock);
+    known = token->mechanisms != NULL;
+    pthread_mutex_unlock(&token->lock);
+    *is = false;
+    for (size_t i = 0; known && i < token->mechanism_count; i++)
+        *is = *is || token->mechanisms[i] == type;
+    return known;
+}
+
+static ks_status read_direct(struct ks_op *op)
+{
+    return ks_token_read_mechanisms(op->token, op->err);
+}
+
+static ks_status read_anew(struct ks_op *op)
+{
+    return ks_token_reread_mechanisms(op->token, op->err);
+}
+
+ks_status ks_token_lists_anew(struct ks_token *token, const struct ks_how *how,
+                              struct ks_error *err)
+{
+    struct ks_op op = {.token = token, .direct = read_anew, .how = how, .err = err};
+    ks_status st = ks_token_connect(token, how, err);
+
+    return ks_ok(st) ? ks_op_run_direct(&op) : st;
+}
+
+ks_status ks_single_can(struct ks_token *token, const struct ks_how *how, enum ks_mech_kind kind,
+                        enum ks_digest digest, bool *can, struct ks_error *err)
+{
+    struct ks_op op = {.token = token, .direct = read_direct, .how = how, .err = err};
+    CK_MECHANISM_TYPE type = ks_mech_type(kind, digest);
+    ks_status st;
+    bool is;
+
+    st = ks_token_connect(token, how, err);
+    if (ks_ok(st) && !listed(token, type, &is)) {
+        st = ks_op_run_direct(&op);
+        if (ks_ok(st))
+            (void)listed(token, type, &is);
+    }
+    if (ks_ok(st))
+        *can = type != KS_NO_MECHANISM && is;
+    return st;
+}
+
+ks_status ks_token_can_hash(struct ks_token *token, const struct ks_how *how,
+                            enum ks_mech_kind kind, enum ks_digest digest, bool *can,
+                            struct ks_error *err)
+{
+    return token->kind->can(token, how, kind, digest, can, err);
+}
+
+ks_status ks_token_can(struct ks_token *token, const struct ks_how *how, enum ks_mech_kind kind,
+                       bool *can, struct ks_error *err)
+{
+    return ks_token_can_hash(token, how, kind, KS_DIGEST_NONE, can, err);
+}
+
+struct sizes {
+    enum ks_mech_kind kind;
+    CK_MECHANISM_INFO info;
+};
+
+static ks_status sizes_direct(struct ks_op *op)
+{
+    struct sizes *sizes = op->arg;
+    struct ks_gate gate;
+    ks_status st = ks_gate_enter(&gate, op->token->module, op->err);
+    CK_RV rv;
+
+    if (!ks_ok(st))
+        return st;
+    rv = op->token->module->fn->C_GetMechanismInfo(
+        op->token->slot, ks_mech_type(sizes->kind, KS_DIGEST_NONE), &sizes->info);
+    ks_gate_leave(&gate);
+    return ks_op_rv(op, "C_GetMechanismInfo", rv);
+}
+
+ks_status ks_single_key_sizes(struct ks_token *token, const struct ks_how *how,
+                              enum ks_mech_kind kind, unsigned long *min, unsigned long *max,
+                              struct ks_error *err)
+{
+    struct sizes sizes = {.kind = kind};
+    struct ks_op op = {.token = token,
+                       .direct = sizes_direct,
+                       .arg = &sizes,
+                       .arg_size = sizeof(sizes),
+                       .how = how,
+                       .err = err};
+    bool can = false;
+    ks_status st = ks_single_can(token, how, kind, KS_DIGEST_NONE, &can, err);
+
+    if (ks_ok(st) && !can)
+        return ks_fail_token(err, token, KS_MECHANISM, "the token lacks %s", ks_mech_name(kind));
+    if (ks_ok(st))
+        st = ks_op_run_direct(&op);
+    if (!ks_ok(st))
+        return st;
+    ks_answer_range(&sizes.info.ulMinKeySize, &sizes.info.ulMaxKeySize);
+    *min = sizes.info.ulMinKeySize;
+    *max = sizes.info.ulMaxKeySize;
+    return KS_SUCCESS;
+}
+
+ks_status ks_token_key_sizes(struct ks_token *token, const struct ks_how *how,
+                             enum ks_mech_kind kind, unsigned long *min, unsigned long *max,
+                             struct ks_error *err)
+{
+    return token->kind->key_sizes(token, how, kind, min, max, err);
+}

@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * reach.c - connecting to a token for somebody who asks for it, and seeing whether it is the one
+ * that is meant.
+ */
+#include "../ks_internal.h"
+
+static ks_status connect_step(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION_HANDLE session,
+                              CK_OBJECT_HANDLE key)
+{
+    (void)op;
+    (void)fn;
+    (void)session;
+    (void)key;
+    return KS_SUCCESS; /* the session was what was wanted */
+}
+
+ks_status ks_single_connect(struct ks_token *token, const struct ks_how *how, struct ks_error *err)
+{
+    struct ks_op op = {.token = token, .step = connect_step, .how = how, .err = err};
+    struct ks_token_facts facts;
+    ks_status st;
+
+    if (ks_token_is_up(token))
+        return KS_SUCCESS;
+    if (token->timeout_ns == 0 && !ks_worker_needed())
+        return ks_token_up(token, how, err);
+    /* Within the token's time, or from a stack that is too small, on a worker. Where a person has
+     * to be asked for the PIN, which is done on this thread and takes as long as it takes, at least
+     * the question whether it answers. */
+    if (how == NULL || how->prompt == NULL || token->pin == NULL || !ks_pin_asks(token->pin))
+        return ks_op_run_direct(&op); /* whoever is to use the token accounts for it */
+    st = ks_single_facts(token, how, &facts, err);
+    return ks_ok(st) ? ks_token_up(token, how, err) : st;
+}
+
+ks_status ks_token_connect(struct ks_token *token, const struct ks_how *how, struct ks_error *err)
+{
+    return token->kind->connect(token, how, err);
+}
+
+void ks_token_keep_pin(struct ks_token *token, const struct ks_how *how)
+{
+    token->kind->keep_pin(token, how);
+}
+
+bool ks_token_started(const struct ks_token *token)
+{
+    return token->kind->started(token);
+}
+
+ks_status ks_token_matches(struct ks_token *token, const struct ks_how *how,
+                           const struct ks_uri *uri, struct ks_error *err)
+{
+    struct ks_token_facts facts;
+    char text[512];
+    ks_status st;
+
+    if (uri == NULL)
+        return KS_SUCCESS;
+    /* First with login, as whoever asks goes on to use the token: one look at the slots. What it
+     * saw holds even if another thread has found the sessions lost since. */
+    st = ks_token_connect(token, how, err);
+    if (ks_ok(st))
+        st = token->kind->known_facts(token, how, &facts, err);
+    if (!ks_ok(st) || ks_uri_matches_facts(uri, &facts))
+        return st;
+    return ks_fail_token(err, token, KS_TOKEN_NOT_FOUND,
+                         "%s names another token than the configured one",
+                         ks_escape(text, sizeof(text), uri->text, SIZE_MAX));
+}
+
+ks_status ks_op_reach(struct ks_op *op, const struct ks_uri *uri)
+{
+    ks_status st;
+
+    ks_stats_begin(op);
+    st = ks_token_matches(op->token, op->how, uri, op->err);
+    if (!ks_ok(st) && !ks_token_is_up(op->token))
+        ks_stats_end(op, st);
+    return st;
+}
