@@ -5,10 +5,18 @@
 #include <openssl/err.h>
 #include <pthread.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "eng_local.h"
+
+static atomic_bool verbose;
+
+void eng_set_verbose(bool on)
+{
+    atomic_store(&verbose, on);
+}
 
 /* The library's number is known at run time only. */
 static ERR_STRING_DATA library_name[] = {{0, "hsm engine"}, {0, NULL}};
@@ -77,7 +85,7 @@ void eng_say(const char *fmt, ...)
 {
     va_list args;
 
-    if (!eng_verbose())
+    if (!atomic_load(&verbose))
         return;
     va_start(args, fmt);
     fputs("hsm engine: ", stderr);

@@ -172,13 +172,6 @@ static int check_slot(OSSL_PROVIDER *provider, const struct name *name)
 
 /* --- loading --------------------------------------------------------------------------------- */
 
-bool eng_is_ours(const EVP_PKEY *key)
-{
-    const OSSL_PROVIDER *provider = EVP_PKEY_get0_provider(key);
-
-    return provider != NULL && strcmp(OSSL_PROVIDER_get0_name(provider), ENG_PROVIDER) == 0;
-}
-
 /* The first thing of the kind OSSL_STORE_INFO_`expect` behind a URI; NULL: there is none. */
 static OSSL_STORE_INFO *from_store(const char *uri, int expect, const struct eng_ui *ui)
 {

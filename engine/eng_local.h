@@ -66,8 +66,7 @@ int eng_refuse(const char *name, const char *why);
 /* Purpose: the provider's shared object, for when it is not in OpenSSL's folder of modules. Loads
  * it, as eng_provider_at_bind() would have. */
 int eng_set_provider_path(const char *path);
-void eng_set_verbose(bool verbose);
-bool eng_verbose(void);
+void eng_set_verbose(bool on);
 
 /* Purpose: load the provider unless openssl.cnf is about to do that itself, which is then left to
  * it: the section has the module's path, its settings, and the order of providers. Says nothing

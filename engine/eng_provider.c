@@ -29,7 +29,6 @@ static struct {
     OSSL_PROVIDER *provider; /* NULL: not loaded through us so far */
     char *values[ENG_SETTINGS];
     bool force_login;
-    bool verbose;
     char *path;                /* PROVIDER_PATH */
     bool used;                 /* a key was asked for, and settings were good */
     const char *refused, *why; /* a command that was refused before that */
@@ -41,21 +40,11 @@ void eng_provider_forked(void)
     pthread_mutex_init(&state.lock, NULL);
 }
 
-void eng_set_verbose(bool verbose)
+bool eng_is_ours(const EVP_PKEY *key)
 {
-    pthread_mutex_lock(&state.lock);
-    state.verbose = verbose;
-    pthread_mutex_unlock(&state.lock);
-}
+    const OSSL_PROVIDER *provider = EVP_PKEY_get0_provider(key);
 
-bool eng_verbose(void)
-{
-    bool verbose;
-
-    pthread_mutex_lock(&state.lock);
-    verbose = state.verbose;
-    pthread_mutex_unlock(&state.lock);
-    return verbose;
+    return provider != NULL && strcmp(OSSL_PROVIDER_get0_name(provider), ENG_PROVIDER) == 0;
 }
 
 /* --- what openssl.cnf is going to do --------------------------------------------------------- */

@@ -114,7 +114,8 @@ const char *cmd_config_value(const CONF *conf, const char *section, const char *
 /* --- the environment of a verb (hsmkey.c, cmd_open.c) ---------------------------------------- */
 
 struct cmd_env {
-    const struct cmd *cmd; /* NULL before the verb is known */
+    const struct cmd *cmd;    /* NULL before the verb is known */
+    void (*print_help)(void); /* then: what verbs there are */
     const char *config_file;
     const char *module, *token, *pin; /* options; NULL: not given */
     const char *named;  /* of `token`, which is NULL then: a name in the configuration */
@@ -143,6 +144,9 @@ bool cmd_take_name(struct cmd_env *env, char *why, size_t why_size);
  * CMD_STOP when the verb has to return *status (help was printed, or an option is wrong). */
 #define CMD_END  (-1)
 #define CMD_STOP (-2)
+/* Purpose: the common options before the verb. False: the program is to end with *status. */
+bool cmd_getopt_common(struct cmd_env *env, int argc, char **argv, int *status);
+extern const char cmd_common_help[]; /* of the options that all verbs have */
 int cmd_getopt(struct cmd_env *env, int argc, char **argv, const struct option *own, int *status);
 
 /* Purpose: the effective value of a configuration key: option, else section, else what the tool

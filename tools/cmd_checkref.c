@@ -19,17 +19,6 @@
 #include "../engine/fakepem.h"
 #include "cmd_checkfile.h"
 
-void cmd_check_file_fail(struct cmd_check_file *file, const char *fmt, ...)
-{
-    char text[1900];
-    va_list ap;
-
-    va_start(ap, fmt);
-    vsnprintf(text, sizeof(text), fmt, ap);
-    va_end(ap);
-    cmd_check(file->checks, CMD_CHECK_FAIL, "file", "%s: %s", file->shown, text);
-}
-
 static void fail_openssl(struct cmd_check_file *file, const char *what)
 {
     char text[1024];
