@@ -332,6 +332,8 @@ struct ks_token {
     /* written under up_lock and lock, read under either */
     struct ks_token_facts facts;
     _Atomic CK_SLOT_ID slot; /* written under up_lock */
+    atomic_uint
+        slot_init; /* the module's init_count when it was found: another one, another slot */
     /* under up_lock */
     bool doubtful;  /* the last login failed, and not because of the PIN, it seems */
     bool half_seen; /* the last look has found other tokens, and a slot unreadable */
@@ -386,6 +388,12 @@ ks_status ks_token_make_group(const char *name, enum ks_group group,
 /* Purpose: a handle that nobody else shares, whatever its settings, and without a kind. */
 ks_status ks_token_make(const struct ks_token_config *config, struct ks_token **out,
                         struct ks_error *err);
+/* Purpose: ks_gate_enter() for calls with a slot, a session or a key handle that was got when the
+ * module's init_count was that. Whoever waits at the gate while the module is initialised anew for
+ * another token finds the same numbers given to others: then it fails, as CKR_SESSION_HANDLE_INVALID
+ * from `function`, and is outside. Inside, nothing is initialised. */
+ks_status ks_gate_enter_since(struct ks_gate *gate, const struct ks_token *token,
+                              unsigned init_count, const char *function, struct ks_error *err);
 /* Purpose: the token's escaped label, "" before the first connect. */
 const char *ks_token_label(const struct ks_token *token);
 /* Purpose: whether another token of the module is up, so that the module as a whole is not what is
@@ -424,7 +432,7 @@ extern uint64_t ks_login_lost_ns;
 /* Purpose: log in on `session`, where the token wants it. Never sends a PIN that it refused. Holds
  * up_lock; outside the gate, for a person may be asked. */
 ks_status ks_login(struct ks_token *token, const struct ks_how *how, CK_SESSION_HANDLE session,
-                   struct ks_error *err);
+                   unsigned init_count, struct ks_error *err);
 /* Purpose: C_Login(CKU_CONTEXT_SPECIFIC) for an operation that was just initialised. The PIN is
  * in memory since the token's login. The caller is inside the gate, which is left to wait for
  * others' logins; if there is no way back op->gate is NULL afterwards. */
@@ -495,8 +503,9 @@ void ks_pool_closed(struct ks_token *token);
 /* Purpose: the login ended with the last session: the next use begins with one, and no handle from
  * before is used after it. */
 void ks_pool_none_left(struct ks_token *token);
-/* Purpose: C_CloseSession, once more where that may help. Outside the gate; counts nothing. */
-void ks_session_close(struct ks_token *token, CK_SESSION_HANDLE handle);
+/* Purpose: C_CloseSession, once more where that may help, of a session that was opened when the
+ * module's init_count was that. Outside the gate; counts nothing. */
+void ks_session_close(struct ks_token *token, CK_SESSION_HANDLE handle, unsigned init_count);
 /* Purpose: close all idle sessions; the caller holds up_lock or is the last owner. */
 void ks_session_close_idle(struct ks_token *token);
 

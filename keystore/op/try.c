@@ -92,7 +92,10 @@ static ks_status attempt(struct ks_op *op, enum ks_rv_class *class)
     op->gate = &gate;
     op->epoch = session.epoch;
     ks_stats_call_begin(op);
-    if (op->key != NULL && handle == CK_INVALID_HANDLE)
+    /* Initialised anew while we waited at the gate: the numbers that we have are others' by now. */
+    if (atomic_load(&op->token->module->init_count) != session.init_count)
+        st = ks_op_rv(op, "C_GetSessionInfo", CKR_SESSION_HANDLE_INVALID);
+    if (ks_ok(st) && op->key != NULL && handle == CK_INVALID_HANDLE)
         st = ks_key_locate(op, op->token->module->fn, &session, op->key, &handle);
     if (ks_ok(st))
         st = op->step(op, op->token->module->fn, session.handle, handle);

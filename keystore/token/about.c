@@ -62,6 +62,17 @@ ks_status ks_fail_rv(struct ks_error *err, const struct ks_token *token, const c
                        token != NULL ? token->name : NULL, function, rv, hint);
 }
 
+ks_status ks_gate_enter_since(struct ks_gate *gate, const struct ks_token *token,
+                              unsigned init_count, const char *function, struct ks_error *err)
+{
+    ks_status st = ks_gate_enter(gate, token->module, err);
+
+    if (!ks_ok(st) || atomic_load(&token->module->init_count) == init_count)
+        return st;
+    ks_gate_leave(gate);
+    return ks_fail_rv(err, token, function, CKR_SESSION_HANDLE_INVALID, NULL);
+}
+
 ks_status ks_op_rv(struct ks_op *op, const char *function, CK_RV rv)
 {
     op->function = function;

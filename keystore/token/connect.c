@@ -42,12 +42,12 @@ static ks_status bring_up(struct ks_token *token, const struct ks_how *how, stru
     st = ks_slot_connect(token, err);
     if (!ks_ok(st))
         return st;
-    init_count = atomic_load(&token->module->init_count);
+    init_count = atomic_load(&token->slot_init);
     limit = session_limit(token);
     idle = calloc(limit, sizeof(*idle));
     if (idle == NULL)
         return ks_no_memory(err);
-    st = ks_gate_enter(&gate, token->module, err);
+    st = ks_gate_enter_since(&gate, token, init_count, "C_OpenSession", err);
     if (!ks_ok(st))
         goto fail;
     rv = token->module->fn->C_OpenSession(token->slot, CKF_SERIAL_SESSION, NULL, NULL, &session);
@@ -59,9 +59,9 @@ static ks_status bring_up(struct ks_token *token, const struct ks_how *how, stru
     st = ks_answer_handle(token, "C_OpenSession", session, err);
     if (!ks_ok(st))
         goto fail;
-    st = ks_login(token, how, session, err);
+    st = ks_login(token, how, session, init_count, err);
     if (!ks_ok(st)) {
-        ks_session_close(token, session);
+        ks_session_close(token, session, init_count);
         goto fail;
     }
     /* Now, so that no operation has to ask; whoever needs it asks again if this fails. */
@@ -361,7 +361,7 @@ ks_status ks_token_relogin(struct ks_token *token, const struct ks_how *how,
             (void)short_pause(how, 0);
         st = ks_slot_refresh(token, err); /* others may have used up the tries meanwhile */
         if (ks_ok(st))
-            st = ks_login(token, how, session->handle, err);
+            st = ks_login(token, how, session->handle, session->init_count, err);
         if (second)
             token->doubtful = false;
         if (ks_ok(st)) {

@@ -268,14 +268,15 @@ static ks_status take_turn(struct ks_token *token, const struct ks_how *how, boo
 
 /* C_Login with a PIN, NULL where the token has a PIN pad of its own. */
 static ks_status log_in(struct ks_token *token, struct ks_pin_value *value,
-                        CK_SESSION_HANDLE session, CK_RV *rv, struct ks_error *err)
+                        CK_SESSION_HANDLE session, unsigned init_count, CK_RV *rv,
+                        struct ks_error *err)
 {
     struct ks_turn *turn = atomic_load(&token->turn);
     struct ks_pin_mark mark;
     const char *pin = NULL;
     struct ks_gate gate;
     size_t len = 0;
-    ks_status st = ks_gate_enter(&gate, token->module, err);
+    ks_status st = ks_gate_enter_since(&gate, token, init_count, "C_Login", err);
 
     if (!ks_ok(st))
         return st;
@@ -337,7 +338,7 @@ static ks_status login_result(struct ks_token *token, CK_RV rv, bool with_pin, s
 }
 
 ks_status ks_login(struct ks_token *token, const struct ks_how *how, CK_SESSION_HANDLE session,
-                   struct ks_error *err)
+                   unsigned init_count, struct ks_error *err)
 {
     bool with_pin = !token->facts.protected_path, asked = false;
     struct ks_pin_value *pin = NULL;
@@ -354,7 +355,7 @@ ks_status ks_login(struct ks_token *token, const struct ks_how *how, CK_SESSION_
     if (ks_ok(st) && with_pin)
         st = take_turn(token, how, asked, &ticket, err);
     if (ks_ok(st))
-        st = log_in(token, pin, session, &rv, err);
+        st = log_in(token, pin, session, init_count, &rv, err);
     if (ticket != 0)
         turn_give(atomic_load(&token->turn), ticket);
     ks_pin_put(pin);

@@ -202,7 +202,8 @@ ks_status ks_token_reread_mechanisms(struct ks_token *token, struct ks_error *er
 {
     CK_ULONG *list = NULL, count = 0;
     struct ks_gate gate;
-    ks_status st = ks_gate_enter(&gate, token->module, err);
+    ks_status st = ks_gate_enter_since(&gate, token, atomic_load(&token->slot_init),
+                                       "C_GetMechanismList", err);
 
     if (!ks_ok(st))
         return st;
@@ -229,7 +230,8 @@ ks_status ks_token_read_mechanisms(struct ks_token *token, struct ks_error *err)
     pthread_mutex_unlock(&token->lock);
     if (known)
         return KS_SUCCESS;
-    st = ks_gate_enter(&gate, token->module, err);
+    st = ks_gate_enter_since(&gate, token, atomic_load(&token->slot_init), "C_GetMechanismList",
+                             err);
     if (!ks_ok(st))
         return st;
     st = ks_answer_list(token, fn, KS_LIST_MECHANISMS, token->slot, MECHANISMS_ROOM, &list, &count,

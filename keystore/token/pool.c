@@ -8,7 +8,7 @@
 
 #include "../ks_internal.h"
 
-void ks_session_close(struct ks_token *token, CK_SESSION_HANDLE handle)
+void ks_session_close(struct ks_token *token, CK_SESSION_HANDLE handle, unsigned init_count)
 {
     enum ks_rv_class class;
     struct ks_gate gate;
@@ -16,7 +16,7 @@ void ks_session_close(struct ks_token *token, CK_SESSION_HANDLE handle)
     bool open = true;
     CK_RV rv;
 
-    if (!ks_ok(ks_gate_enter(&gate, token->module, NULL)))
+    if (!ks_ok(ks_gate_enter_since(&gate, token, init_count, "C_CloseSession", NULL)))
         return;
     /* One that stays open takes the place of another: tokens have few. */
     for (int tries = 0; open && tries < 2; tries++) {
@@ -30,6 +30,7 @@ void ks_session_close(struct ks_token *token, CK_SESSION_HANDLE handle)
 void ks_session_close_idle(struct ks_token *token)
 {
     CK_SESSION_HANDLE handle;
+    unsigned init_count;
     bool more;
 
     for (;;) {
@@ -41,6 +42,7 @@ void ks_session_close_idle(struct ks_token *token)
             token->open_count -= token->idle_count;
             token->idle_count = 0;
         }
+        init_count = token->init_count;
         more = token->idle_count > 0;
         if (more) {
             handle = token->idle[--token->idle_count];
@@ -50,7 +52,7 @@ void ks_session_close_idle(struct ks_token *token)
         pthread_mutex_unlock(&token->lock);
         if (!more)
             return;
-        ks_session_close(token, handle);
+        ks_session_close(token, handle, init_count);
     }
 }
 
@@ -197,7 +199,7 @@ void ks_session_give(struct ks_token *token, struct ks_session *session, enum ks
     /* One of an older age may still be alive. One that is gone, or of a module that was
      * initialised since: its number may denote a new session by now. */
     if (fate != KS_SESSION_GONE && session->init_count == atomic_load(&token->module->init_count))
-        ks_session_close(token, session->handle);
+        ks_session_close(token, session->handle, session->init_count);
     pthread_mutex_lock(&token->lock);
     if (!old && session->age == token->age && token->open_count > 0) {
         token->open_count--;

@@ -48,9 +48,9 @@ static CK_RV open_session(struct ks_token *token, CK_FLAGS flags, struct ks_sess
     CK_RV rv;
 
     out->handle = CK_INVALID_HANDLE;
-    *st = ks_gate_enter(&gate, token->module, err);
-    if (!ks_ok(*st))
-        return CKR_GENERAL_ERROR;
+    *st = ks_gate_enter_since(&gate, token, out->init_count, "C_OpenSession", err);
+    if (!ks_ok(*st)) /* to try again, unless the gate is closed for good */
+        return st->code == KS_SHUTDOWN ? CKR_GENERAL_ERROR : CKR_SESSION_HANDLE_INVALID;
     rv = token->module->fn->C_OpenSession(token->slot, CKF_SERIAL_SESSION | flags, NULL, NULL,
                                           &out->handle);
     ks_gate_leave(&gate);
@@ -89,7 +89,7 @@ static ks_status take(struct ks_token *token, const struct ks_how *how, const st
             pthread_mutex_unlock(&token->lock);
             if (last && handle != NULL)
                 *handle = CK_INVALID_HANDLE; /* the login ends, and the epoch with it */
-            ks_session_close(token, out->handle);
+            ks_session_close(token, out->handle, out->init_count);
             pthread_mutex_lock(&token->lock);
             ks_pool_closed(token);
             pthread_mutex_unlock(&token->lock);

@@ -174,6 +174,7 @@ ks_status ks_slot_connect(struct ks_token *token, struct ks_error *err)
     struct ks_token_facts *facts = &look.found;
     char label[136], *copy, *none = NULL;
     struct ks_gate gate;
+    unsigned init_count;
     ks_status st;
 
     token->half_seen = false;
@@ -183,12 +184,14 @@ ks_status ks_slot_connect(struct ks_token *token, struct ks_error *err)
     st = ks_gate_enter(&gate, token->module, err);
     if (!ks_ok(st))
         return st;
+    init_count = atomic_load(&token->module->init_count);
     st = find_slot(token, token->module->fn, &look, err);
     ks_gate_leave(&gate);
     if (!ks_ok(st))
         return st;
     facts_store(token, facts);
     token->slot = facts->slot;
+    atomic_store(&token->slot_init, init_count);
     log_unread(token, &look);
     copy = strdup(ks_escape(label, sizeof(label), facts->label, SIZE_MAX));
     if (copy != NULL && !atomic_compare_exchange_strong(&token->label, &none, copy))
@@ -210,7 +213,8 @@ ks_status ks_slot_refresh(struct ks_token *token, struct ks_error *err)
 {
     struct ks_token_facts facts = {0};
     struct ks_gate gate;
-    ks_status st = ks_gate_enter(&gate, token->module, err);
+    ks_status st =
+        ks_gate_enter_since(&gate, token, atomic_load(&token->slot_init), "C_GetTokenInfo", err);
     CK_RV rv;
 
     if (!ks_ok(st))

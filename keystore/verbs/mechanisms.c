@@ -80,7 +80,8 @@ static ks_status sizes_direct(struct ks_op *op)
 {
     struct sizes *sizes = op->arg;
     struct ks_gate gate;
-    ks_status st = ks_gate_enter(&gate, op->token->module, op->err);
+    ks_status st = ks_gate_enter_since(&gate, op->token, atomic_load(&op->token->slot_init),
+                                       "C_GetMechanismInfo", op->err);
     CK_RV rv;
 
     if (!ks_ok(st))

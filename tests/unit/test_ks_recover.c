@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * token/connect.c, module/module.c: a token that was lost comes back, and what fails meanwhile says why. Logins
- * that fail for another reason than the PIN.
+ * token/connect.c, module/module.c: a token that was lost comes back, and what fails meanwhile says
+ * why. Logins that fail for another reason than the PIN.
  */
+#include "../../keystore/ks_internal.h"
 #include "ks_fixture.h"
 
 #include <pthread.h>
@@ -344,6 +345,108 @@ START_TEST(a_token_without_a_pin_is_still_an_error)
 }
 END_TEST
 
+/* --- at the gate ----------------------------------------------------------------------------- */
+
+/* The module is initialised anew for another of its tokens while this one's caller waits at the
+ * gate: afterwards the numbers that it has of slots, sessions and keys may be others'. */
+static pthread_t other_thread;
+
+static void *initialise_anew(void *arg)
+{
+    struct ks_module *module = arg;
+    struct ks_error err;
+
+    if (!ks_ok(ks_module_reinit(module, atomic_load(&module->init_count), 0, 0, &err)))
+        abort();
+    return NULL;
+}
+
+/* Returns when the gate is closed: whoever is inside may leave, and nobody can enter. */
+static void start_another(void *arg)
+{
+    struct ks_module *module = arg;
+    const struct timespec pause = {.tv_nsec = 100000};
+
+    ck_assert_int_eq(pthread_create(&other_thread, NULL, initialise_anew, module), 0);
+    while (atomic_load(&module->gate) != KS_GATE_PAUSED)
+        nanosleep(&pause, NULL);
+}
+
+static void *sign_there(void *arg)
+{
+    fx_sign_well(arg, "k");
+    return NULL;
+}
+
+static bool has_taken(struct ks_token *token)
+{
+    bool taken;
+
+    pthread_mutex_lock(&token->lock);
+    taken = token->open_count > token->idle_count;
+    pthread_mutex_unlock(&token->lock);
+    return taken;
+}
+
+START_TEST(a_handle_from_before_the_gate_is_not_used_behind_it)
+{
+    const struct timespec pause = {.tv_nsec = 100000};
+    struct ks_key *key = serving(LONG_MS);
+    pthread_t signer;
+
+    fake_add_key(fx.slot,
+                 &(struct fake_key){.kind = FAKE_P256, .label = "x", .id = "x", .material = 4});
+    fake_set_reinit_handles(FAKE_HANDLES_OTHER);
+    fake_hang("C_Initialize", 1);
+    start_another(fx.token->module);
+    ck_assert(fake_wait_hanging(1, LONG_MS));
+    fake_clear_counts();
+    ck_assert_int_eq(pthread_create(&signer, NULL, sign_there, key), 0);
+    while (!has_taken(fx.token)) /* then it comes to the gate */
+        nanosleep(&pause, NULL);
+    fake_release();
+    pthread_join(other_thread, NULL);
+    pthread_join(signer, NULL);
+    ck_assert_uint_eq(fake_calls("C_SignInit"), 1); /* with the right key, and no other */
+    ck_assert_uint_eq(fake_calls("C_OpenSession"), 1);
+    ks_key_free(key);
+}
+END_TEST
+
+static void renumber_slots(void *arg)
+{
+    (void)arg;
+    fake_renumber_slots();
+}
+
+/* A PIN that goes to the token that has the slot's number now is one try less for its owner. */
+START_TEST(nor_is_a_pin_sent_to_whoever_has_the_slot_now)
+{
+    static const char *const last_calls[] = {"C_GetTokenInfo", "C_OpenSession"};
+    struct ks_token_config config = fx_config();
+    struct ks_token *other = NULL;
+    char uri[64];
+
+    /* the module is in use by another token */
+    fake_add_token(&(struct fake_token){.label = "other", .pin = "other"});
+    snprintf(uri, sizeof(uri), "%s", fx.uri);
+    config.token = "pkcs11:token=other";
+    config.pin = NULL;
+    fx_ok(ks_token_new(&config, &other, &fx.err));
+    fx_ok(ks_token_connect(other, NULL, &fx.err));
+    config = fx_config();
+    fx_ok(ks_token_new(&config, &fx.token, &fx.err));
+    fake_clear_counts();
+    /* the last call before it leaves the gate, with the slot; and with a session in it */
+    fake_at(last_calls[_i], _i == 0 ? 2 : 1, start_another, fx.token->module);
+    fake_at("C_Initialize", 1, renumber_slots, NULL);
+    fx_ok(ks_token_connect(fx.token, NULL, &fx.err));
+    pthread_join(other_thread, NULL);
+    ck_assert_uint_eq(fake_calls("C_Login"), 1);
+    ks_token_free(other);
+}
+END_TEST
+
 int main(void)
 {
     const struct fx_test tests[] = {
@@ -361,6 +464,8 @@ int main(void)
         {a_pin_that_the_token_counted_as_wrong_is_not_sent_once_more, 0},
         {a_module_that_starts_and_sees_half_a_token_looks_again, 3},
         {a_token_without_a_pin_is_still_an_error, 0},
+        {a_handle_from_before_the_gate_is_not_used_behind_it, 0},
+        {nor_is_a_pin_sent_to_whoever_has_the_slot_now, 2},
     };
 
     return fx_main("ks_recover", tests, COUNT_OF(tests));
