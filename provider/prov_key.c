@@ -13,14 +13,6 @@
 /* The longest URI that a reference may hold. */
 #define URI_MAX 4096
 
-const struct prov_type_info prov_types[PROV_KEY_TYPES] = {
-    [PROV_RSA] = {"RSA", PROV_OID_RSA, KS_KEY_RSA},
-    [PROV_RSA_PSS] = {"RSA-PSS", PROV_OID_RSA_PSS, KS_KEY_RSA},
-    [PROV_EC] = {"EC", PROV_OID_EC, KS_KEY_EC},
-    [PROV_ED25519] = {"ED25519", PROV_OID_ED25519, KS_KEY_EDWARDS},
-    [PROV_ED448] = {"ED448", PROV_OID_ED448, KS_KEY_EDWARDS},
-};
-
 /* --- the key itself -------------------------------------------------------------------------- */
 
 struct prov_key *prov_key_new(struct prov_ctx *ctx, enum prov_key_type type)

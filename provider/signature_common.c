@@ -241,12 +241,6 @@ unsigned prov_sig_bits(const struct prov_sig *sig)
     return bits > 0 ? (unsigned)bits : 0;
 }
 
-int prov_sig_failed(const struct prov_sig *sig, const struct ks_error *err)
-{
-    prov_raise_ks(sig->ctx, err);
-    return 0;
-}
-
 /* --- hashing --------------------------------------------------------------------------------- */
 
 static const struct prov_digest *known_digest(const struct prov_sig *sig, const char *name)
@@ -532,47 +526,6 @@ int prov_sig_verify_message_final(void *vsig)
     return prov_sig_digest_verify_final(vsig, sig->expected, sig->expected_len);
 }
 #endif
-
-size_t prov_ecdsa_to_der(const uint8_t *raw, size_t raw_len, unsigned char *der)
-{
-    const int half = (int)(raw_len / 2);
-    ECDSA_SIG *rs;
-    BIGNUM *r, *s;
-    int len = -1;
-
-    if (raw_len > PROV_ECDSA_RAW_MAX || raw_len % 2 != 0)
-        return 0;
-    rs = ECDSA_SIG_new();
-    r = BN_bin2bn(raw, half, NULL);
-    s = BN_bin2bn(raw + half, half, NULL);
-    if (rs != NULL && r != NULL && s != NULL && ECDSA_SIG_set0(rs, r, s)) {
-        r = s = NULL;
-        len = i2d_ECDSA_SIG(rs, &der);
-    }
-    ECDSA_SIG_free(rs);
-    BN_free(r);
-    BN_free(s);
-    return len > 0 ? (size_t)len : 0;
-}
-
-bool prov_ecdsa_verify_raw(void *vkey, const uint8_t *digest, size_t digest_len,
-                           const uint8_t *signature, size_t signature_len)
-{
-    const struct prov_key *key = vkey;
-    EVP_PKEY_CTX *soft = NULL;
-    unsigned char der[PROV_ECDSA_DER_MAX];
-    size_t der_len;
-    bool good;
-
-    ERR_set_mark();
-    der_len = prov_ecdsa_to_der(signature, signature_len, der);
-    soft = EVP_PKEY_CTX_new_from_pkey(key->ctx->libctx, key->pub, PROV_NOT_US);
-    good = der_len > 0 && soft != NULL && EVP_PKEY_verify_init(soft) == 1 &&
-           EVP_PKEY_verify(soft, der, der_len, digest, digest_len) == 1;
-    ERR_pop_to_mark();
-    EVP_PKEY_CTX_free(soft);
-    return good;
-}
 
 /* --- algorithm identifiers ------------------------------------------------------------------- */
 

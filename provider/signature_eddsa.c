@@ -12,23 +12,6 @@
 /* Ed448's signatures. */
 #define EDDSA_MAX 114U
 
-bool prov_eddsa_verify_raw(void *vkey, const uint8_t *message, size_t message_len,
-                           const uint8_t *signature, size_t signature_len)
-{
-    const struct prov_key *key = vkey;
-    EVP_MD_CTX *ctx = EVP_MD_CTX_new();
-    bool good;
-
-    ERR_set_mark();
-    good = ctx != NULL &&
-           EVP_DigestVerifyInit_ex(ctx, NULL, NULL, key->ctx->libctx, PROV_NOT_US, key->pub,
-                                   NULL) == 1 &&
-           EVP_DigestVerify(ctx, signature, signature_len, message, message_len) == 1;
-    ERR_pop_to_mark();
-    EVP_MD_CTX_free(ctx);
-    return good;
-}
-
 /* --- contexts and parameters ----------------------------------------------------------------- */
 
 static void *eddsa_newctx(void *provctx, const char *propq)

@@ -99,3 +99,9 @@ int prov_sig_keep_more(struct prov_sig *sig, const unsigned char *data, size_t l
     sig->kept_len += len;
     return 1;
 }
+
+int prov_sig_failed(const struct prov_sig *sig, const struct ks_error *err)
+{
+    prov_raise_ks(sig->ctx, err);
+    return 0;
+}

@@ -73,9 +73,54 @@ shared_object() {
     grep -q NODELETE <<<"$(readelf -d "$build/$1")" || fail "$1 is linked without -z nodelete"
 }
 
+# The floors of keystore/, lowest first (docs/design.md).
+floors=base,observe,module,token,op,verbs,group,report
+
+# No two files of a folder need each other, directly or round a corner. A function that is registered
+# hides an arrow, so those who register are named in docs/design.md.
+check_circles() {
+    local folder objects name
+    for folder in keystore/libkeystore.a.p provider/libhsmprovider.a.p tools/hsmkey.p engine/hsm.so.p; do
+        # a build without engines has no such folder
+        [ "$folder" != engine/hsm.so.p ] || [ -e "$build/engine/hsm.so" ] || continue
+        mapfile -t objects < <(find "$build/$folder" -name '*.o' | sort)
+        case $folder in
+        keystore/*) scripts/circles.py --floors $floors "${objects[@]}" || fail "$folder: see above" ;;
+        *) scripts/circles.py "${objects[@]}" || fail "$folder: see above" ;;
+        esac
+    done
+    for name in $(nm --defined-only "$build/keystore/libkeystore.a" "$build/provider/libhsmprovider.a" 2>/dev/null |
+        awk '$2 ~ /[A-Z]/ && $3 ~ /^(ks_set_|ks_process_add$|ks_stats_listener$|ks_kind_|prov_set_)/ { print $3 }' | sort -u); do
+        grep -q "\`$name\`" docs/design.md || fail "$name registers functions, and docs/design.md does not name it"
+    done
+    circles_are_found
+}
+
+# The check itself: on a circle, round a corner, and on a step up.
+circles_are_found() {
+    local dir name
+    dir=$(mktemp -d)
+    for name in low_a:low_b low_b:high_c high_c:low_a low_d:high_c high_e:low_d; do
+        printf 'void %s(void); void %s(void); void %s(void) { %s(); }\n' "${name%:*}" "${name#*:}" "${name%:*}" "${name#*:}" |
+            gcc -c -x c -o "$dir/${name%:*}.c.o" -
+    done
+    if scripts/circles.py "$dir"/low_[ab].c.o "$dir"/high_c.c.o >"$dir/out" ||
+        ! grep -q 'a circle of 3 files' "$dir/out" || ! grep -q 'low_b needs high_c of high_c' "$dir/out"; then
+        fail "circles.py does not see a circle"
+    fi
+    if scripts/circles.py --floors low,high "$dir"/low_d.c.o "$dir"/high_c.c.o >"$dir/out" ||
+        ! grep -q 'low_d needs high_c of high_c, which is a floor above it' "$dir/out"; then
+        fail "circles.py does not see a step up"
+    fi
+    scripts/circles.py --floors low,high "$dir"/low_d.c.o "$dir"/high_e.c.o >"$dir/out" ||
+        fail "circles.py sees a circle where there is none"
+    rm -rf "$dir"
+}
+
 # The arrows of docs/design.md: which folder may know what.
 check_arrows() {
     local out libcrypto lib
+    check_circles
     lib=$build/keystore/libkeystore.a
     [ -e "$lib" ] || die "no $lib; run scripts/build.sh"
     libcrypto=$(ldconfig -p | sed -n 's/.*libcrypto\.so\.3 .*=> //p' | head -n 1)
@@ -83,7 +128,7 @@ check_arrows() {
     out=$(comm -12 <(nm -u "$lib" | sed -n 's/^ *U //p' | sort -u) \
         <(nm -D --defined-only "$libcrypto" | awk '{ sub(/@.*/, "", $3); print $3 }' | sort -u))
     [ -z "$out" ] || fail "keystore/ uses libcrypto:" $out
-    if grep -nE '# *include *[<"](openssl/|\.\./provider)' keystore/*.[ch]; then
+    if grep -rnE '# *include *[<"](openssl/|(\.\./)+provider)' keystore; then
         fail "keystore/ includes headers of OpenSSL or of provider/"
     fi
 
@@ -102,7 +147,7 @@ check_arrows() {
     if grep -nE '# *include *".*engine/' tools/*.[ch] | grep -v 'engine/fakepem\.h"'; then
         fail "tools/ may use engine/fakepem.h only"
     fi
-    if grep -nE '# *include *".*(engine|tools)/' provider/*.[ch] keystore/*.[ch]; then
+    if grep -rnE --include='*.[ch]' '# *include *".*(engine|tools)/' provider keystore; then
         fail "nothing uses engine/ or tools/"
     fi
 
