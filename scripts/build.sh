@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 #
 # build.sh [FOLDER [MESON OPTION...]]: configure FOLDER (default build/) if that has not been done,
-# and build. Quiet; a failure shows the log.
+# and build: all of it, or what BUILD_TARGETS names. Quiet; a failure shows the log. A build in build/
+# leaves compile_commands.json at the top, where editors look for it.
 set -euo pipefail
 . "$(dirname "$0")/common.sh"
 
@@ -17,4 +18,8 @@ if [ ! -e "$build/build.ninja" ]; then
 elif [ $# -gt 0 ]; then
     logged "$logs/$name-setup.log" meson configure "$@" "$build" || exit 1
 fi
-logged "$logs/$name-compile.log" ninja -C "$build" -j "$(jobs_default)"
+if [ "$build" = "$root/build" ]; then
+    ln -sfn build/compile_commands.json "$root/compile_commands.json"
+fi
+# shellcheck disable=SC2086
+logged "$logs/$name-compile.log" ninja -C "$build" -j "$(jobs_default)" ${BUILD_TARGETS:-}

@@ -10,12 +10,17 @@
 #   asan      unit tests, and end-to-end tests with SoftHSM, built with AddressSanitizer and UBSan;
 #             asan:WORD those with WORD in the name, with all kinds of token
 #   tsan      what uses threads, built with ThreadSanitizer: unit tests, and threads-share-a-key
+#   fuzz      each target of tests/fuzz/ from its corpus for HSM_FUZZ_SECONDS (30 without it), built
+#             with libFuzzer, AddressSanitizer and UBSan; what was found is kept in build/log/
 #   example   examples/nginx/run.sh --once, and examples/cluster/run.sh --once
 #   fault     the fault campaign: every CKR_ at every call, in 40,000 processes (some minutes);
 #             fault:quarter by turns at one of four moments, as `all` does it
 #   matrix    unit tests and the core of e2e in roots of Debian 13 and of sid, with OpenSSL 3.5 and
 #             3.6 (needs root's rights; tests/matrix.sh can do more)
-#   all       all of these but valgrind and matrix; so does no part at all
+#   coverage  how much of each folder the unit tests, and the end-to-end tests with SoftHSM, run
+#             through: a table, and pages in build/log/coverage/; coverage:unit the unit tests alone,
+#             coverage:WORD them and the end-to-end tests with WORD in the name
+#   all       all of these but valgrind, matrix and coverage; so does no part at all
 #
 # Logs are in build/log/. The last line counts what passed and failed; the status is 0 if nothing did.
 set -euo pipefail
@@ -26,10 +31,11 @@ cd "$(dirname "$0")/.."
 parts=" "
 for part in "$@"; do
     case $part in
-    all) parts="${parts}lint unit e2e asan tsan fault:quarter example " ;;
-    lint | unit | unit:gcc | valgrind | e2e | asan | tsan | example | fault | fault:quarter | matrix | e2e:* | asan:*) parts="$parts$part " ;;
-    -h | --help) sed -n '4,21s/^# \{0,1\}//p' "$0"; exit 0 ;;
-    *) die "no such part: $part (there are lint unit valgrind e2e asan tsan example fault matrix all)" ;;
+    all) parts="${parts}lint unit e2e asan tsan fuzz fault:quarter example " ;;
+    lint | unit | unit:gcc | valgrind | e2e | asan | tsan | fuzz | example | fault | fault:quarter | matrix | coverage) parts="$parts$part " ;;
+    e2e:* | asan:* | coverage:*) parts="$parts$part " ;;
+    -h | --help) sed -n '4,26s/^# \{0,1\}//p' "$0"; exit 0 ;;
+    *) die "no such part: $part (there are lint unit valgrind e2e asan tsan fuzz example fault matrix coverage all)" ;;
     esac
 done
 
@@ -109,7 +115,7 @@ e2e() {
     local -A running=() started=()
     local queue=()
     for test in $(e2e_tests "$word"); do
-        if [ "$name" != e2e ] && grep -q '^# not with sanitizers:' "$test"; then
+        if [ -n "${HSM_PRELOAD:-}" ] && grep -q '^# not with sanitizers:' "$test"; then
             printf 'left out: %s: %s (%s)\n' "$name" "$(basename "$test" .sh | tr - ' ')" \
                 "$(sed -n 's/^# not with sanitizers: *//p' "$test")"
             continue
@@ -143,6 +149,97 @@ e2e() {
     done
 }
 
+# --- fuzzing --------------------------------------------------------------------------------------
+
+# The targets are the files tests/fuzz/fuzz_*.c; a folder that is there already is asked to look anew.
+fuzz_build() {
+    [ ! -e build-fuzz/build.ninja ] || meson setup --reconfigure build-fuzz || return
+    CC=clang BUILD_TARGETS=fuzz-targets scripts/build.sh build-fuzz -Dfuzz=true -Dwerror=true -Db_sanitize=address,undefined
+}
+
+# fuzz_one NAME: what it comes upon besides the corpus stays in build-fuzz/found/NAME until next time.
+fuzz_one() {
+    local found=$root/build-fuzz/found/$1 corpus=$root/tests/fuzz/corpus/$1
+    rm -rf "$found" && mkdir -p "$found"
+    [ -n "$(find "$corpus" -type f 2>/dev/null)" ] || { echo "$corpus is empty"; return 1; }
+    UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1 exec "$root/build-fuzz/tests/fuzz/fuzz_$1" -timeout=20 \
+        -max_total_time="${HSM_FUZZ_SECONDS:-30}" -artifact_prefix="$logs/fuzz-$1-" "$found" "$corpus"
+}
+
+# fuzz: each target, $jobs at a time. Passed is what libFuzzer has ended by itself, with "DONE".
+fuzz() {
+    local file name pid status done input
+    local -A running=() started=()
+    local queue=()
+    for file in tests/fuzz/fuzz_*.c; do
+        name=${file#tests/fuzz/fuzz_}
+        queue+=("${name%.c}")
+    done
+    rm -f "$logs"/fuzz-*
+    while [ ${#queue[@]} -gt 0 ] || [ ${#running[@]} -gt 0 ]; do
+        while [ ${#queue[@]} -gt 0 ] && [ ${#running[@]} -lt "$jobs" ]; do
+            name=${queue[0]}
+            queue=("${queue[@]:1}")
+            (fuzz_one "$name") >"$logs/fuzz-$name.log" 2>&1 </dev/null &
+            running[$!]=$name
+            started[$!]=$SECONDS
+        done
+        status=0
+        wait -n -p pid "${!running[@]}" || status=$?
+        name=${running[$pid]}
+        unset "running[$pid]"
+        done=$(sed -nE 's/^#([0-9]+)\s+DONE +(cov: [0-9]+ ft: [0-9]+ corp: [0-9]+).*/\1 executions, \2/p' "$logs/fuzz-$name.log")
+        if [ $status = 0 ] && [ -n "$done" ]; then
+            good "fuzz: $name: $done ($((SECONDS - ${started[$pid]})) s)"
+        else
+            input=$(find "$logs" -name "fuzz-$name-*" -printf ' build/log/%f')
+            bad "fuzz: $name (status $status); the input:${input:- none was kept}" "$logs/fuzz-$name.log"
+        fi
+    done
+}
+
+# --- coverage -------------------------------------------------------------------------------------
+
+# Every process adds to the same files, those of other users (servers' workers) as well, whatever
+# their umask: so all of them are there before, empty, which libgcov takes for new.
+coverage_reset() {
+    local note
+    find "$root/build-coverage" -name '*.gcda' -delete
+    find "$root/build-coverage" -name '*.gcno' | while read -r note; do
+        : >"${note%.gcno}.gcda"
+        chmod 666 "${note%.gcno}.gcda"
+    done
+    [ "$(id -u)" != 0 ] || ! id nobody >/dev/null 2>&1 ||
+        setpriv --reuid=nobody --regid="$(id -g nobody)" --clear-groups test -x "$root/build-coverage" ||
+        echo "note: other users cannot get to $root: servers' workers are not counted"
+}
+
+# Lines, functions and branches by folder.
+coverage_report() {
+    find "$root/build-coverage" -name '*.gcda' -empty -delete
+    rm -rf "$logs/coverage"
+    mkdir -p "$logs/coverage"
+    logged "$logs/coverage.log" gcovr --root "$root" --object-directory "$root/build-coverage" \
+        --filter '(keystore|provider|tools|engine)/' --exclude-unreachable-branches --exclude-throw-branches \
+        --json-summary "$logs/coverage/summary.json" --json "$logs/coverage/all.json" \
+        --html-details "$logs/coverage/index.html" "$root/build-coverage" || return
+    python3 - "$logs/coverage/summary.json" <<'END'
+import json, sys
+kinds = ("line", "function", "branch")
+rows = {}
+for file in json.load(open(sys.argv[1]))["files"]:
+    for name in (file["filename"].split("/")[0], "all"):
+        row = rows.setdefault(name, dict.fromkeys([k + end for k in kinds for end in ("_covered", "_total")], 0))
+        for key in row:
+            row[key] += file[key]
+print("%-10s" % "folder" + "".join("%22s" % (k + ("es" if k == "branch" else "s")) for k in kinds))
+for name in ["keystore", "provider", "tools", "engine", "all"]:
+    row = rows[name]
+    cells = [(row[k + "_covered"], row[k + "_total"]) for k in kinds]
+    print("%-10s" % name + "".join("%14s %5.1f %%" % ("%d/%d" % c, 100 * c[0] / c[1]) for c in cells))
+END
+}
+
 # words PART: what comes after the colon, for each time that the part was asked for; * if nothing.
 words() {
     local part
@@ -160,12 +257,14 @@ sets="build"
 with lint && sets="$sets lint"
 with example && sets="$sets example"
 with tsan && sets="$sets e2e"
+with fuzz && sets="$sets fuzz"
+with coverage && sets="$sets coverage"
 case $parts in *" unit "* | *" valgrind "* | *" fault"* | *" asan"* | *" tsan "*) sets="$sets test" ;; esac
 with matrix && sets="$sets roots"
 while read -r word; do
     [ "$word" != '*' ] || word=
     sets="$sets e2e $(e2e_packages "$word" | tr '\n' ' ')"
-done < <(words e2e && words asan)
+done < <(words e2e && words asan && words coverage | sed '/^unit$/d')
 # shellcheck disable=SC2086
 scripts/deps.sh $sets || { failed=1; finish; }
 
@@ -229,6 +328,11 @@ if with tsan; then
         unset HSM_PRELOAD
     fi
 fi
+if with fuzz; then
+    if step "build for fuzzing" build-fuzz.log fuzz_build; then
+        fuzz
+    fi
+fi
 if with example; then
     for name in nginx cluster; do
         step "examples/$name/run.sh --once" "example-$name.log" "examples/$name/run.sh" --once || true
@@ -239,6 +343,24 @@ if [[ $parts == *" fault "* ]]; then
 fi
 if [[ $parts == *" fault:quarter "* ]]; then
     unit_tests "a quarter of the fault campaign" build --suite fault-quarter
+fi
+if with coverage; then
+    # Not optimised, so that lines are what they are; counters that threads do not lose.
+    if step "build with gcov" build-coverage.log env CC=gcc scripts/build.sh build-coverage -Db_coverage=true \
+        -Doptimization=0 -Dc_args=-fprofile-update=atomic; then
+        coverage_reset
+        CK_TIMEOUT_MULTIPLIER=4 unit_tests coverage build-coverage --suite unit --timeout-multiplier 4
+        mapfile -t list < <(words coverage | sed '/^unit$/d')
+        for word in "${list[@]}"; do
+            [ "$word" != '*' ] || word=
+            e2e coverage "$root/build-coverage" "$word" softhsm
+        done
+        if coverage_report; then
+            good "coverage: build/log/coverage/index.html"
+        else
+            bad "coverage" "$logs/coverage.log"
+        fi
+    fi
 fi
 if with matrix; then
     # Passes its own lines on, and counts by its last one.

@@ -1,12 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * fault_campaign [--jobs N] [--quarter] [--only TEXT] [--list] [--markdown FILE] [--check FILE]
+ * fault_campaign [--jobs N] [--quarter] [--only TEXT] [--stop] [--list] [--markdown FILE]
+ *                [--check FILE]
  *
  * Runs every scenario in a process of its own and judges it; prints what was not as promised, and
  * sums. The exit status is 0 if all was. With --quarter each code at each function has one of the
  * four moments in each of the four situations (threads, fork), by turns; all events are run.
+ * With --stop each process that --only has asked for stops before it begins, for a debugger.
  */
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,7 +27,7 @@
 static struct scenario scenarios[SCENARIOS_MAX];
 static unsigned scenario_count;
 static const char *only;
-static bool quarter;
+static bool quarter, stop;
 
 /* shared by all processes */
 static struct result *results;
@@ -53,7 +56,12 @@ static void *shared(size_t size)
 
 static void run_here(unsigned i)
 {
-    alarm(60);
+    if (stop && !scenarios[i].dry) {
+        fprintf(stderr, "stopped: gdb -p %ld: %s\n", (long)getpid(), scenarios[i].name);
+        (void)raise(SIGSTOP);
+    } else {
+        alarm(60);
+    }
     if (scenarios[i].row != NULL)
         codes_run(&scenarios[i], &results[i], profiles);
     else
@@ -130,8 +138,8 @@ static bool thin_out(void)
 static void usage(int status)
 {
     fprintf(status == 0 ? stdout : stderr,
-            "fault_campaign [--jobs N] [--quarter] [--only TEXT] [--list] [--markdown FILE] "
-            "[--check FILE]\n");
+            "fault_campaign [--jobs N] [--quarter] [--only TEXT] [--stop] [--list] "
+            "[--markdown FILE] [--check FILE]\n");
     exit(status);
 }
 
@@ -149,6 +157,8 @@ int main(int argc, char **argv)
             list = true;
         else if (strcmp(argv[i], "--quarter") == 0)
             quarter = true;
+        else if (strcmp(argv[i], "--stop") == 0)
+            stop = true;
         else if (strcmp(argv[i], "--only") == 0 && i + 1 < argc)
             only = argv[++i];
         else if (strcmp(argv[i], "--markdown") == 0 && i + 1 < argc)
@@ -161,7 +171,7 @@ int main(int argc, char **argv)
             usage(strcmp(argv[i], "--help") == 0 ? 0 : 2);
     }
     if (jobs == 0 || jobs > 64 || (only != NULL && (markdown != NULL || check != NULL)) ||
-        (quarter && markdown != NULL))
+        (quarter && markdown != NULL) || (stop && only == NULL))
         usage(2);
     codes_list(add);
     events_list(add);
