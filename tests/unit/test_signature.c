@@ -223,6 +223,43 @@ START_TEST(without_a_digest_sha256_is_the_default)
 }
 END_TEST
 
+/* Our key object, not its public half: in software, without a call of the token. */
+START_TEST(a_key_verifies_digests_and_recovers_them)
+{
+    const bool rsa = _i == 0;
+    struct pair p = pair_new(rsa ? FAKE_RSA : FAKE_P256);
+    EVP_PKEY_CTX *check = EVP_PKEY_CTX_new_from_pkey(libctx, p.key, NULL);
+    const struct scheme pkcs1 = {RSA_PKCS1_PADDING, NULL, 0}, none = {0, NULL, 0};
+    unsigned char sig[SIG_MAX], hash[32], out[SIG_MAX];
+    size_t len = sign(p.key, "SHA2-256", rsa ? &pkcs1 : &none, sig), out_len = sizeof(out);
+
+    ck_assert_int_eq(EVP_Q_digest(libctx, "SHA2-256", NULL, message, sizeof(message), hash, NULL),
+                     1);
+    fake_clear_counts();
+    ck_assert_int_eq(EVP_PKEY_verify_init(check), 1);
+    if (rsa)
+        ck_assert_int_eq(EVP_PKEY_CTX_set_rsa_padding(check, RSA_PKCS1_PADDING), 1);
+    ck_assert_int_eq(EVP_PKEY_CTX_set_signature_md(check, EVP_sha256()), 1);
+    ck_assert_int_eq(EVP_PKEY_verify(check, sig, len, hash, sizeof(hash)), 1);
+    hash[0] ^= 1;
+    ck_assert_int_ne(EVP_PKEY_verify(check, sig, len, hash, sizeof(hash)), 1);
+    hash[0] ^= 1;
+    ERR_clear_error();
+    if (rsa) {
+        ck_assert_int_eq(EVP_PKEY_verify_recover_init(check), 1);
+        ck_assert_int_eq(EVP_PKEY_CTX_set_rsa_padding(check, RSA_PKCS1_PADDING), 1);
+        ck_assert_int_eq(EVP_PKEY_CTX_set_signature_md(check, EVP_sha256()), 1);
+        ck_assert_int_eq(EVP_PKEY_verify_recover(check, out, &out_len, sig, len), 1);
+        ck_assert_uint_eq(out_len, sizeof(hash));
+        ck_assert_mem_eq(out, hash, sizeof(hash));
+    }
+    calls_made(0);
+    no_errors();
+    EVP_PKEY_CTX_free(check);
+    pair_free(&p);
+}
+END_TEST
+
 /* --- salts ----------------------------------------------------------------------------------- */
 
 static const struct {
@@ -915,6 +952,7 @@ int main(void)
     tcase_add_test(tc, a_thousand_signatures_cost_two_thousand_calls);
     tcase_add_test(tc, streams_and_copies);
     tcase_add_loop_test(tc, without_a_digest_sha256_is_the_default, 0, 2);
+    tcase_add_loop_test(tc, a_key_verifies_digests_and_recovers_them, 0, 2);
     tcase_add_loop_test(tc, salt_lengths, 0, COUNT(salts));
     tcase_add_test(tc, bad_salt_lengths);
     tcase_add_test(tc, pss_that_the_token_refuses_is_encoded_locally);
