@@ -353,7 +353,7 @@ if with coverage; then
         mapfile -t list < <(words coverage | sed '/^unit$/d')
         for word in "${list[@]}"; do
             [ "$word" != '*' ] || word=
-            e2e coverage "$root/build-coverage" "$word" softhsm
+            e2e coverage-e2e "$root/build-coverage" "$word" softhsm
         done
         if coverage_report; then
             good "coverage: build/log/coverage/index.html"

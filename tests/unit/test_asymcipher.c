@@ -246,6 +246,33 @@ START_TEST(sizes_and_copies)
 }
 END_TEST
 
+START_TEST(parameters_are_given_back)
+{
+    const struct scheme labelled = {RSA_PKCS1_OAEP_PADDING, "SHA2-256", "SHA1", "label"};
+    const struct scheme plain_pkcs1 = {RSA_PKCS1_PADDING, NULL, NULL, NULL};
+    EVP_PKEY_CTX *pctx = decrypt_ctx(&labelled);
+    unsigned char *label = NULL;
+    char name[50];
+    int mode = 0;
+
+    ck_assert_int_gt(EVP_PKEY_CTX_get_rsa_padding(pctx, &mode), 0); /* the mode, in 3.0 */
+    ck_assert_int_eq(mode, RSA_PKCS1_OAEP_PADDING);
+    ck_assert_int_eq(EVP_PKEY_CTX_get_rsa_oaep_md_name(pctx, name, sizeof(name)), 1);
+    ck_assert_str_eq(name, "SHA2-256");
+    ck_assert_int_eq(EVP_PKEY_CTX_get_rsa_mgf1_md_name(pctx, name, sizeof(name)), 1);
+    ck_assert_str_eq(name, "SHA1");
+    ck_assert_int_eq(EVP_PKEY_CTX_get0_rsa_oaep_label(pctx, &label), 5);
+    ck_assert_mem_eq(label, "label", 5);
+    EVP_PKEY_CTX_free(pctx);
+
+    pctx = decrypt_ctx(&plain_pkcs1);
+    ck_assert_int_gt(EVP_PKEY_CTX_get_rsa_padding(pctx, &mode), 0); /* the mode, in 3.0 */
+    ck_assert_int_eq(mode, RSA_PKCS1_PADDING);
+    EVP_PKEY_CTX_free(pctx);
+    calls_made(0);
+}
+END_TEST
+
 START_TEST(ciphertexts_of_other_lengths)
 {
     unsigned char cipher[SIZE + 1] = {0}, out[SIZE];
@@ -776,6 +803,7 @@ int main(void)
     tcase_add_test(tc, two_digests_are_not_left_to_the_token);
     tcase_add_test(tc, a_label_is_not_left_to_the_token);
     tcase_add_test(tc, sizes_and_copies);
+    tcase_add_test(tc, parameters_are_given_back);
     tcase_add_test(tc, ciphertexts_of_other_lengths);
     tcase_add_loop_test(tc, bad_padding_gives_a_message_of_its_own, 0, COUNT(bad_blocks));
     tcase_add_test(tc, bad_padding_gives_what_the_ruling_says);

@@ -248,6 +248,30 @@ START_TEST(parameters_are_given_back)
 END_TEST
 
 /* The cofactor of these curves is 1: whichever mechanism the token has will do. */
+/* Each by its name, and the token is not asked. */
+START_TEST(bad_parameters_are_refused)
+{
+    char kdf[] = "HKDF", md[] = "SHAKE-128", text[] = "text";
+    int mode = 2;
+    const OSSL_PARAM bad[] = {
+        OSSL_PARAM_utf8_string(OSSL_EXCHANGE_PARAM_KDF_TYPE, kdf, sizeof(kdf) - 1),
+        OSSL_PARAM_utf8_string(OSSL_EXCHANGE_PARAM_KDF_DIGEST, md, sizeof(md) - 1),
+        OSSL_PARAM_utf8_string(OSSL_EXCHANGE_PARAM_KDF_UKM, text, sizeof(text) - 1),
+        OSSL_PARAM_utf8_string(OSSL_EXCHANGE_PARAM_KDF_OUTLEN, text, sizeof(text) - 1),
+        OSSL_PARAM_int(OSSL_EXCHANGE_PARAM_EC_ECDH_COFACTOR_MODE, &mode),
+    };
+    const OSSL_PARAM params[] = {bad[_i], OSSL_PARAM_END};
+    unsigned char out[256];
+    size_t len = sizeof(out);
+
+    load(0, 0);
+    ck_assert(!derive(params, out, &len));
+    ck_assert_int_eq(our_reason(), PROV_R_PARAMETER);
+    ck_assert_uint_eq(fake_calls("C_DeriveKey"), 0);
+    nothing_left();
+}
+END_TEST
+
 START_TEST(cofactor_modes)
 {
     static const struct {
@@ -484,6 +508,7 @@ int main(void)
     tcase_add_loop_test(tc, sizes, 0, COUNT(rows));
     tcase_add_loop_test(tc, x963, 0, COUNT(rows));
     tcase_add_test(tc, parameters_are_given_back);
+    tcase_add_loop_test(tc, bad_parameters_are_refused, 0, 5);
     tcase_add_loop_test(tc, cofactor_modes, 0, 5);
     tcase_add_test(tc, tokens_without_the_mechanism);
     tcase_add_loop_test(tc, tokens_that_deviate, 0, 3);

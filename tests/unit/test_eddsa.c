@@ -86,6 +86,25 @@ START_TEST(signs_with_two_calls)
 }
 END_TEST
 
+/* A copy signs with the key after the first one is gone. */
+START_TEST(copies_sign)
+{
+    EVP_MD_CTX *mdctx = EVP_MD_CTX_new(), *copy = EVP_MD_CTX_new();
+    unsigned char sig[SIG_MAX];
+    size_t len = sizeof(sig);
+
+    load(_i, 0);
+    ck_assert_int_eq(EVP_DigestSignInit_ex(mdctx, NULL, NULL, libctx, NULL, key, NULL), 1);
+    ck_assert_int_eq(EVP_MD_CTX_copy_ex(copy, mdctx), 1);
+    EVP_MD_CTX_free(mdctx);
+    ck_assert_int_eq(EVP_DigestSign(copy, sig, &len, text, sizeof(text)), 1);
+    EVP_MD_CTX_free(copy);
+    ck_assert(verify(pub, plain, text, sizeof(text), sig, len));
+    ck_assert_uint_eq(fake_calls("C_Sign"), 1);
+    no_errors();
+}
+END_TEST
+
 START_TEST(empty_and_longest_messages)
 {
     static unsigned char message[KS_MESSAGE_MAX + 1];
@@ -308,6 +327,7 @@ int main(void)
     tcase_add_checked_fixture(tc, set_up, tear_down);
     tcase_set_timeout(tc, 60);
     tcase_add_loop_test(tc, signs_with_two_calls, 0, COUNT(rows));
+    tcase_add_loop_test(tc, copies_sign, 0, COUNT(rows));
     tcase_add_loop_test(tc, empty_and_longest_messages, 0, COUNT(rows));
     tcase_add_loop_test(tc, digests_and_instances_are_refused, 0, COUNT(rows));
     tcase_add_loop_test(tc, both_spellings_of_the_parameters, 0, COUNT(rows));
