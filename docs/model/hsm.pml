@@ -77,6 +77,7 @@ byte held[N];            /* session->age of what each one has taken; 0: nothing 
 byte reconnects; /* ghost: threads that bring the token up */
 bool begun;      /* ghost: users 1 and 2 are alike, so it is enough that 1 begins first */
 byte users;      /* ghost: those that have not finished */
+bool gone[N + 1]; /* ghost: threads that are at their end */
 bool hung;       /* ghost: user 0 is in the module and never comes back */
 
 #define UP   (epoch != 0 && tok_gen == generation && tok_init == init_count)
@@ -177,7 +178,9 @@ inline go_inside(want)
 inline ks_gate_enter(want)
 {
     do
-#ifndef BREAK_GATE_ORDER
+#ifdef WHOLE_GATE
+    :: atomic { !forking && !gate_paused -> in_flight++; go_inside(want); break }
+#elif !defined(BREAK_GATE_ORDER)
     :: in_flight++;
        if
        :: atomic { !forking && !gate_paused -> go_inside(want); break }
@@ -191,15 +194,27 @@ inline ks_gate_enter(want)
     od
 }
 
+/* The same for calls that are over at once: opening and closing a session, logging in. */
+inline gate_enter_briefly(want)
+{
+    !forking && !gate_paused;
+    in_flight++;
+    go_inside(want)
+}
+
 inline module_enter_alone()
 {
     do
+#ifdef WHOLE_GATE
+    :: atomic { !forking -> in_flight++; inside++; starting = true; break }
+#else
     :: in_flight++;
        if
        :: atomic { !forking -> inside++; starting = true; break }
        :: atomic { forking -> in_flight-- };
           !forking
        fi
+#endif
     od
 }
 
@@ -263,12 +278,16 @@ inline ks_module_reinit(since)
 /* C_CloseSession of a session with that tag. */
 inline ks_session_close(want, s_tag)
 {
-    ks_gate_enter(want);
-    if
-    :: ok -> atomic { OWN_MODULE; OWN_SESSION; NEW_SESSION;
-              alive = (initialized != 0 -> alive - 1 : 0); ks_gate_leave() }
-    :: else
-    fi
+    atomic {
+        gate_enter_briefly(want);
+        if
+        :: ok ->
+           OWN_MODULE; OWN_SESSION; NEW_SESSION;
+           alive = (initialized != 0 -> alive - 1 : 0);
+           ks_gate_leave()
+        :: else
+        fi
+    }
 }
 
 inline ks_session_close_idle()
@@ -346,6 +365,8 @@ inline take_place()
 #endif
     :: else
     fi;
+    first = false;
+    late = false;
     COUNTED
 }
 
@@ -403,10 +424,11 @@ inline ks_token_down(its)
 /* The reserved session is opened; ok says whether. With open_failed(). */
 inline open_session()
 {
-    ks_gate_enter(s_init);
-    if
-    :: ok ->
-       atomic {
+    atomic {
+        gate_enter_briefly(s_init);
+        if
+        :: !ok -> class = SESSION_LOST
+        :: else ->
            OWN_MODULE;
            ks_gate_leave();
            class = NONE;
@@ -421,9 +443,8 @@ inline open_session()
               fi;
               troubles--
            fi
-       }
-    :: else -> class = SESSION_LOST
-    fi;
+        fi
+    };
     if
     :: class == NONE -> ok = true
     :: else ->
@@ -478,7 +499,7 @@ inline ks_session_give()
         fi
     };
     if
-    :: held[me] == 0
+    :: s_tag == 0 /* it was kept */
     :: else ->
        if
        :: fate != GONE -> ks_session_close(s_init, s_tag)
@@ -513,19 +534,19 @@ inline bring_up()
     if
     :: ok ->
        from = init_count;
-       ks_gate_enter(from);
-       if
-       :: ok ->
-          atomic {
+       atomic {
+           gate_enter_briefly(from);
+           if
+           :: ok ->
               OWN_MODULE;
               ks_gate_leave();
               if
               :: device_gone || initialized == 0 -> ok = false
               :: else -> alive++; other = TAG
               fi
-          }
-       :: else
-       fi;
+           :: else
+           fi
+       };
        if
        :: ok ->
           atomic {
@@ -591,11 +612,13 @@ inline ks_token_relogin()
     :: atomic { UP_FREE && (epoch != s_epoch || tok_gen != generation) -> ok = true }
     :: atomic { UP_FREE && epoch == s_epoch && tok_gen == generation ->
            up_lock = me + 1; reconnects++; ONE_CONNECTS };
-       ks_gate_enter(s_init);
-       if
-       :: ok -> atomic { OWN_MODULE; OWN_SESSION; NEW_SESSION; ks_gate_leave(); ok = !device_gone }
-       :: else
-       fi;
+       atomic {
+           gate_enter_briefly(s_init);
+           if
+           :: ok -> OWN_MODULE; OWN_SESSION; NEW_SESSION; ks_gate_leave(); ok = !device_gone
+           :: else
+           fi
+       };
        if
        :: ok ->
           ks_session_close_idle();
@@ -636,8 +659,8 @@ inline ks_session_take()
           open_session();
           if
           :: ok -> break
-          :: !ok /* again, where that may help */
-          :: !ok -> break
+          :: !ok && me != 1 /* again, where that may help */
+          :: !ok && me == 1 -> break
           fi
        fi
     od
@@ -659,12 +682,14 @@ end_hung: /* for ever */
            OWN_MODULE;
            OWN_SESSION;
            NEW_SESSION;
+           place = 0;
            if
            :: k_tag == 0 -> k_tag = TAG; key_tag = TAG; key_epoch = s_epoch
            :: else
            fi;
            OWN_KEY;
            NEW_KEY;
+           k_tag = 0;
            class = NONE;
            if
            :: device_gone || initialized == 0 -> class = DEVICE_LOST
@@ -697,6 +722,7 @@ inline attempt()
        fi;
        again = class;
        fate = KEEP;
+       ok = false;
        if
        :: class == LOGIN_LOST -> ks_token_relogin()
        :: class == STALE_HANDLE ->
@@ -705,6 +731,7 @@ inline attempt()
        :: class == SESSION_LOST -> fate = GONE
        :: class == NONE
        fi;
+       class = 0;
        ks_session_give();
        if
        :: again == SESSION_LOST || again == DEVICE_LOST -> ks_token_down(s_epoch)
@@ -724,13 +751,14 @@ proctype user(byte me; byte mine)
     bool ok, late, first, old, last;
 
     {
-        atomic { me != 2 || begun -> begun = begun || me == 1 };
+        atomic { (mine == 0 && (me != 2 || begun)) || (mine == 1 && gone[0] && gone[1] && gone[2]
+                  && (REINITS == 0 || gone[N])) -> begun = begun || me == 1 };
         do
         :: attempt();
            if
            :: again == NONE -> break
-           :: again != NONE /* ks_op_try(): once more */
-           :: again != NONE -> break /* the budget is used up */
+           :: again != NONE && me != 1 /* ks_op_try(): once more */
+           :: again != NONE && me == 1 -> break /* the budget is used up */
            fi
         od;
         atomic { /* run_op() */
@@ -748,10 +776,15 @@ proctype user(byte me; byte mine)
             :: else
             fi
         }
-    } unless {
-        process != mine /* a child: this thread stayed in the parent */
-    };
-    atomic { s_tag = 0; k_tag = 0; s_epoch = 0; s_init = 0; other = 0; from = 0; seen = 0;
+    }
+#if FORKS > 0
+    unless {
+        /* a child: this thread stayed in the parent. One after the other, to make fewer states. */
+        atomic { process != mine && (me == 0 || gone[0]) && (me < 2 || gone[1]) -> skip }
+    }
+#endif
+    ;
+    atomic { gone[me] = true; s_tag = 0; k_tag = 0; s_epoch = 0; s_init = 0; other = 0; from = 0; seen = 0;
              place = 0; class = 0; fate = 0; again = 0; ok = 0; late = 0; first = 0; old = 0;
              last = 0 }
 }
@@ -766,11 +799,14 @@ proctype neighbour()
     {
         seen = init_count;
         ks_module_reinit(seen)
-    } unless {
-        process != 0
-    };
-    seen = 0;
-    ok = 0
+    }
+#if FORKS > 0
+    unless {
+        atomic { process != 0 && gone[0] && gone[1] && gone[2] -> skip }
+    }
+#endif
+    ;
+    atomic { gone[N] = true; seen = 0; ok = 0 }
 }
 
 /* --- fork: ks_module.c ------------------------------------------------------------------------ */
