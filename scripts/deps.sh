@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 #
 # deps.sh [SET...] [+PACKAGE...]: install what is missing (Debian 12 or later, apt). The sets are build
-# example cluster e2e test lint fuzz coverage roots package tokens.
+# example cluster e2e test lint fuzz model coverage roots package tokens.
 # If all is there it does nothing, not even an apt-get update. Needs root or sudo otherwise.
 #
 # Debian's servers (nginx on port 80, and so on) start when they are installed. Nothing here wants
@@ -21,6 +21,7 @@ test="$e2e clang llvm libclang-rt-dev valgrind"
 lint="$build clang clang-format clang-tidy cppcheck binutils mandoc"
 fuzz="$build clang llvm libclang-rt-dev"
 coverage="$build gcovr python3 util-linux"
+model='spin gcc libc6-dev'
 roots='debootstrap util-linux'
 package="$build build-essential dpkg-dev debhelper fakeroot nginx softhsm2 curl"
 tokens="$e2e swtpm swtpm-tools libtpm2-pkcs11-1 libtpm2-pkcs11-tools tpm2-tools tpm2-abrmd libtss2-tcti-tabrmd0
@@ -31,8 +32,8 @@ wanted=
 for set in "$@"; do
     case $set in
     +*) wanted="$wanted ${set#+}" ;;
-    build | example | cluster | e2e | test | lint | fuzz | coverage | roots | package | tokens) wanted="$wanted ${!set}" ;;
-    *) die "unknown set of packages: $set (there are build example cluster e2e test lint fuzz coverage roots package tokens)" ;;
+    build | example | cluster | e2e | test | lint | fuzz | model | coverage | roots | package | tokens) wanted="$wanted ${!set}" ;;
+    *) die "unknown set of packages: $set (there are build example cluster e2e test lint fuzz model coverage roots package tokens)" ;;
     esac
 done
 

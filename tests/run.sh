@@ -15,6 +15,7 @@
 #   example   examples/nginx/run.sh --once, and examples/cluster/run.sh --once
 #   fault     the fault campaign: every CKR_ at every call, in 40,000 processes (some minutes);
 #             fault:quarter by turns at one of four moments, as `all` does it
+#   model     the model of the session pool (docs/model/), every state of it, with spin
 #   matrix    unit tests and the core of e2e in roots of Debian 13 and of sid, with OpenSSL 3.5 and
 #             3.6 (needs root's rights; tests/matrix.sh can do more)
 #   coverage  how much of each folder the unit tests, and the end-to-end tests with SoftHSM, run
@@ -31,11 +32,11 @@ cd "$(dirname "$0")/.."
 parts=" "
 for part in "$@"; do
     case $part in
-    all) parts="${parts}lint unit e2e asan tsan fuzz fault:quarter example " ;;
-    lint | unit | unit:gcc | valgrind | e2e | asan | tsan | fuzz | example | fault | fault:quarter | matrix | coverage) parts="$parts$part " ;;
+    all) parts="${parts}lint unit model e2e asan tsan fuzz fault:quarter example " ;;
+    lint | unit | unit:gcc | valgrind | e2e | asan | tsan | fuzz | example | model | fault | fault:quarter | matrix | coverage) parts="$parts$part " ;;
     e2e:* | asan:* | coverage:*) parts="$parts$part " ;;
-    -h | --help) sed -n '4,26s/^# \{0,1\}//p' "$0"; exit 0 ;;
-    *) die "no such part: $part (there are lint unit valgrind e2e asan tsan fuzz example fault matrix coverage all)" ;;
+    -h | --help) sed -n '4,27s/^# \{0,1\}//p' "$0"; exit 0 ;;
+    *) die "no such part: $part (there are lint unit valgrind e2e asan tsan fuzz example model fault matrix coverage all)" ;;
     esac
 done
 
@@ -259,6 +260,7 @@ with example && sets="$sets example"
 with tsan && sets="$sets e2e"
 with fuzz && sets="$sets fuzz"
 with coverage && sets="$sets coverage"
+with model && sets="$sets model"
 case $parts in *" unit "* | *" valgrind "* | *" fault"* | *" asan"* | *" tsan "*) sets="$sets test" ;; esac
 with matrix && sets="$sets roots"
 while read -r word; do
@@ -361,6 +363,10 @@ if with coverage; then
             bad "coverage" "$logs/coverage.log"
         fi
     fi
+fi
+if with model; then
+    step "model" model.log tests/model.sh || true
+    grep -E "^ok .* states" "$logs/model.log" || true
 fi
 if with matrix; then
     # Passes its own lines on, and counts by its last one.
