@@ -13,18 +13,19 @@ failed=0
 
 # Function names in the second column of the table, each defined somewhere in keystore/.
 lint() {
-    local names name
+    local names name all
+    all=$(find "$root/keystore" -name '*.c' -exec cat {} +)
     names=$(sed -n '/^| step of the model/,/^$/p' "$readme" | awk -F'|' 'NR > 2 { print $3 }' |
         grep -o '`[a-z_0-9]*`' | tr -d '`' | sort -u)
     [ "$(wc -w <<<"$names")" -ge 20 ] || die "no table of functions in $readme"
     for name in $names; do
         # A definition begins in the first column and its arguments are not followed by a ;
-        if ! find "$root/keystore" -name '*.c' -exec cat {} + | awk -v name="$name" '
+        if ! awk -v name="$name" '
             /^[a-z]/ && $0 ~ "(^|[ *])" name "\\(" { head = 1 }
             head && /;$/ { head = 0 }
-            head && /^{/ { found = 1; exit }
+            head && /^{/ { found = 1 }
             /^}/ { head = 0 }
-            END { exit !found }'; then
+            END { exit !found }' <<<"$all"; then
             printf 'lint: %s names %s(), which is not defined in keystore/\n' "$readme" "$name"
             failed=1
         fi
