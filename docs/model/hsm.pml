@@ -37,7 +37,7 @@ mtype = {
     KEEP, CLOSE, GONE                                                               /* fates */
 };
 
-/* --- the module: ks_module.c ------------------------------------------------------------------ */
+/* --- the module: module/module.c ------------------------------------------------------------------ */
 
 byte generation;      /* counts forks */
 byte init_count = 1;  /* counts initialisations: handles from before the last one are dead */
@@ -109,7 +109,7 @@ bool hung;       /* ghost: user 0 is in the module and never comes back */
 #define FORGET s_tag = 0; k_tag = 0; s_init = 0; place = 0; late = 0; first = 0; old = 0; last = 0; \
                fate = 0; class = 0
 
-/* --- the queue: ks_session.c ------------------------------------------------------------------ */
+/* --- the queue: token/session.c ------------------------------------------------------------------ */
 
 inline ks_session_call_next()
 {
@@ -154,7 +154,7 @@ inline leave_queue()
     called[me] = false
 }
 
-/* --- the gate: ks_module.c -------------------------------------------------------------------- */
+/* --- the gate: module/module.c -------------------------------------------------------------------- */
 
 inline ks_gate_leave()
 {
@@ -274,7 +274,7 @@ inline ks_module_reinit(since)
     fi
 }
 
-/* --- sessions: ks_session.c ------------------------------------------------------------------- */
+/* --- sessions: token/session.c ------------------------------------------------------------------- */
 
 /* C_CloseSession of a session with that tag. */
 inline ks_session_close(want, s_tag)
@@ -526,7 +526,7 @@ inline ks_session_give()
     fi
 }
 
-/* --- up and down: ks_up.c --------------------------------------------------------------------- */
+/* --- up and down: token/connect.c --------------------------------------------------------------------- */
 
 /* The slot, the first session and the login are one passage of the gate here. */
 inline bring_up()
@@ -640,7 +640,7 @@ inline ks_token_relogin()
     fi
 }
 
-/* --- an operation: ks_op.c, ks_key.c ---------------------------------------------------------- */
+/* --- an operation: op/try.c, token/key.c ---------------------------------------------------------- */
 
 /* take(): ok says whether there is a session. */
 inline ks_session_take()
@@ -818,7 +818,7 @@ proctype neighbour() END_IN_TURN
     atomic { gone[N] = true; seen = 0; ok = 0 }
 }
 
-/* --- fork: ks_module.c ------------------------------------------------------------------------ */
+/* --- fork: module/module.c ------------------------------------------------------------------------ */
 
 /* Parent and child have nothing in common afterwards, so it is enough to follow either one. */
 proctype forker()
