@@ -448,8 +448,8 @@ struct ks_token *ks_key_token(const struct ks_key *key);
  * epoch): something else is KS_KEY_MISMATCH, the same is the proof. Of CKA_PUBLIC_KEY_INFO only
  * the same is recognised. Where one of the two functions is missing a public object of the same id
  * is read for a hint: another public half there is KS_KEY_MISMATCH, the same one proves nothing.
- * Where the private object shows nothing the first result is proved before anybody sees it, each time that
- * the key was found, on the token that gave it: a signature by `verify`; a decryption, a
+ * Where the private object shows nothing the first result is proved before anybody sees it, each
+ * time that the key was found, on the token that gave it: a signature by `verify`; a decryption, a
  * derivation, or raw RSA by doing the same once more with what `challenge` makes up. A key that
  * does not pass is KS_KEY_MISMATCH. The two are called on the caller's thread, with no lock held,
  * and perhaps by several threads at once; those that are NULL are not done. */

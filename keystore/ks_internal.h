@@ -24,7 +24,7 @@
 #include "keystore.h"
 #include "ks_stats.h"
 
-/* --- base/status.c ----------------------------------------------------------------------------- */
+/* --- base/status.c --------------------------------------------------------------------------- */
 
 enum ks_rv_class {
     KS_PERMANENT,     /* give up */
@@ -71,7 +71,7 @@ ks_status ks_no_memory(struct ks_error *err);
 /* Purpose: append "; " and a sentence to the text of an error that there is. */
 void ks_error_add(struct ks_error *err, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
-/* --- base/process.c ----------------------------------------------------------------------------- */
+/* --- base/process.c -------------------------------------------------------------------------- */
 
 /* What a part of the keystore does around a fork and at the end of the process; NULL: nothing. */
 struct ks_process_part {
@@ -86,13 +86,13 @@ enum ks_process_moment { KS_FORKING, KS_FORKED_PARENT, KS_FORKED, KS_END_FIRST, 
 
 /* Purpose: take part from now on; does nothing the second time. `part` is constant. Thread-safe. */
 void ks_process_add(const struct ks_process_part *part);
-/* Purpose: for the handlers in module/module.c: run what the parts have for that moment, in the order
- * in which they were added. */
+/* Purpose: for the handlers in module/module.c: run what the parts have for that moment, in the
+ * order in which they were added. */
 void ks_process_run(enum ks_process_moment moment);
 /* How many calls into modules this thread is in; more than 0 for what a module calls. */
 extern _Thread_local unsigned ks_calls_inside;
 
-/* --- module/module.c ----------------------------------------------------------------------------- */
+/* --- module/module.c ------------------------------------------------------------------------- */
 
 struct ks_module {
     struct ks_module *next;
@@ -162,7 +162,7 @@ void ks_note_child(struct ks_error *err);
 void ks_registry_lock(void);
 void ks_registry_unlock(void);
 
-/* --- base/uri.c -------------------------------------------------------------------------------- */
+/* --- base/uri.c ------------------------------------------------------------------------------ */
 
 struct ks_uri {
     atomic_uint refs;
@@ -176,7 +176,7 @@ const CK_ATTRIBUTE *ks_uri_attribute(const struct ks_uri *uri, CK_ATTRIBUTE_TYPE
 bool ks_uri_matches_token(const struct ks_uri *uri, const CK_TOKEN_INFO *info);
 bool ks_uri_matches_facts(const struct ks_uri *uri, const struct ks_token_facts *facts);
 
-/* --- token/secret.c ----------------------------------------------------------------------------- */
+/* --- token/secret.c -------------------------------------------------------------------------- */
 
 /* Purpose: a page of this size for secrets, zeroed, locked in memory and left out of core dumps as
  * far as the system lets us; NULL without memory. Wiped when it is freed. */
@@ -194,7 +194,7 @@ bool ks_secrets_try_lock(void);
 void ks_secrets_unlock(void);
 void ks_secrets_forked(void);
 
-/* --- token/refused.c ---------------------------------------------------------------------------- */
+/* --- token/refused.c ------------------------------------------------------------------------- */
 
 /* A PIN that was sent to a token, or is about to be, as this process remembers it: no PIN, but an
  * HMAC. Without a function for that (ks_set_mac) all PINs for a token are alike. */
@@ -227,7 +227,7 @@ void ks_pin_answered(const struct ks_pin_mark *mark, enum ks_pin_answer answer);
 void ks_refused_forked(void);
 void ks_refused_end(void);
 
-/* --- token/pin.c -------------------------------------------------------------------------------- */
+/* --- token/pin.c ----------------------------------------------------------------------------- */
 
 struct ks_pin;       /* a source, and what was read from it last */
 struct ks_pin_value; /* a PIN that was read: a locked page that stays out of core dumps; constant */
@@ -266,7 +266,7 @@ void ks_pin_forget(struct ks_pin *pin);
 void ks_pins_forked(void);
 void ks_pins_end(void);
 
-/* --- token/token.c ------------------------------------------------------------------------------ */
+/* --- token/token.c --------------------------------------------------------------------------- */
 
 struct ks_session {
     CK_SESSION_HANDLE handle;
@@ -390,8 +390,8 @@ ks_status ks_token_make(const struct ks_token_config *config, struct ks_token **
                         struct ks_error *err);
 /* Purpose: ks_gate_enter() for calls with a slot, a session or a key handle that was got when the
  * module's init_count was that. Whoever waits at the gate while the module is initialised anew for
- * another token finds the same numbers given to others: then it fails, as CKR_SESSION_HANDLE_INVALID
- * from `function`, and is outside. Inside, nothing is initialised. */
+ * another token finds the same numbers given to others: then it fails, as
+ * CKR_SESSION_HANDLE_INVALID from `function`, and is outside. Inside, nothing is initialised. */
 ks_status ks_gate_enter_since(struct ks_gate *gate, const struct ks_token *token,
                               unsigned init_count, const char *function, struct ks_error *err);
 /* Purpose: the token's escaped label, "" before the first connect. */
@@ -401,7 +401,7 @@ const char *ks_token_label(const struct ks_token *token);
 bool ks_token_others_up(const struct ks_token *token);
 uint64_t ks_epoch_new(void);
 
-/* --- token/slot.c ------------------------------------------------------------------------------- */
+/* --- token/slot.c ---------------------------------------------------------------------------- */
 
 /* Purpose: initialise the module where that is still to be done, find the token's slot, and note
  * what the module says of it. The caller holds up_lock. */
@@ -422,7 +422,7 @@ CK_RV ks_slot_flags(CK_FUNCTION_LIST *fn, CK_SLOT_ID slot, struct ks_token_facts
 ks_status ks_token_matches(struct ks_token *token, const struct ks_how *how,
                            const struct ks_uri *uri, struct ks_error *err);
 
-/* --- token/login.c ------------------------------------------------------------------------------ */
+/* --- token/login.c --------------------------------------------------------------------------- */
 
 struct ks_op;
 
@@ -440,7 +440,7 @@ ks_status ks_token_context_login(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESS
 /* Purpose: make all locks anew in a forked child. */
 void ks_turns_forked(void);
 
-/* --- token/connect.c --------------------------------------------------------------------------------- */
+/* --- token/connect.c ------------------------------------------------------------------------- */
 
 #define KS_RECOVER_MS_DEFAULT 1000U
 /* Purpose: find out whether the token is usable as it stands; brings it up if not. */
@@ -461,7 +461,7 @@ void ks_token_down(struct ks_token *token, uint64_t epoch);
 ks_status ks_token_relogin(struct ks_token *token, const struct ks_how *how,
                            struct ks_session *session, bool *did, struct ks_error *err);
 
-/* --- token/pool.c, token/session.c ---------------------------------------------------------------------------- */
+/* --- token/pool.c, token/session.c ----------------------------------------------------------- */
 
 enum ks_session_fate {
     KS_SESSION_KEEP,
@@ -516,7 +516,7 @@ void ks_session_call_all(struct ks_token *token);
 /* Purpose: how many wait. The caller holds token->lock. */
 unsigned ks_session_waiting(const struct ks_token *token);
 
-/* --- token/mech.c ------------------------------------------------------------------------------- */
+/* --- token/mech.c ---------------------------------------------------------------------------- */
 
 struct ks_mech_storage {
     CK_MECHANISM mechanism;
@@ -617,7 +617,7 @@ ks_status ks_op_rv(struct ks_op *op, const char *function, CK_RV rv);
  * has been found anew meanwhile, and what was proved is not what gave the result: run it again. */
 ks_status ks_prove(struct ks_op *op, const struct ks_how *how, bool *again);
 
-/* --- kinds of tokens (group/open.c) -------------------------------------------------------------- */
+/* --- kinds of tokens (group/open.c) ---------------------------------------------------------- */
 
 /* One token; each function is in the file of the public one. */
 ks_status ks_single_connect(struct ks_token *token, const struct ks_how *how, struct ks_error *err);
@@ -660,7 +660,7 @@ bool ks_token_hung(struct ks_token *token);
  * and token, with growing pauses. Returns at once. */
 void ks_worker_probe(struct ks_token *token);
 
-/* --- token/object.c ----------------------------------------------------------------------------- */
+/* --- token/object.c -------------------------------------------------------------------------- */
 
 /* Purpose: snapshot of an object, inside the gate. `complete`: look for the public object of a
  * private key too, if it does not show its public half itself. */
@@ -700,7 +700,7 @@ struct ks_object *ks_object_copy(const struct ks_object *o);
 /* Purpose: "'label' (id 01:02)" escaped, for messages. */
 const char *ks_object_name(const struct ks_object *object, char *out, size_t size);
 
-/* --- token/key.c -------------------------------------------------------------------------------- */
+/* --- token/key.c ----------------------------------------------------------------------------- */
 
 #define KS_REFUSED_MAX 4
 
@@ -767,7 +767,7 @@ static inline bool ks_proof_wanted(const struct ks_op *op, ks_status st)
            (op->key->expect.verify != NULL || op->key->expect.challenge != NULL);
 }
 
-/* --- small things (base/status.c) -------------------------------------------------------------- */
+/* --- small things (base/status.c) ------------------------------------------------------------ */
 
 uint64_t ks_now_ns(void);
 struct timespec ks_timespec(uint64_t ns);

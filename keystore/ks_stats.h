@@ -19,7 +19,7 @@
 struct ks_op;
 struct ks_key;
 
-/* --- counters (observe/stats.c) ------------------------------------------------------------------- */
+/* --- counters (observe/stats.c) -------------------------------------------------------------- */
 
 /* Bucket i is for times up to 2^(i + KS_STATS_SHIFT) microseconds: 8 us to 33.6 s; the last for
  * whatever is longer. */
@@ -131,18 +131,18 @@ const char *ks_failure_text(uint64_t what, char *room, size_t size);
  * good. */
 bool ks_counts_as_done(enum ks_op_class class, ks_status st);
 
-/* --- their text (report/stats_text.c) ------------------------------------------------------------- */
+/* --- their text (report/stats_text.c) -------------------------------------------------------- */
 
 /* Purpose: ks_stats_text() for a file: `pid` adds that label to every line, `final` leaves out
  * what a process that has ended does not have (sessions, state). NULL without memory. */
 char *ks_stats_render(bool pid, bool final, size_t *len);
 
-/* --- the statistics file (report/stats_file.c) --------------------------------------------------- */
+/* --- the statistics file (report/stats_file.c) ----------------------------------------------- */
 
 /* Called after each operation that was counted; NULL: nobody wants to know. Set by the file. */
 extern _Atomic(void (*)(void)) ks_stats_listener;
 
-/* --- files of others' folders (base/file.c) ---------------------------------------------------- */
+/* --- files of others' folders (base/file.c) -------------------------------------------------- */
 
 /* Purpose: `path` with %p replaced by the process' number. False when it does not fit. */
 bool ks_path_expand(const char *path, char *out, size_t size);
@@ -152,7 +152,7 @@ bool ks_path_expand(const char *path, char *out, size_t size);
  * and what is wrong in words or NULL in `*why`. Does not wait. open(2) */
 int ks_file_append(const char *path, const char **why);
 
-/* --- the log (observe/log.c) ---------------------------------------------------------------------- */
+/* --- the log (observe/log.c) ----------------------------------------------------------------- */
 
 /* Lines that are not written, because a disk is full or a file is not ours. */
 extern _Atomic uint64_t ks_log_lost;

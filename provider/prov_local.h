@@ -428,7 +428,7 @@ extern const struct ks_pauser prov_async_pauser;
 void prov_async_hold(void);
 void prov_async_release(void);
 
-/* --- curves and public halves (prov_public.c) ------------------------------------------------- */
+/* --- curves and public halves (prov_public.c) ------------------------------------------------ */
 
 /* The curves that keys on a token may have. Other curves work with public keys only. */
 struct prov_curve {

@@ -14,8 +14,8 @@
  * default provider alone: before and after each operation with the keys (references), after
  * another provider was loaded and unloaded, while other queries make libcrypto empty its cache of
  * fetches, and in a second library context. Prints what differs; status 0 if nothing does. From
- * several threads at once, amid all this, one answer of some hundred may be ours (SECURITY.md); when
- * they have ended, none.
+ * several threads at once, amid all this, one answer of some hundred may be ours (SECURITY.md);
+ * when they have ended, none.
  *
  * BYSTANDER_FETCHES: how many distinct property queries are made (20000).
  */

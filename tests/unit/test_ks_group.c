@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * group/group.c: clusters lose no operation while a member is up, and never use another key; in a set
- * the URI decides.
+ * group/group.c: clusters lose no operation while a member is up, and never use another key; in a
+ * set the URI decides.
  */
 #include <pthread.h>
 #include <time.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * token/login.c, token/refused.c, token/secret.c: a PIN that a token refused reaches it once, whoever sends
- * it; and what this process keeps of it.
+ * token/login.c, token/refused.c, token/secret.c: a PIN that a token refused reaches it once,
+ * whoever sends it; and what this process keeps of it.
  */
 #include "ks_fixture.h"
 #include "memory.h"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * verbs/sign.c and token/mech.c: what reaches the token, what comes back, and that a decryption tells
- * nothing about its data.
+ * verbs/sign.c and token/mech.c: what reaches the token, what comes back, and that a decryption
+ * tells nothing about its data.
  */
 #include "ks_fixture.h"
 

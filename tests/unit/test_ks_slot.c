@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * token/slot.c: trouble with one slot is not the others'. Whatever a slot answers, the tokens in the
- * other slots of the module are found, listed and used: at the start, after a recovery and after a
- * fork, alone, in a set and in a cluster.
+ * token/slot.c: trouble with one slot is not the others'. Whatever a slot answers, the tokens in
+ * the other slots of the module are found, listed and used: at the start, after a recovery and
+ * after a fork, alone, in a set and in a cluster.
  */
 #include "ks_fixture.h"
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * observe/stats.c, report/stats_file.c: what is counted as what, and the text and file that tell it.
+ * observe/stats.c, report/stats_file.c: what is counted as what, and the text and file that tell
+ * it.
  */
 #include "ks_fixture.h"
 
