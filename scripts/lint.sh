@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 #
 # lint.sh [CHECK...]: all static checks, or some of: format tidy cppcheck arrows limits
-# policy-doc man.
+# policy-doc man names.
 # Needs a finished build in build/ (LINT_BUILD: another one). All checks run; fails if one did.
 set -euo pipefail
 . "$(dirname "$0")/common.sh"
@@ -201,10 +201,24 @@ check_man() {
     done
 }
 
-[ $# -gt 0 ] || set -- format arrows limits policy-doc man cppcheck tidy
+# What the pages for newcomers name is there: functions, `name()`, and files, `folder/file.c`.
+check_names() {
+    local page name all
+    all=$(c_files keystore provider tools engine tests | grep '\.c$' | xargs cat)
+    for page in docs/tour.md docs/glossary.md docs/debugging.md; do
+        for name in $(grep -oE '`[a-z_][a-z_0-9]*\(\)`' "$page" | tr -d '`()' | sort -u); do
+            grep -qE "^[a-z].*[ *]$name\(" <<<"$all" || fail "$page names $name(), which is not defined"
+        done
+        for name in $(grep -oE '`[a-z]+(/[a-z_0-9]+)*/[a-z_0-9]+\.(c|def|inc)`' "$page" | tr -d '`' | sort -u); do
+            [ -e "$name" ] || [ -e "keystore/$name" ] || fail "$page names $name, which does not exist"
+        done
+    done
+}
+
+[ $# -gt 0 ] || set -- format arrows limits policy-doc man names cppcheck tidy
 for check in "$@"; do
     case $check in
-    format | tidy | cppcheck | arrows | limits | policy-doc | man) "check_$check" ;;
+    format | tidy | cppcheck | arrows | limits | policy-doc | man | names) "check_$check" ;;
     *) die "unknown check: $check" ;;
     esac
 done

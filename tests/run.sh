@@ -274,7 +274,7 @@ export LOG_DIR=$logs LOG_TAIL
 step "build with gcc" build.log env CC="${CC:-gcc}" scripts/build.sh build -Dwerror=true || finish
 
 if with lint; then
-    for check in format arrows limits policy-doc man cppcheck tidy; do
+    for check in format arrows limits policy-doc man names cppcheck tidy; do
         step "lint: $check" "lint-$check.log" scripts/lint.sh $check || true
     done
 fi
