@@ -89,6 +89,21 @@ void ks_registry_unlock(void)
     pthread_mutex_unlock(&registry_mutex);
 }
 
+/* How long the fork has to wait at least, counted from its beginning: for calls in flight, and
+ * longer for p11-kit's own lock; 0: nothing is in the way. */
+static uint64_t fork_wants(void)
+{
+    uint64_t wants = 0;
+
+    for (struct ks_module *m = modules; m != NULL; m = m->next) {
+        if (atomic_load(&m->starting))
+            return FORK_WAIT_START_NS;
+        if (atomic_load(&m->in_flight) > 0)
+            wants = FORK_WAIT_NS;
+    }
+    return wants;
+}
+
 /* A fork in the middle of another thread's call would leave that module's locks, and p11-kit's,
  * locked for ever in the child. So new calls wait, and those in flight are given a bounded time:
  * one that hangs must not hang the fork. A module that itself forks, inside a call, is not kept
@@ -96,19 +111,14 @@ void ks_registry_unlock(void)
 static void atfork_prepare(void)
 {
     const struct timespec pause = {.tv_nsec = 50000};
-    uint64_t until = ks_now_ns() + FORK_WAIT_NS;
-    bool busy = ks_calls_inside == 0;
+    const uint64_t began = ks_now_ns();
+    const bool waits = ks_calls_inside == 0;
 
     ks_registry_lock();
     threads_at_fork = __libc_single_threaded == 0;
-    atomic_store(&forking, busy);
-    while (busy && ks_now_ns() < until) {
-        busy = false;
-        for (struct ks_module *m = modules; m != NULL; m = m->next)
-            busy = busy || atomic_load(&m->in_flight) > 0;
-        if (busy)
-            nanosleep(&pause, NULL);
-    }
+    atomic_store(&forking, waits);
+    while (waits && ks_now_ns() - began < fork_wants())
+        nanosleep(&pause, NULL);
     ks_process_run(KS_FORKING);
 }
 

@@ -263,6 +263,42 @@ START_TEST(a_hanging_call_in_the_parent_does_not_hang_the_child)
 }
 END_TEST
 
+static atomic_bool starting;
+
+static void is_starting(void *arg)
+{
+    (void)arg;
+    atomic_store(&starting, true);
+}
+
+static void *connect_there(void *arg)
+{
+    return ks_ok(ks_token_connect(arg, NULL, NULL)) ? arg : NULL;
+}
+
+/* p11-kit has a lock of its own while a module is being initialised, which would stay locked in the
+ * child: the fork waits for that, longer than for calls. */
+START_TEST(a_fork_waits_for_a_module_that_is_starting)
+{
+    const struct timespec pause = {.tv_nsec = 1000000};
+    struct ks_uri *uri = fx_uri("pkcs11:object=k", KS_URI_CALLER);
+    void *connected = NULL;
+    pthread_t thread;
+
+    fake_add_pair(fx.slot, FAKE_P256, "k");
+    fake_set_latency("C_Initialize", 600000);
+    fake_at("C_Initialize", 1, is_starting, NULL);
+    ck_assert_int_eq(pthread_create(&thread, NULL, connect_there, fx_token()), 0);
+    while (!atomic_load(&starting))
+        nanosleep(&pause, NULL);
+    fake_set_latency("C_Initialize", 0);
+    fx_in_child(find_in_child, uri);
+    pthread_join(thread, &connected);
+    ck_assert_ptr_nonnull(connected);
+    ks_uri_free(uri);
+}
+END_TEST
+
 /* --- the end --------------------------------------------------------------------------------- */
 
 static void shut_down(void *arg)
@@ -447,6 +483,7 @@ int main(void)
         {a_child_that_releases_does_not_touch_the_parent_s_module, 0},
         {forks_amid_busy_threads_leave_no_lock_behind, 0},
         {a_hanging_call_in_the_parent_does_not_hang_the_child, 0},
+        {a_fork_waits_for_a_module_that_is_starting, 0},
         {after_the_shutdown_everything_says_so, 0},
         {the_shutdown_waits_for_a_bounded_time_and_then_leaves_the_module_alone, 0},
         {the_shutdown_does_not_wait_for_ever_for_c_finalize, 0},
