@@ -91,7 +91,8 @@ static ks_status take(struct ks_token *token, const struct ks_how *how, const st
                 *handle = CK_INVALID_HANDLE; /* the login ends, and the epoch with it */
             ks_session_close(token, out->handle, out->init_count);
             pthread_mutex_lock(&token->lock);
-            ks_pool_closed(token);
+            if (out->age == token->age) /* else it was counted in another pool */
+                ks_pool_closed(token);
             pthread_mutex_unlock(&token->lock);
             break;
         case KS_POOL_NEW:
