@@ -3,9 +3,12 @@
  * process.c - what the parts of the keystore have to do when the process forks, and when it
  * ends. They say so here, so that the module's handlers need not know them.
  */
+#include <stdlib.h>
+
 #include "../ks_internal.h"
 
-#define PARTS_MAX 4
+/* As many as there are: a part that found no room would leave its locks to a forked child. */
+#define PARTS_MAX 3
 
 static const struct ks_process_part *parts[PARTS_MAX];
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* of those who add */
@@ -27,7 +30,9 @@ void ks_process_add(const struct ks_process_part *part)
     n = atomic_load(&count);
     for (unsigned i = 0; i < n; i++)
         there = there || parts[i] == part;
-    if (!there && n < PARTS_MAX) {
+    if (!there) {
+        if (n == PARTS_MAX)
+            abort();
         parts[n] = part;
         atomic_store(&count, n + 1);
     }
