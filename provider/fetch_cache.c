@@ -34,8 +34,9 @@
 
 #define EMPTY_NAME "hsm-fetch-cache"
 
-/* A query that any algorithm meets, and that nobody but us makes. */
-#define OWN_QUERY "?hsm-fetch-cache=1"
+/* A query that any algorithm meets, and that nobody but us makes. A property has no hyphen in its
+ * name, or the query is none (property(7)). */
+#define OWN_QUERY "?hsm.fetch.cache=1"
 
 /* How often the cache is emptied in a row when threads get in each other's way. */
 #define TRIES 4
