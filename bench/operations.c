@@ -190,7 +190,7 @@ static size_t encrypt(EVP_PKEY *key, int padding, unsigned char *out)
     return len;
 }
 
-static void run(const struct job *model, unsigned threads, unsigned rounds, void *(*how)(void *))
+static void run(const struct job *model, unsigned threads, unsigned rounds, void *(*opts)(void *))
 {
     struct job jobs[THREADS_MAX];
 
@@ -199,16 +199,16 @@ static void run(const struct job *model, unsigned threads, unsigned rounds, void
         jobs[i].rounds = rounds;
         jobs[i].rate = model->rate != NULL ? model->rate + i : NULL;
     }
-    bench_threads(threads, how, jobs, sizeof(jobs[0]));
+    bench_threads(threads, opts, jobs, sizeof(jobs[0]));
 }
 
 /* Until every thread has had a session of its own. */
-static void warm_up(const struct job *model, unsigned threads, void *(*how)(void *))
+static void warm_up(const struct job *model, unsigned threads, void *(*opts)(void *))
 {
-    run(model, 1, 2, how);
+    run(model, 1, 2, opts);
     fake_set_latency("C_SignInit", 20000);
     fake_set_latency("C_DecryptInit", 20000);
-    run(model, threads, 3, how);
+    run(model, threads, 3, opts);
     fake_set_latency("C_SignInit", 0);
     fake_set_latency("C_DecryptInit", 0);
 }
@@ -340,14 +340,14 @@ static struct ks_token *keystore_up(struct job *job)
 
 /* The sum of what each thread gets: starting and joining threads is no part of it. */
 static double rate_of(const struct job *model, CK_FUNCTION_LIST *fn, unsigned threads,
-                      void *(*how)(void *))
+                      void *(*opts)(void *))
 {
     const unsigned rounds = 100;
 
-    if (how == bare)
+    if (opts == bare)
         (void)bare_ns(model, fn, threads, rounds, bench_now);
     else
-        run(model, threads, rounds, how);
+        run(model, threads, rounds, opts);
     return sum(model->rate, threads);
 }
 
@@ -433,11 +433,11 @@ static void handovers(void)
 }
 
 static double cpu_of(const struct job *model, unsigned threads, unsigned rounds,
-                     void *(*how)(void *))
+                     void *(*opts)(void *))
 {
     uint64_t from = bench_cpu();
 
-    run(model, threads, rounds, how);
+    run(model, threads, rounds, opts);
     return (double)(bench_cpu() - from) / ((double)threads * rounds * 1000);
 }
 

@@ -55,7 +55,7 @@ int eng_err_lib(void)
     return library;
 }
 
-const char *eng_show(char *out, size_t size, const char *text)
+const char *eng_escape(char *out, size_t size, const char *text)
 {
     static const char hex[] = "0123456789abcdef";
     size_t used = 0;
@@ -81,7 +81,7 @@ const char *eng_show(char *out, size_t size, const char *text)
     return out;
 }
 
-void eng_say(const char *fmt, ...)
+void eng_log(const char *fmt, ...)
 {
     va_list args;
 

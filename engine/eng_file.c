@@ -42,7 +42,7 @@ static BIO *read_file(const char *path)
     size_t all = 0;
     int n = 0;
 
-    eng_show(shown, sizeof(shown), path);
+    eng_escape(shown, sizeof(shown), path);
     if (file == NULL || memory == NULL) {
         eng_raise(ENG_R_FILE,
                   "%s: cannot be read; the engine takes a pkcs11: URI, the path of a key "
@@ -178,7 +178,7 @@ static void explain(const char *path, const struct found *found)
 {
     char shown[ENG_SHOWN];
 
-    eng_show(shown, sizeof(shown), path);
+    eng_escape(shown, sizeof(shown), path);
     if (found->reference)
         eng_raise(ENG_R_NOT_LOADED, "%s: the key that this file stands for cannot be used", shown);
     else if (found->fake)

@@ -206,7 +206,7 @@ static const char *resolve(const char *text, struct name *name)
         eng_raise(ENG_R_KEY_NAME,
                   "\"%s\": the engine takes a pkcs11: URI, the path of a key reference, or "
                   "slot_N-id_HEX, slot_N-label_NAME, id_HEX, label_NAME",
-                  eng_show(shown, sizeof(shown), text != NULL ? text : ""));
+                  eng_escape(shown, sizeof(shown), text != NULL ? text : ""));
         return NULL;
     }
     return check_slot(provider, name) ? name->uri : NULL;
@@ -216,7 +216,7 @@ static void loaded(const char *what, const char *name)
 {
     char shown[ENG_SHOWN];
 
-    eng_say("%s %s loaded through the provider %s", what, eng_show(shown, sizeof(shown), name),
+    eng_log("%s %s loaded through the provider %s", what, eng_escape(shown, sizeof(shown), name),
             ENG_PROVIDER);
 }
 
@@ -225,7 +225,7 @@ static void not_loaded(const char *what, const char *uri)
     char shown[ENG_SHOWN];
 
     eng_raise(ENG_R_NOT_LOADED, "no %s could be loaded for %s", what,
-              eng_show(shown, sizeof(shown), uri));
+              eng_escape(shown, sizeof(shown), uri));
 }
 
 static EVP_PKEY *private_by_uri(const char *uri, const struct eng_ui *ui)

@@ -39,17 +39,17 @@ enum eng_reason {
 void eng_err_load(void);
 
 /* Purpose: eng_raise(reason, fmt, ...) raises one error. Strings from outside have to go through
- * eng_show() first. */
+ * eng_escape() first. */
 #define eng_raise(reason, ...) ERR_raise_data(eng_err_lib(), (reason), __VA_ARGS__)
 int eng_err_lib(void);
 
 /* Purpose: copy `text` to `out` (`size` bytes with NUL) with everything but printable ASCII
  * written as \xNN, and cut off at '?': a URI's query may hold a PIN. Returns `out`. */
-const char *eng_show(char *out, size_t size, const char *text);
+const char *eng_escape(char *out, size_t size, const char *text);
 #define ENG_SHOWN 320
 
 /* Purpose: a line on standard error, if VERBOSE was given. */
-void eng_say(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+void eng_log(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
 /* --- settings and the provider (eng_provider.c) ---------------------------------------------- */
 

@@ -114,7 +114,7 @@ static int add_by_path(const char *path)
     void *symbol = object != NULL ? dlsym(object, "OSSL_provider_init") : NULL;
 
     if (symbol == NULL) {
-        eng_raise(ENG_R_PROVIDER, "PROVIDER_PATH: %s", eng_show(shown, sizeof(shown), dlerror()));
+        eng_raise(ENG_R_PROVIDER, "PROVIDER_PATH: %s", eng_escape(shown, sizeof(shown), dlerror()));
         if (object != NULL)
             dlclose(object);
         return 0;

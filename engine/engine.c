@@ -221,7 +221,7 @@ static int set_up(ENGINE *e, const char *id)
     (void)pthread_once(&once, once_per_process);
     if (id != NULL && strcmp(id, ENG_ID) != 0) {
         eng_raise(ENG_R_ID, "engine \"%s\" was asked for, but the name of this one is \"%s\"",
-                  eng_show(shown, sizeof(shown), id), ENG_ID);
+                  eng_escape(shown, sizeof(shown), id), ENG_ID);
         return 0;
     }
     if (!ENGINE_set_id(e, ENG_ID) || !ENGINE_set_name(e, ENG_NAME) ||

@@ -135,7 +135,7 @@ enum ks_uri_use {
     KS_URI_CALLER,    /* given by the caller: also pin-source=file:/absolute */
 };
 
-enum ks_class { KS_CLASS_ANY, KS_CLASS_PRIVATE, KS_CLASS_PUBLIC, KS_CLASS_CERTIFICATE };
+enum ks_object_class { KS_CLASS_ANY, KS_CLASS_PRIVATE, KS_CLASS_PUBLIC, KS_CLASS_CERTIFICATE };
 
 /* Purpose: parse and check `text`. Unknown attributes, pin-value, module-*, slot-*, and whatever
  * `use` does not allow, are KS_URI errors that name the attribute. `*out` is freed with
@@ -145,7 +145,7 @@ KS_MUST_USE ks_status ks_uri_parse(const char *text, enum ks_uri_use use, struct
 void ks_uri_free(struct ks_uri *uri);
 
 /* Purpose: the class that `type=` asks for; KS_CLASS_ANY without it. */
-enum ks_class ks_uri_class(const struct ks_uri *uri);
+enum ks_object_class ks_uri_class(const struct ks_uri *uri);
 
 /* Purpose: tell whether the URI has an `object` or `id` attribute, so names objects and not a
  * whole token. */
@@ -177,7 +177,7 @@ struct ks_prompt {
 };
 
 /* How a call is to be carried out; NULL means no prompt and no deadline. */
-struct ks_how {
+struct ks_call_options {
     const struct ks_prompt *prompt;
     uint64_t deadline_ns; /* CLOCK_MONOTONIC, 0: none. Bounds waits of ours. */
 };
@@ -228,7 +228,7 @@ KS_MUST_USE ks_status ks_token_group(const char *name, enum ks_group kind,
 /* Purpose: the one token that is meant: the handle itself, or that member of a set which `uri` (may
  * be NULL) names. KS_CONFIG for a cluster, or when a set has several that match. `*out` gets a
  * reference. */
-KS_MUST_USE ks_status ks_token_select(struct ks_token *token, const struct ks_how *how,
+KS_MUST_USE ks_status ks_token_select(struct ks_token *token, const struct ks_call_options *opts,
                                       const struct ks_uri *uri, struct ks_token **out,
                                       struct ks_error *err);
 /* Purpose: tell whether the handle stands for several tokens in this way. */
@@ -244,14 +244,14 @@ const char *ks_token_name(const struct ks_token *token);
 /* Purpose: load and initialise the module, find the slot and log in, as far as that has not been
  * done; everything else does it by itself. Never tries a PIN that was refused before in this
  * process, and never one when the token says that it is the final try. */
-KS_MUST_USE ks_status ks_token_connect(struct ks_token *token, const struct ks_how *how,
+KS_MUST_USE ks_status ks_token_connect(struct ks_token *token, const struct ks_call_options *opts,
                                        struct ks_error *err);
 
 /* Purpose: read the PIN now (of all members) if that was not done yet, without asking the token
  * anything: this process, or those that it will fork, may later lack the rights to. `how` (NULL:
  * nobody) is who can be asked for it. Errors come back at the login. Does nothing with
  * `forget_pin`. */
-void ks_token_keep_pin(struct ks_token *token, const struct ks_how *how);
+void ks_token_preload_pin(struct ks_token *token, const struct ks_call_options *opts);
 
 /* Purpose: tell whether the token's module has been initialised in this process, or before it was
  * forked: from then on settings cannot change. */
@@ -278,7 +278,7 @@ struct ks_token_facts {
 
 /* Purpose: facts of the token behind `token` (connects to the slot, does not log in), within the
  * token's time. */
-KS_MUST_USE ks_status ks_token_facts(struct ks_token *token, const struct ks_how *how,
+KS_MUST_USE ks_status ks_token_facts(struct ks_token *token, const struct ks_call_options *opts,
                                      struct ks_token_facts *out, struct ks_error *err);
 
 /* Purpose: call `visit` for every token of a module, without login; stops when it returns false.
@@ -338,17 +338,17 @@ struct ks_mech {
 
 /* Purpose: tell whether the token lists the mechanism for private-key use (sign, decrypt, or
  * generate). That it takes certain parameters shows only when it is used. */
-KS_MUST_USE ks_status ks_token_can(struct ks_token *token, const struct ks_how *how,
+KS_MUST_USE ks_status ks_token_can(struct ks_token *token, const struct ks_call_options *opts,
                                    enum ks_mech_kind kind, bool *can, struct ks_error *err);
 
 /* Purpose: the same for a _HASH kind with its digest. */
-KS_MUST_USE ks_status ks_token_can_hash(struct ks_token *token, const struct ks_how *how,
+KS_MUST_USE ks_status ks_token_can_hash(struct ks_token *token, const struct ks_call_options *opts,
                                         enum ks_mech_kind kind, enum ks_digest digest, bool *can,
                                         struct ks_error *err);
 
 /* Purpose: the key sizes (bits) that the token gives for a mechanism (C_GetMechanismInfo); 0 where
  * it says nothing. KS_MECHANISM when the token lacks it. */
-KS_MUST_USE ks_status ks_token_key_sizes(struct ks_token *token, const struct ks_how *how,
+KS_MUST_USE ks_status ks_token_key_sizes(struct ks_token *token, const struct ks_call_options *opts,
                                          enum ks_mech_kind kind, unsigned long *min,
                                          unsigned long *max, struct ks_error *err);
 
@@ -361,7 +361,7 @@ enum ks_key_type { KS_KEY_OTHER, KS_KEY_RSA, KS_KEY_EC, KS_KEY_EDWARDS };
 
 /* A snapshot, plain data. Owned by whoever got it from the function that says so. */
 struct ks_object {
-    enum ks_class klass;
+    enum ks_object_class klass;
     enum ks_key_type type;
     char *label; /* raw bytes of CKA_LABEL with a NUL behind; NULL: absent. May hold newlines. */
     size_t label_len;
@@ -408,7 +408,7 @@ KS_MUST_USE ks_status ks_object_uri(const struct ks_object *object,
  * not be read is shown too, with `trouble`; only when nothing could be read the call fails. The
  * number of searches does not depend on how many objects there are. The object is the visitor's
  * only during the call. Logs in when the token wants it. No match is success. */
-KS_MUST_USE ks_status ks_token_objects(struct ks_token *token, const struct ks_how *how,
+KS_MUST_USE ks_status ks_token_objects(struct ks_token *token, const struct ks_call_options *opts,
                                        const struct ks_uri *uri,
                                        bool (*visit)(void *arg, const struct ks_object *object),
                                        void *arg, struct ks_error *err);
@@ -420,13 +420,13 @@ struct ks_key; /* a private key on a token, reference-counted */
 /* Purpose: find the one private key that `uri` names. None is KS_KEY_NOT_FOUND, two are
  * KS_KEY_AMBIGUOUS and the error names both, a URI that does not match the token is
  * KS_TOKEN_NOT_FOUND. `*out` starts with one reference. */
-KS_MUST_USE ks_status ks_key_find(struct ks_token *token, const struct ks_how *how,
+KS_MUST_USE ks_status ks_key_find(struct ks_token *token, const struct ks_call_options *opts,
                                   const struct ks_uri *uri, struct ks_key **out,
                                   struct ks_error *err);
 /* Purpose: the same for a caller who knows the public half and goes on to ks_key_expect(): the
  * token's public objects are not looked at, which costs most of the calls, and the key's object has
  * only what the private object shows itself. */
-KS_MUST_USE ks_status ks_key_find_known(struct ks_token *token, const struct ks_how *how,
+KS_MUST_USE ks_status ks_key_find_known(struct ks_token *token, const struct ks_call_options *opts,
                                         const struct ks_uri *uri, struct ks_key **out,
                                         struct ks_error *err);
 /* Purpose: the private key that ks_token_objects() of the same `token` shows to its visitor,
@@ -475,18 +475,19 @@ KS_MUST_USE ks_status ks_key_expect(struct ks_key *key, const struct ks_expect *
 /* Purpose: find out whether the token's key is the expected one: by what it shows, and where it
  * shows nothing by an operation that the key permits and the token lists. KS_KEY_MISMATCH when it
  * is another one, KS_MECHANISM when nothing can be tried. Of a cluster one member answers. */
-KS_MUST_USE ks_status ks_key_prove(struct ks_key *key, const struct ks_how *how,
+KS_MUST_USE ks_status ks_key_prove(struct ks_key *key, const struct ks_call_options *opts,
                                    struct ks_error *err);
 
 /* Purpose: tell whether a token that an operation with this key may run on now lists the mechanism
  * (not a _HASH kind); of a cluster, whether one of the members that are up does. `anew`: the list
  * is read again, instead of what is known of it. True as well when none can be asked. */
-bool ks_key_lists(struct ks_key *key, const struct ks_how *how, enum ks_mech_kind kind, bool anew);
+bool ks_key_lists(struct ks_key *key, const struct ks_call_options *opts, enum ks_mech_kind kind,
+                  bool anew);
 
 /* Purpose: remember that this key's token refused `mech` with its parameters (`set`), and ask it.
  * Small and lossy: a forgotten fact costs one refused call. What is remembered is logged. */
-void ks_key_set_refused(struct ks_key *key, const struct ks_mech *mech);
-bool ks_key_refused(struct ks_key *key, const struct ks_mech *mech);
+void ks_key_mark_refused(struct ks_key *key, const struct ks_mech *mech);
+bool ks_key_is_refused(struct ks_key *key, const struct ks_mech *mech);
 
 /* --- operations ------------------------------------------------------------------------------ */
 
@@ -495,14 +496,14 @@ bool ks_key_refused(struct ks_key *key, const struct ks_mech *mech);
  * ks_decrypt) is always given with the modulus' full size: zeros that a token strips are put
  * back. KS_MECHANISM when the token refuses mechanism or parameters. Safe to run again, so it is
  * retried as base/status.def says. */
-KS_MUST_USE ks_status ks_sign(struct ks_key *key, const struct ks_how *how,
+KS_MUST_USE ks_status ks_sign(struct ks_key *key, const struct ks_call_options *opts,
                               const struct ks_mech *mech, const uint8_t *in, size_t in_len,
                               uint8_t *out, size_t *out_len, struct ks_error *err);
 
 /* Purpose: one private-key decryption (C_DecryptInit, C_Decrypt). Whatever the token says about
  * the ciphertext or the padding is the one error KS_DATA, with the same text and without the
  * CKR_ value (an oracle otherwise). `out` is wiped on failure. */
-KS_MUST_USE ks_status ks_decrypt(struct ks_key *key, const struct ks_how *how,
+KS_MUST_USE ks_status ks_decrypt(struct ks_key *key, const struct ks_call_options *opts,
                                  const struct ks_mech *mech, const uint8_t *in, size_t in_len,
                                  uint8_t *out, size_t *out_len, struct ks_error *err);
 
@@ -515,9 +516,9 @@ KS_MUST_USE ks_status ks_decrypt(struct ks_key *key, const struct ks_how *how,
  * the field's size at least, and becomes the length: always the field's size. The derived key is
  * a session object that is read once and destroyed, on every path; if it cannot be destroyed its
  * session is closed. The caller wipes `out`. */
-KS_MUST_USE ks_status ks_derive(struct ks_key *key, const struct ks_how *how, bool cofactor,
-                                const uint8_t *peer, size_t peer_len, uint8_t *out, size_t *out_len,
-                                struct ks_error *err);
+KS_MUST_USE ks_status ks_derive(struct ks_key *key, const struct ks_call_options *opts,
+                                bool cofactor, const uint8_t *peer, size_t peer_len, uint8_t *out,
+                                size_t *out_len, struct ks_error *err);
 
 struct ks_generate_spec {
     enum ks_key_type type;
@@ -541,7 +542,7 @@ struct ks_generate_spec {
  * halves are destroyed and the call fails. Nothing is destroyed that may be somebody else's: where
  * an answer was lost and the id is not a random one, the error says what to look for. Never
  * retried. */
-KS_MUST_USE ks_status ks_generate(struct ks_token *token, const struct ks_how *how,
+KS_MUST_USE ks_status ks_generate(struct ks_token *token, const struct ks_call_options *opts,
                                   const struct ks_generate_spec *spec, struct ks_key **out,
                                   struct ks_error *err);
 
@@ -549,18 +550,18 @@ KS_MUST_USE ks_status ks_generate(struct ks_token *token, const struct ks_how *h
  * ks_generate() was given, or whose public half is the key's. For a generation that turns out
  * unusable, and is nobody else's: the expectation's functions are not called any more. A key that
  * was found again and cannot be told from another one is left alone: KS_KEY_MISMATCH. */
-KS_MUST_USE ks_status ks_key_destroy(struct ks_key *key, const struct ks_how *how,
+KS_MUST_USE ks_status ks_key_destroy(struct ks_key *key, const struct ks_call_options *opts,
                                      struct ks_error *err);
 
 /* Purpose: `len` random bytes from the token, in chunks of a size that it takes. `out` is wiped on
  * failure. */
-KS_MUST_USE ks_status ks_random(struct ks_token *token, const struct ks_how *how, uint8_t *out,
-                                size_t len, struct ks_error *err);
+KS_MUST_USE ks_status ks_random(struct ks_token *token, const struct ks_call_options *opts,
+                                uint8_t *out, size_t len, struct ks_error *err);
 
 /* --- what happened: counters, and a log ------------------------------------------------------ */
 
 /* What operations are counted as. */
-enum ks_op_class {
+enum ks_operation {
     KS_OP_OTHER, /* deletion, probes */
     KS_OP_SIGN,
     KS_OP_DECRYPT,
@@ -574,7 +575,7 @@ extern const char *const ks_op_class_names[KS_OP_CLASSES];
 
 /* Purpose: count and log an operation that was refused before the token was asked. `key` is the
  * key's URI or NULL, `why` a short reason; both go to the log, and are escaped there. */
-void ks_stats_refused(const struct ks_token *token, enum ks_op_class class, const char *key,
+void ks_stats_refused(const struct ks_token *token, enum ks_operation class, const char *key,
                       const char *why);
 
 /* Purpose: the counters of all tokens of this process since it was started or forked, in

@@ -26,7 +26,7 @@
 
 /* --- base/status.c --------------------------------------------------------------------------- */
 
-enum ks_rv_class {
+enum ks_recovery {
     KS_PERMANENT,     /* give up */
     KS_RETRY,         /* the same again after a pause */
     KS_AMBIGUOUS,     /* may be anything: once more on a fresh session */
@@ -36,7 +36,7 @@ enum ks_rv_class {
     KS_LOGIN_LOST,    /* log in again */
     KS_STALE_HANDLE,  /* find the key again */
     KS_DEVICE_LOST,   /* bring the token up again */
-    KS_RV_CLASSES
+    KS_RECOVERIES
 };
 
 #define KS_SUCCESS ((ks_status){KS_OK})
@@ -44,11 +44,11 @@ enum ks_rv_class {
 struct ks_token;
 
 /* Purpose: what `rv` from `function` means. */
-void ks_classify(const char *function, CK_RV rv, enum ks_code *code, enum ks_rv_class *class);
+void ks_classify(const char *function, CK_RV rv, enum ks_code *code, enum ks_recovery *class);
 /* Purpose: what may help when a token could not be brought up, or logged in to: KS_PERMANENT,
  * KS_RETRY, KS_SESSION_LOST, KS_DEVICE_LOST, or KS_AMBIGUOUS for a login that failed for a reason
  * that need not be the PIN: bring_back() looks once more, and nobody else does. */
-enum ks_rv_class ks_class_of_error(const struct ks_error *err);
+enum ks_recovery ks_class_of_error(const struct ks_error *err);
 /* Purpose: "CKR_..." of a value, "CKR_VENDOR_DEFINED" or "unknown CKR_" for others. */
 const char *ks_rv_name(CK_RV rv);
 /* Purpose: fill `err` (may be NULL) with a sentence, and return its status. */
@@ -152,12 +152,12 @@ ks_status ks_gate_enter(struct ks_gate *gate, struct ks_module *module, struct k
 void ks_gate_leave(struct ks_gate *gate);
 /* Purpose: programs that this process executes shall not inherit connections to that server;
  * `remote` is its address in p11-kit's terms, NULL: p11-kit-client's. (base/remote.c) */
-void ks_remote_keep(const char *remote);
+void ks_remote_set_cloexec(const char *remote);
 /* Purpose: counts forks: handles of another generation must not be used. */
-unsigned ks_generation(void);
+unsigned ks_fork_count(void);
 /* Purpose: in a child of the process that loaded the first module, add to an error what such a
  * child may lack. */
-void ks_note_child(struct ks_error *err);
+void ks_error_note_fork(struct ks_error *err);
 /* Purpose: the registry lock, which also guards the list of tokens. */
 void ks_registry_lock(void);
 void ks_registry_unlock(void);
@@ -240,7 +240,7 @@ const char *ks_pin_source(const struct ks_pin *pin);
 bool ks_pin_asks(const struct ks_pin *pin);
 /* Purpose: the PIN from memory, or from its source. `what` is what a person is asked. `*out` is a
  * reference, given back with ks_pin_put(). The caller holds token->up_lock. */
-ks_status ks_pin_get(struct ks_pin *pin, const struct ks_how *how, const char *what,
+ks_status ks_pin_get(struct ks_pin *pin, const struct ks_call_options *opts, const char *what,
                      struct ks_pin_value **out, struct ks_error *err);
 /* Purpose: the PIN that is in memory already, as a reference; NULL when there is none. Needs no
  * lock. */
@@ -280,28 +280,34 @@ struct ks_session {
  * (`ks_kind_group`). The public functions of these names call it, so that no file but group/group.c
  * asks whether there are members. */
 struct ks_kind {
-    ks_status (*connect)(struct ks_token *token, const struct ks_how *how, struct ks_error *err);
-    ks_status (*facts)(struct ks_token *token, const struct ks_how *how, struct ks_token_facts *out,
-                       struct ks_error *err);
+    ks_status (*connect)(struct ks_token *token, const struct ks_call_options *opts,
+                         struct ks_error *err);
+    ks_status (*facts)(struct ks_token *token, const struct ks_call_options *opts,
+                       struct ks_token_facts *out, struct ks_error *err);
     /* of a token that is connected: what is known, without asking it */
-    ks_status (*known_facts)(struct ks_token *token, const struct ks_how *how,
+    ks_status (*known_facts)(struct ks_token *token, const struct ks_call_options *opts,
                              struct ks_token_facts *out, struct ks_error *err);
-    ks_status (*can)(struct ks_token *token, const struct ks_how *how, enum ks_mech_kind kind,
-                     enum ks_digest digest, bool *can, struct ks_error *err);
-    ks_status (*key_sizes)(struct ks_token *token, const struct ks_how *how, enum ks_mech_kind kind,
-                           unsigned long *min, unsigned long *max, struct ks_error *err);
-    ks_status (*objects)(struct ks_token *token, const struct ks_how *how, const struct ks_uri *uri,
+    ks_status (*can)(struct ks_token *token, const struct ks_call_options *opts,
+                     enum ks_mech_kind kind, enum ks_digest digest, bool *can,
+                     struct ks_error *err);
+    ks_status (*key_sizes)(struct ks_token *token, const struct ks_call_options *opts,
+                           enum ks_mech_kind kind, unsigned long *min, unsigned long *max,
+                           struct ks_error *err);
+    ks_status (*objects)(struct ks_token *token, const struct ks_call_options *opts,
+                         const struct ks_uri *uri,
                          bool (*visit)(void *arg, const struct ks_object *object), void *arg,
                          struct ks_error *err);
     /* `known`: the caller has the public half */
-    ks_status (*find)(struct ks_token *token, const struct ks_how *how, const struct ks_uri *uri,
-                      bool known, struct ks_key **out, struct ks_error *err);
+    ks_status (*find)(struct ks_token *token, const struct ks_call_options *opts,
+                      const struct ks_uri *uri, bool known, struct ks_key **out,
+                      struct ks_error *err);
     ks_status (*key_of)(struct ks_token *token, const struct ks_object *object, struct ks_key **out,
                         struct ks_error *err);
-    ks_status (*generate)(struct ks_token *token, const struct ks_how *how,
+    ks_status (*generate)(struct ks_token *token, const struct ks_call_options *opts,
                           const struct ks_generate_spec *spec, struct ks_key **out,
                           struct ks_error *err);
-    ks_status (*destroy)(struct ks_key *key, const struct ks_how *how, struct ks_error *err);
+    ks_status (*destroy)(struct ks_key *key, const struct ks_call_options *opts,
+                         struct ks_error *err);
     /* run an operation: session, key handle, step; and what helps when it fails */
     ks_status (*run)(struct ks_op *op);
     /* the key's expectation has been set: pass it on */
@@ -309,7 +315,7 @@ struct ks_kind {
     /* tell whether the key has shown that it is the expected one, since it was found */
     bool (*shown)(struct ks_key *key);
     void (*key_free)(struct ks_key *key); /* what hangs on it */
-    void (*keep_pin)(struct ks_token *token, const struct ks_how *how);
+    void (*preload_pin)(struct ks_token *token, const struct ks_call_options *opts);
     bool (*started)(const struct ks_token *token);
     void (*clear)(struct ks_token *token); /* what the kind has in it; NULL: nothing */
 };
@@ -419,7 +425,7 @@ void ks_token_copy_facts(struct ks_token *token, struct ks_token_facts *out);
 /* Purpose: what the token in that slot says of itself now. Inside the gate. */
 CK_RV ks_slot_flags(CK_FUNCTION_LIST *fn, CK_SLOT_ID slot, struct ks_token_facts *facts);
 /* Purpose: KS_TOKEN_NOT_FOUND when `uri` (may be NULL) names another token than this one. */
-ks_status ks_token_matches(struct ks_token *token, const struct ks_how *how,
+ks_status ks_token_matches(struct ks_token *token, const struct ks_call_options *opts,
                            const struct ks_uri *uri, struct ks_error *err);
 
 /* --- token/login.c --------------------------------------------------------------------------- */
@@ -431,8 +437,8 @@ extern uint64_t ks_login_lost_ns;
 
 /* Purpose: log in on `session`, where the token wants it. Never sends a PIN that it refused. Holds
  * up_lock; outside the gate, for a person may be asked. */
-ks_status ks_login(struct ks_token *token, const struct ks_how *how, CK_SESSION_HANDLE session,
-                   unsigned init_count, struct ks_error *err);
+ks_status ks_login(struct ks_token *token, const struct ks_call_options *opts,
+                   CK_SESSION_HANDLE session, unsigned init_count, struct ks_error *err);
 /* Purpose: C_Login(CKU_CONTEXT_SPECIFIC) for an operation that was just initialised. The PIN is
  * in memory since the token's login. The caller is inside the gate, which is left to wait for
  * others' logins; if there is no way back op->gate is NULL afterwards. */
@@ -444,11 +450,13 @@ void ks_turns_forked(void);
 
 #define KS_RECOVER_MS_DEFAULT 1000U
 /* Purpose: find out whether the token is usable as it stands; brings it up if not. */
-ks_status ks_token_up(struct ks_token *token, const struct ks_how *how, struct ks_error *err);
+ks_status ks_token_up(struct ks_token *token, const struct ks_call_options *opts,
+                      struct ks_error *err);
 /* Purpose: ks_slot_connect(), once more where what failed may pass. The caller holds up_lock. */
-ks_status ks_token_find(struct ks_token *token, const struct ks_how *how, struct ks_error *err);
+ks_status ks_token_find(struct ks_token *token, const struct ks_call_options *opts,
+                        struct ks_error *err);
 /* Purpose: take up_lock; false when the deadline has passed. */
-bool ks_token_lock_up(struct ks_token *token, const struct ks_how *how);
+bool ks_token_lock_up(struct ks_token *token, const struct ks_call_options *opts);
 /* Purpose: whether the present epoch is good. The second: the caller holds token->lock. */
 bool ks_token_is_up(struct ks_token *token);
 bool ks_token_up_locked(const struct ks_token *token);
@@ -458,7 +466,7 @@ void ks_token_down(struct ks_token *token, uint64_t epoch);
 /* Purpose: the login of the session's epoch is gone: log in again in it, for a new epoch, unless
  * another thread did (`*did` tells). A login ends with the last session, so the others are
  * probably gone as well: the session begins a new age. */
-ks_status ks_token_relogin(struct ks_token *token, const struct ks_how *how,
+ks_status ks_token_relogin(struct ks_token *token, const struct ks_call_options *opts,
                            struct ks_session *session, bool *did, struct ks_error *err);
 
 /* --- token/pool.c, token/session.c ----------------------------------------------------------- */
@@ -472,13 +480,13 @@ enum ks_session_fate {
 /* Purpose: take a session that is logged in; waits (until how->deadline_ns) when all are busy.
  * With `key`, `*handle` is that key's handle if it is known in this epoch, else
  * CK_INVALID_HANDLE: one lock for both. */
-ks_status ks_session_take(struct ks_token *token, const struct ks_how *how,
+ks_status ks_session_take(struct ks_token *token, const struct ks_call_options *opts,
                           const struct ks_key *key, struct ks_session *out,
                           CK_OBJECT_HANDLE *handle, struct ks_error *err);
 void ks_session_give(struct ks_token *token, struct ks_session *session, enum ks_session_fate fate);
 /* Purpose: the same for a read-write session within the limit, for generation and destruction;
  * closed by ks_session_give with KS_SESSION_CLOSE. */
-ks_status ks_session_take_rw(struct ks_token *token, const struct ks_how *how,
+ks_status ks_session_take_rw(struct ks_token *token, const struct ks_call_options *opts,
                              const struct ks_key *key, struct ks_session *out,
                              CK_OBJECT_HANDLE *handle, struct ks_error *err);
 /* What ks_pool_reserve() found. */
@@ -492,7 +500,7 @@ enum ks_pool_place {
 /* Purpose: a session for ks_session_take(), in turn. `other_kind`: the caller needs a read-write
  * session, so an idle one is of no use: it is given to be closed only if there is no room for both.
  * Of `key` (may be NULL) the handle that is good in this epoch, or CK_INVALID_HANDLE. */
-enum ks_pool_place ks_pool_reserve(struct ks_token *token, const struct ks_how *how,
+enum ks_pool_place ks_pool_reserve(struct ks_token *token, const struct ks_call_options *opts,
                                    const struct ks_key *key, bool other_kind,
                                    struct ks_session *out, CK_OBJECT_HANDLE *handle);
 /* Purpose: a session is about to be closed: are all others that are open being closed as well?
@@ -545,9 +553,9 @@ ks_status ks_token_reread_mechanisms(struct ks_token *token, struct ks_error *er
 bool ks_token_lacks(const struct ks_token *token, enum ks_mech_kind kind);
 bool ks_token_lists(const struct ks_token *token, enum ks_mech_kind kind);
 /* Purpose: read the list again, for these two. */
-ks_status ks_token_lists_anew(struct ks_token *token, const struct ks_how *how,
+ks_status ks_token_lists_anew(struct ks_token *token, const struct ks_call_options *opts,
                               struct ks_error *err);
-/* Purpose: a number that is the same for the same parameters: for ks_key_refused(). */
+/* Purpose: a number that is the same for the same parameters: for ks_key_is_refused(). */
 uint32_t ks_mech_hash(const struct ks_mech *mech);
 
 /* --- op/op.c --------------------------------------------------------------------------------- */
@@ -563,7 +571,7 @@ struct ks_op {
     ks_step step;
     /* Instead of all that: no session, no key, run once, for questions that need no login. */
     ks_status (*direct)(struct ks_op *op);
-    const struct ks_how *how; /* the deadline covers all tries */
+    const struct ks_call_options *opts; /* the deadline covers all tries */
     struct ks_error *err;
     /* Parameters and results of the step, plain bytes that may be moved; what they point to is
      * owned by them and released by `release` (NULL: nothing). */
@@ -582,7 +590,7 @@ struct ks_op {
     bool move_on;     /* there are other tokens to try: do not bring this one back first */
     bool inline_only; /* never on a worker: its arguments are the caller's */
     bool read_write;  /* needs a read-write session */
-    enum ks_op_class class;
+    enum ks_operation class;
     /* set by the step */
     const char *function;
     CK_RV rv;
@@ -615,33 +623,37 @@ ks_status ks_op_rv(struct ks_op *op, const char *function, CK_RV rv);
 
 /* Purpose: prove it. KS_KEY_MISMATCH, and `out` wiped, when it is another key. `*again`: the key
  * has been found anew meanwhile, and what was proved is not what gave the result: run it again. */
-ks_status ks_prove(struct ks_op *op, const struct ks_how *how, bool *again);
+ks_status ks_prove(struct ks_op *op, const struct ks_call_options *opts, bool *again);
 
 /* --- kinds of tokens (group/open.c) ---------------------------------------------------------- */
 
 /* One token; each function is in the file of the public one. */
-ks_status ks_single_connect(struct ks_token *token, const struct ks_how *how, struct ks_error *err);
-ks_status ks_single_facts(struct ks_token *token, const struct ks_how *how,
+ks_status ks_single_connect(struct ks_token *token, const struct ks_call_options *opts,
+                            struct ks_error *err);
+ks_status ks_single_facts(struct ks_token *token, const struct ks_call_options *opts,
                           struct ks_token_facts *out, struct ks_error *err);
-ks_status ks_single_can(struct ks_token *token, const struct ks_how *how, enum ks_mech_kind kind,
-                        enum ks_digest digest, bool *can, struct ks_error *err);
-ks_status ks_single_key_sizes(struct ks_token *token, const struct ks_how *how,
+ks_status ks_single_can(struct ks_token *token, const struct ks_call_options *opts,
+                        enum ks_mech_kind kind, enum ks_digest digest, bool *can,
+                        struct ks_error *err);
+ks_status ks_single_key_sizes(struct ks_token *token, const struct ks_call_options *opts,
                               enum ks_mech_kind kind, unsigned long *min, unsigned long *max,
                               struct ks_error *err);
-ks_status ks_single_objects(struct ks_token *token, const struct ks_how *how,
+ks_status ks_single_objects(struct ks_token *token, const struct ks_call_options *opts,
                             const struct ks_uri *uri,
                             bool (*visit)(void *arg, const struct ks_object *object), void *arg,
                             struct ks_error *err);
-ks_status ks_single_find(struct ks_token *token, const struct ks_how *how, const struct ks_uri *uri,
-                         bool known, struct ks_key **out, struct ks_error *err);
+ks_status ks_single_find(struct ks_token *token, const struct ks_call_options *opts,
+                         const struct ks_uri *uri, bool known, struct ks_key **out,
+                         struct ks_error *err);
 ks_status ks_single_key_of(struct ks_token *token, const struct ks_object *object,
                            struct ks_key **out, struct ks_error *err);
-ks_status ks_single_generate(struct ks_token *token, const struct ks_how *how,
+ks_status ks_single_generate(struct ks_token *token, const struct ks_call_options *opts,
                              const struct ks_generate_spec *spec, struct ks_key **out,
                              struct ks_error *err);
-ks_status ks_single_destroy(struct ks_key *key, const struct ks_how *how, struct ks_error *err);
+ks_status ks_single_destroy(struct ks_key *key, const struct ks_call_options *opts,
+                            struct ks_error *err);
 bool ks_single_shown(struct ks_key *key);
-void ks_single_keep_pin(struct ks_token *token, const struct ks_how *how);
+void ks_single_preload_pin(struct ks_token *token, const struct ks_call_options *opts);
 
 /* Several tokens: group/group.c. */
 extern const struct ks_kind ks_kind_group;
@@ -665,7 +677,7 @@ void ks_worker_probe(struct ks_token *token);
 /* Purpose: snapshot of an object, inside the gate. `complete`: look for the public object of a
  * private key too, if it does not show its public half itself. */
 ks_status ks_object_read(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION_HANDLE session,
-                         CK_OBJECT_HANDLE handle, enum ks_class klass, bool complete,
+                         CK_OBJECT_HANDLE handle, enum ks_object_class klass, bool complete,
                          struct ks_object **out);
 /* Purpose: handles of the objects that a template matches, at most `max`; always ends the
  * search. */
@@ -694,7 +706,8 @@ void ks_object_borrow(struct ks_object *o, struct ks_object *pub);
 /* Purpose: a snapshot of that object alone, inside the gate, with one call where the token plays
  * along. (token/snapshot.c) */
 ks_status ks_snapshot_read(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION_HANDLE session,
-                           CK_OBJECT_HANDLE handle, enum ks_class klass, struct ks_object **out);
+                           CK_OBJECT_HANDLE handle, enum ks_object_class klass,
+                           struct ks_object **out);
 /* Purpose: a deep copy; NULL without memory. */
 struct ks_object *ks_object_copy(const struct ks_object *o);
 /* Purpose: "'label' (id 01:02)" escaped, for messages. */
@@ -705,7 +718,7 @@ const char *ks_object_name(const struct ks_object *object, char *out, size_t siz
 #define KS_REFUSED_MAX 4
 
 /* How the token wants what PKCS#11 leaves open; found out by trying, 0 first. */
-enum ks_spelling { KS_SPELLING_UNKNOWN, KS_SPELLING_FIRST, KS_SPELLING_SECOND };
+enum ks_encoding { KS_ENCODING_UNKNOWN, KS_ENCODING_FIRST, KS_ENCODING_SECOND };
 
 struct ks_key {
     atomic_uint refs;
@@ -723,7 +736,7 @@ struct ks_key {
     CK_OBJECT_HANDLE public_handle; /* of a generation, good while `finding` is the first */
     bool id_is_ours;                /* its id is a random one that we made up */
     _Atomic uint32_t refused[KS_REFUSED_MAX];
-    _Atomic int spelling;       /* enum ks_spelling, of EdDSA's parameters or ECDH's peer point */
+    _Atomic int encoding;       /* enum ks_encoding, of EdDSA's parameters or ECDH's peer point */
     struct ks_key_stats *stats; /* the token's; NULL: no memory */
     struct ks_member_key *members; /* of a cluster's key: one for each member; else NULL */
 };

@@ -97,7 +97,8 @@ void ks_stats_call_end(struct ks_op *op);
 /* Purpose: no member of a group could be asked: counted as refused. */
 void ks_stats_no_member(const struct ks_op *op);
 /* Purpose: the operation goes on on `to` because `from` failed it: counted for `from`, logged. */
-void ks_stats_failed_over(struct ks_token *from, const struct ks_token *to, enum ks_op_class class);
+void ks_stats_failed_over(struct ks_token *from, const struct ks_token *to,
+                          enum ks_operation class);
 
 /* Purpose: note that the token was lost, or is there (again); and log it. An epoch is lost once,
  * however many threads say so. Without token->lock. */
@@ -122,14 +123,14 @@ const char *ks_failure_name(const struct ks_op *op, ks_status st, char *room, si
 /* Purpose: the CKR_ value behind a failure; CKR_OK when there is none. */
 unsigned long ks_failure_rv(const struct ks_op *op);
 /* Purpose: make ks_failure.what. */
-uint64_t ks_failure_what(enum ks_op_class class, unsigned long rv, ks_status st);
+uint64_t ks_failure_what(enum ks_operation class, unsigned long rv, ks_status st);
 /* Purpose: the parts of ks_failure.what: its class, and the same name. */
-enum ks_op_class ks_failure_class(uint64_t what);
+enum ks_operation ks_failure_class(uint64_t what);
 const char *ks_failure_text(uint64_t what, char *room, size_t size);
 /* Purpose: tell whether an operation counts as done. A decryption that the token refused because
  * of the data does: whoever can read counters or a log must not learn which ciphertexts are
  * good. */
-bool ks_counts_as_done(enum ks_op_class class, ks_status st);
+bool ks_counts_as_done(enum ks_operation class, ks_status st);
 
 /* --- their text (report/stats_text.c) -------------------------------------------------------- */
 
@@ -178,7 +179,7 @@ void ks_log_call(enum ks_log_level level, const char *event, const struct ks_tok
 /* Purpose: audit: one line for each operation with a private key, never left out, by the member
  * that did it, or was tried last. */
 void ks_log_audit(const struct ks_op *op, ks_status st);
-void ks_log_audit_line(const struct ks_token *token, enum ks_op_class class, const char *key,
+void ks_log_audit_line(const struct ks_token *token, enum ks_operation class, const char *key,
                        const char *outcome, const char *code);
 void ks_log_forked(void);
 

@@ -38,7 +38,7 @@ struct rsa_cipher {
 static const struct {
     int value;
     const char *name;
-    enum prov_class class;
+    enum prov_operation class;
 } pad_modes[] = {
     {RSA_PKCS1_PADDING, OSSL_PKEY_RSA_PAD_MODE_PKCSV15, PROV_CLASS_RSA_PKCS1},
     {RSA_NO_PADDING, OSSL_PKEY_RSA_PAD_MODE_NONE, PROV_CLASS_RSA_PKCS1},
@@ -387,14 +387,14 @@ static bool lacks_raw(const struct rsa_cipher *rsa, ks_status status)
 {
     if (status.code != KS_MECHANISM || lists_raw(rsa))
         return false;
-    ks_key_set_refused(rsa->priv, &raw_mech);
+    ks_key_mark_refused(rsa->priv, &raw_mech);
     return true;
 }
 
 /* That was so once; members of a cluster come and go. */
 static bool known_to_lack_raw(const struct rsa_cipher *rsa)
 {
-    return ks_key_refused(rsa->priv, &raw_mech) &&
+    return ks_key_is_refused(rsa->priv, &raw_mech) &&
            !ks_key_lists(rsa->priv, NULL, KS_MECH_RSA_RAW, false);
 }
 
@@ -563,7 +563,7 @@ static int oaep_by_token(const struct rsa_cipher *rsa, struct block *b, unsigned
     struct ks_error err;
     ks_status status;
 
-    if (ks_key_refused(rsa->priv, &mech)) {
+    if (ks_key_is_refused(rsa->priv, &mech)) {
         *refused = true;
         return 0;
     }
@@ -574,7 +574,7 @@ static int oaep_by_token(const struct rsa_cipher *rsa, struct block *b, unsigned
     }
     if (status.code != KS_MECHANISM)
         return failed(rsa, status, &err);
-    ks_key_set_refused(rsa->priv, &mech);
+    ks_key_mark_refused(rsa->priv, &mech);
     *refused = true;
     return 0;
 }
@@ -628,7 +628,7 @@ static int decrypt_none(const struct rsa_cipher *rsa, struct block *b, unsigned 
 
 static const struct {
     int pad_mode;
-    enum prov_class class;
+    enum prov_operation class;
     int (*run)(const struct rsa_cipher *rsa, struct block *b, unsigned char *out, size_t *out_len);
 } operations[] = {
     {RSA_PKCS1_PADDING, PROV_CLASS_RSA_PKCS1, decrypt_pkcs1},

@@ -31,13 +31,13 @@ struct line {
     unsigned minus; /* taken away by name */
 };
 
-static int class_by_name(const char *word, size_t len, enum prov_class *class)
+static int class_by_name(const char *word, size_t len, enum prov_operation *class)
 {
     unsigned i;
 
     for (i = 0; i < PROV_CLASSES; i++) {
         if (strlen(prov_class_names[i]) == len && memcmp(prov_class_names[i], word, len) == 0) {
-            *class = (enum prov_class)i;
+            *class = (enum prov_operation)i;
             return 1;
         }
     }
@@ -49,7 +49,7 @@ static int take_word(struct line *line, const char *word, size_t len, char *why,
 {
     char shown[64];
     bool minus = word[0] == '-';
-    enum prov_class class;
+    enum prov_operation class;
     unsigned bit;
 
     ks_escape(shown, sizeof(shown), word, len);
@@ -117,7 +117,7 @@ int prov_usable(const struct prov_ctx *ctx)
     return 1;
 }
 
-const char *prov_policy_line(const struct prov_ctx *ctx, enum prov_class class, char *out,
+const char *prov_policy_line(const struct prov_ctx *ctx, enum prov_operation class, char *out,
                              size_t size)
 {
     int used = snprintf(out, size, "offload =");

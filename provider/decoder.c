@@ -164,14 +164,14 @@ static void raise_dropped(const struct prov_ctx *ctx)
 /* A foreign file has only a URI: the token has to say what the key is. Returns false when it is
  * a key of another type than `type`. */
 static bool find_foreign(struct prov_ctx *ctx, const struct prov_ref *ref, enum prov_key_type type,
-                         const struct ks_how *how, struct prov_load *load)
+                         const struct ks_call_options *opts, struct prov_load *load)
 {
     struct ks_uri *uri = NULL;
     struct ks_key *key = NULL;
     bool mine = true;
 
     if (!ks_ok(ks_uri_parse(ref->uri, KS_URI_FOREIGN, &uri, &load->err)) ||
-        !ks_ok(ks_key_find(ctx->token, how, uri, &key, &load->err))) {
+        !ks_ok(ks_key_find(ctx->token, opts, uri, &key, &load->err))) {
         load->failed = true;
         goto out;
     }
@@ -221,14 +221,14 @@ static bool prepare(struct prov_ctx *ctx, struct prov_ref *ref, enum prov_key_ty
     if (!prov_usable(ctx)) {
         fail(load);
     } else if (pin_is_asked_for(ctx) &&
-               !ks_ok(ks_token_connect(ctx->token, &prompt->how, &load->err))) {
+               !ks_ok(ks_token_connect(ctx->token, &prompt->opts, &load->err))) {
         /* here and not in load(), which does not get the application's callback */
         load->failed = true;
     } else if (ref->has_public) {
         load->ref = ref;
         return true;
     } else {
-        bool mine = find_foreign(ctx, ref, type, &prompt->how, load);
+        bool mine = find_foreign(ctx, ref, type, &prompt->opts, load);
 
         prov_ref_free(ref);
         return mine;

@@ -289,7 +289,7 @@ static int raw_secret(const struct ecdh *ecdh, unsigned char *out, size_t *len)
 
     if (!prov_key_can(ecdh->key, ecdh->priv, wanted))
         cofactor = !cofactor;
-    point = prov_public_part(ecdh->peer->pub, &point_len);
+    point = prov_key_public_part(ecdh->peer->pub, &point_len);
     if (point == NULL) {
         prov_raise(ecdh->ctx, PROV_R_SOFTWARE, "ECDH: the peer's point cannot be read");
         return 0;

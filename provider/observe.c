@@ -112,7 +112,7 @@ int prov_stats(struct prov_ctx *ctx, OSSL_PARAM *p)
 
 /* --- refused operations ---------------------------------------------------------------------- */
 
-static const enum ks_op_class classes[PROV_CLASSES] = {
+static const enum ks_operation classes[PROV_CLASSES] = {
     [PROV_CLASS_RSA_SIGN] = KS_OP_SIGN,     [PROV_CLASS_EC_SIGN] = KS_OP_SIGN,
     [PROV_CLASS_ED_SIGN] = KS_OP_SIGN,      [PROV_CLASS_RSA_OAEP] = KS_OP_DECRYPT,
     [PROV_CLASS_RSA_PKCS1] = KS_OP_DECRYPT, [PROV_CLASS_RSA_TLS] = KS_OP_DECRYPT,
@@ -120,7 +120,7 @@ static const enum ks_op_class classes[PROV_CLASSES] = {
     [PROV_CLASS_RAND] = KS_OP_RANDOM,
 };
 
-void prov_note_refused(const struct prov_ctx *ctx, enum prov_class class,
+void prov_note_refused(const struct prov_ctx *ctx, enum prov_operation class,
                        const struct prov_key *key, const char *why)
 {
     char text[80];

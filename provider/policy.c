@@ -58,8 +58,8 @@ static ks_status token_lists(const struct prov_ctx *ctx, enum ks_mech_kind kind,
     return status;
 }
 
-ks_status prov_class_mechanisms(const struct prov_ctx *ctx, enum prov_class class, unsigned *listed,
-                                struct ks_error *err)
+ks_status prov_class_mechanisms(const struct prov_ctx *ctx, enum prov_operation class,
+                                unsigned *listed, struct ks_error *err)
 {
     const struct prov_need *need = &prov_needs[class];
     ks_status status = {KS_OK};
@@ -75,7 +75,7 @@ ks_status prov_class_mechanisms(const struct prov_ctx *ctx, enum prov_class clas
     return status;
 }
 
-const char *prov_class_mech_names(enum prov_class class, unsigned bits, char *out, size_t size)
+const char *prov_class_mech_names(enum prov_operation class, unsigned bits, char *out, size_t size)
 {
     const struct prov_need *need = &prov_needs[class];
     int used = 0;
@@ -91,7 +91,8 @@ const char *prov_class_mech_names(enum prov_class class, unsigned bits, char *ou
 }
 
 /* Has the token a mechanism for the class? What it can do it is not asked again. */
-static int token_able(const struct prov_ctx *ctx, enum prov_class class, const struct prov_key *key)
+static int token_able(const struct prov_ctx *ctx, enum prov_operation class,
+                      const struct prov_key *key)
 {
     atomic_uint *able = &((struct prov_ctx *)(uintptr_t)ctx)->able;
     const bool named = key != NULL && key->uri != NULL;
@@ -124,7 +125,7 @@ static int token_able(const struct prov_ctx *ctx, enum prov_class class, const s
 
 /* --- permission ------------------------------------------------------------------------------ */
 
-int prov_permits(const struct prov_ctx *ctx, enum prov_class class, const struct prov_key *key)
+int prov_permits(const struct prov_ctx *ctx, enum prov_operation class, const struct prov_key *key)
 {
     char line[160];
 

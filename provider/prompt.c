@@ -23,6 +23,6 @@ void prov_prompt_init(struct prov_prompt *p, OSSL_PASSPHRASE_CALLBACK *cb, void 
     p->ks.ask = ask;
     p->ks.arg = p;
     /* Without a callback there is nobody to ask, and the keystore says so. */
-    p->how.prompt = cb != NULL ? &p->ks : NULL;
-    p->how.deadline_ns = 0;
+    p->opts.prompt = cb != NULL ? &p->ks : NULL;
+    p->opts.deadline_ns = 0;
 }

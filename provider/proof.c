@@ -199,7 +199,7 @@ static int challenge_ecdh(const struct prov_key *key, uint8_t *in, size_t *in_le
 
     if (ephemeral == NULL)
         goto out;
-    point = prov_public_part(ephemeral, &point_len);
+    point = prov_key_public_part(ephemeral, &point_len);
     soft = EVP_PKEY_CTX_new_from_pkey(key->ctx->libctx, ephemeral, PROV_NOT_US);
     if (point == NULL || point_len > *in_len || soft == NULL)
         goto out;

@@ -133,7 +133,7 @@ int prov_key_expect(struct prov_key *key, struct ks_key *priv)
 
     if (!compare_rest(key, object))
         return 0;
-    part = prov_public_part(key->pub, &expect.public_len);
+    part = prov_key_public_part(key->pub, &expect.public_len);
     if (part == NULL) {
         prov_raise(key->ctx, PROV_R_SOFTWARE, "%s: the public half cannot be read", key->uri);
         return 0;
@@ -266,14 +266,14 @@ err:
 /* --- references ------------------------------------------------------------------------------ */
 
 static struct ks_key *find_reference(struct prov_ctx *ctx, const struct prov_ref *ref,
-                                     const struct ks_how *how)
+                                     const struct ks_call_options *opts)
 {
     struct ks_uri *uri = NULL;
     struct ks_key *priv = NULL;
     struct ks_error err;
 
     if (!ks_ok(ks_uri_parse(ref->uri, KS_URI_REFERENCE, &uri, &err)) ||
-        !ks_ok((ref->has_public ? ks_key_find_known : ks_key_find)(ctx->token, how, uri, &priv,
+        !ks_ok((ref->has_public ? ks_key_find_known : ks_key_find)(ctx->token, opts, uri, &priv,
                                                                    &err))) {
         prov_raise_ks(ctx, &err);
         priv = NULL;
@@ -329,7 +329,7 @@ static struct prov_key *lazy_key(struct prov_ctx *ctx, const struct prov_ref *re
 }
 
 struct prov_key *prov_key_from_ref(struct prov_ctx *ctx, const struct prov_ref *ref,
-                                   const struct ks_how *how)
+                                   const struct ks_call_options *opts)
 {
     struct prov_key *key;
     struct ks_key *priv;
@@ -338,10 +338,10 @@ struct prov_key *prov_key_from_ref(struct prov_ctx *ctx, const struct prov_ref *
         return NULL;
     if (ref->has_public && !ctx->config.check_key_at_load) {
         /* the token can wait, but who uses the key may not be allowed to read the PIN */
-        ks_token_keep_pin(ctx->token, how);
+        ks_token_preload_pin(ctx->token, opts);
         return lazy_key(ctx, ref);
     }
-    priv = find_reference(ctx, ref, how);
+    priv = find_reference(ctx, ref, opts);
     if (priv == NULL)
         return NULL;
     key = prov_key_from_ks(ctx, priv, ref->has_public ? ref->pub : NULL);
@@ -358,13 +358,13 @@ bool prov_key_unseen(const struct prov_key *key)
 /* The private half of a key that was not looked up at its load; NULL, and raised. Without a lock:
  * the look-up may take as long as a connection does, and a child that is forked meanwhile would
  * wait for ever for a thread that it does not have. */
-static struct ks_key *look_up(struct prov_key *key, const struct ks_how *how)
+static struct ks_key *look_up(struct prov_key *key, const struct ks_call_options *opts)
 {
     struct ks_key *priv, *first = NULL;
 
     if (!prov_usable(key->ctx))
         return NULL;
-    priv = find_reference(key->ctx, key->ref, how);
+    priv = find_reference(key->ctx, key->ref, opts);
     if (priv == NULL)
         return NULL;
     if (!prov_key_expect(key, priv)) {
@@ -378,7 +378,7 @@ static struct ks_key *look_up(struct prov_key *key, const struct ks_how *how)
     return first;
 }
 
-struct ks_key *prov_key_private(struct prov_key *key, const struct ks_how *how)
+struct ks_key *prov_key_private(struct prov_key *key, const struct ks_call_options *opts)
 {
     struct ks_key *priv = __atomic_load_n(&key->priv, __ATOMIC_ACQUIRE);
 
@@ -393,7 +393,7 @@ struct ks_key *prov_key_private(struct prov_key *key, const struct ks_how *how)
                    "this is a public key: the operation needs the private key in the HSM");
         return NULL;
     }
-    return look_up(key, how);
+    return look_up(key, opts);
 }
 
 bool prov_key_can(struct prov_key *key, struct ks_key *priv, enum ks_mech_kind kind)

@@ -115,7 +115,7 @@ const OSSL_ITEM *prov_reason_strings(void);
 
 /* --- configuration and policy (config.c, policy.c) ------------------------------------------- */
 
-enum prov_class {
+enum prov_operation {
     PROV_CLASS_RSA_SIGN,
     PROV_CLASS_RSA_OAEP,
     PROV_CLASS_RSA_PKCS1,
@@ -129,14 +129,14 @@ enum prov_class {
 };
 extern const char *const prov_class_names[PROV_CLASSES];
 
-/* Purpose: parse the value of `offload` (NULL: the default) to a set of bits 1 << prov_class.
+/* Purpose: parse the value of `offload` (NULL: the default) to a set of bits 1 << prov_operation.
  * Returns 0 with a sentence in `why` when it is not valid; raises nothing. */
 int prov_policy_parse(const char *value, unsigned *classes, char *why, size_t why_size);
 
 /* Purpose: refuse (raise, return 0) when the configuration is broken, does not offload `class`, or
  * when the token has no mechanism for it. `key` is named in the error, and may be NULL. Called at
  * init of every operation: the token is asked once for a class that it can do. */
-int prov_permits(const struct prov_ctx *ctx, enum prov_class class, const struct prov_key *key);
+int prov_permits(const struct prov_ctx *ctx, enum prov_operation class, const struct prov_key *key);
 
 /* Purpose: refuse (raise, return 0) when the configuration is broken. */
 int prov_usable(const struct prov_ctx *ctx);
@@ -152,12 +152,12 @@ extern const struct prov_need prov_needs[PROV_CLASSES];
 
 /* Purpose: which of the mechanisms of prov_needs[class] the token lists: bit n for kinds[n]. The
  * digest that stands for the hash-and-sign kinds is SHA-256. Raises nothing. */
-ks_status prov_class_mechanisms(const struct prov_ctx *ctx, enum prov_class class, unsigned *listed,
-                                struct ks_error *err);
+ks_status prov_class_mechanisms(const struct prov_ctx *ctx, enum prov_operation class,
+                                unsigned *listed, struct ks_error *err);
 
 /* Purpose: the names of those mechanisms of a class that are in the set (`bits` as above), in
  * `out`. Returns `out`. */
-const char *prov_class_mech_names(enum prov_class class, unsigned bits, char *out, size_t size);
+const char *prov_class_mech_names(enum prov_operation class, unsigned bits, char *out, size_t size);
 
 /* Ways to have a key made in which libcrypto does not ask us, although the HSM was asked for: the
  * key is a software key. For hsmkey policy; tests/unit/generation_table.h has all ways. */
@@ -168,7 +168,7 @@ struct prov_not_asked {
 extern const struct prov_not_asked prov_not_asked[]; /* ends with a NULL way */
 
 /* Purpose: the line that would allow `class` besides what is allowed. Returns `out`. */
-const char *prov_policy_line(const struct prov_ctx *ctx, enum prov_class class, char *out,
+const char *prov_policy_line(const struct prov_ctx *ctx, enum prov_operation class, char *out,
                              size_t size);
 
 struct prov_config {
@@ -182,7 +182,7 @@ struct prov_config {
     unsigned recover_ms;       /* 0: the keystore's default */
     char *tokens, *clusters;   /* lists of names, as written */
     bool check_key_at_load;    /* default yes */
-    unsigned offload;          /* set of 1 << prov_class */
+    unsigned offload;          /* set of 1 << prov_operation */
     bool refuse_software_keys; /* software-private-keys = refuse; default no */
     char *stats_file;
     char *log;
@@ -315,7 +315,7 @@ void prov_watch_stop(struct prov_ctx *ctx);
 #define PROV_PARAM_STATS "hsm-stats"
 int prov_stats(struct prov_ctx *ctx, OSSL_PARAM *p);
 /* Purpose: count and log that an operation of `class` was refused; raises nothing. */
-void prov_note_refused(const struct prov_ctx *ctx, enum prov_class class,
+void prov_note_refused(const struct prov_ctx *ctx, enum prov_operation class,
                        const struct prov_key *key, const char *why);
 
 /* Purpose: make our locks anew in a forked child: their owners may be threads of the parent's. */
@@ -343,7 +343,7 @@ const OSSL_ALGORITHM *prov_algorithms(const struct prov_ctx *ctx, int operation_
 /* Bridges OpenSSL's passphrase callback to the keystore's. Lives on the caller's stack. */
 struct prov_prompt {
     struct ks_prompt ks;
-    struct ks_how how; /* give &p.how to the keystore */
+    struct ks_call_options opts; /* give &p.how to the keystore */
     OSSL_PASSPHRASE_CALLBACK *cb;
     void *cbarg;
 };
@@ -485,7 +485,7 @@ bool prov_raise_no_software(const struct prov_ctx *ctx, const char *name);
 
 /* Purpose: the other way: modulus without leading zeros, uncompressed point, or raw bytes. NULL,
  * nothing raised, when it has none. Freed with OPENSSL_free(). */
-unsigned char *prov_public_part(EVP_PKEY *pub, size_t *len);
+unsigned char *prov_key_public_part(EVP_PKEY *pub, size_t *len);
 
 /* Purpose: the public half that a public key object or certificate object holds. */
 EVP_PKEY *prov_public_object(const struct prov_ctx *ctx, const struct ks_object *object);
@@ -528,7 +528,7 @@ void prov_key_free(struct prov_key *key);
 /* Purpose: the key that `ref` points to: finds it on the token and compares the public halves, or
  * (check-key-at-load = no, and the reference has a public half) only notes it. */
 struct prov_key *prov_key_from_ref(struct prov_ctx *ctx, const struct prov_ref *ref,
-                                   const struct ks_how *how);
+                                   const struct ks_call_options *opts);
 
 /* Purpose: raise that `key` is a software key, which software-private-keys = refuse forbids. */
 void prov_raise_software_key(const struct prov_key *key);
@@ -550,7 +550,7 @@ int prov_key_expect(struct prov_key *key, struct ks_key *priv);
 bool prov_key_unseen(const struct prov_key *key);
 
 /* Purpose: the keystore key, which a lazy key finds now. Raises when there is no private half. */
-struct ks_key *prov_key_private(struct prov_key *key, const struct ks_how *how);
+struct ks_key *prov_key_private(struct prov_key *key, const struct ks_call_options *opts);
 
 /* Purpose: tell whether the key's token lists a mechanism (not a _HASH kind), asking it once per
  * key. True as well when the token cannot be asked now: the operation itself will say why. */

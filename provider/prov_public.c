@@ -53,7 +53,7 @@ static EVP_PKEY *public_from_certificate(const struct prov_ctx *ctx, const uint8
 }
 
 /* As ks_expect wants it, too. */
-unsigned char *prov_public_part(EVP_PKEY *pub, size_t *len)
+unsigned char *prov_key_public_part(EVP_PKEY *pub, size_t *len)
 {
     const struct prov_curve *curve;
     BIGNUM *a = NULL, *b = NULL;

@@ -100,7 +100,7 @@ static int from_system(const struct prov_ctx *prov, unsigned char *out, size_t l
 
 static int from_token(const struct prov_ctx *prov, unsigned char *out, size_t len)
 {
-    struct ks_how how = {0};
+    struct ks_call_options opts = {0};
     struct timespec now;
     struct ks_error err;
     ks_status status;
@@ -108,10 +108,10 @@ static int from_token(const struct prov_ctx *prov, unsigned char *out, size_t le
     if (!prov_permits(prov, PROV_CLASS_RAND, NULL))
         return 0;
     if (clock_gettime(CLOCK_MONOTONIC, &now) == 0)
-        how.deadline_ns =
+        opts.deadline_ns =
             ((uint64_t)now.tv_sec + WAIT_SECONDS) * 1000000000U + (uint64_t)now.tv_nsec;
     prov_async_hold(); /* libcrypto's generators are locked */
-    status = ks_random(prov->token, &how, out, len, &err);
+    status = ks_random(prov->token, &opts, out, len, &err);
     prov_async_release();
     if (!ks_ok(status)) {
         prov_raise_ks(prov, &err);

@@ -213,7 +213,7 @@ static int take_private(struct prov_sig *sig)
 /* libssl tries the init to see whether a key can sign at all, drops the errors, and finds "no
  * suitable signature algorithm": what is wrong with a token would not be heard, and be tried for
  * each algorithm. Signing is where errors count. */
-int prov_sig_sign_start(struct prov_sig *sig, struct prov_key *key, enum prov_class class)
+int prov_sig_sign_start(struct prov_sig *sig, struct prov_key *key, enum prov_operation class)
 {
     reset(sig);
     if (!set_key(sig, key) || !prov_permits(sig->ctx, class, sig->key))

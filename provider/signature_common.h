@@ -49,7 +49,7 @@ int prov_sig_duplicate(struct prov_sig *dst, const struct prov_sig *src);
 /* Purpose: start signing with `key` (NULL: with the one from before): policy, private half, and
  * what the key may be used for. With check-key-at-load = no a key that was not looked up yet is
  * left for prov_sig_ready(). */
-int prov_sig_sign_start(struct prov_sig *sig, struct prov_key *key, enum prov_class class);
+int prov_sig_sign_start(struct prov_sig *sig, struct prov_key *key, enum prov_operation class);
 
 /* Purpose: `sig->priv` at the moment of signing. Returns 0, raised, when it cannot be had, and 0
  * when nothing is being signed. */
@@ -76,10 +76,10 @@ int prov_sig_hash_finish(struct prov_sig *sig, unsigned char *out, size_t *len);
 int prov_sig_check_tbs(const struct prov_sig *sig, size_t tbs_len);
 
 /* Purpose: raise what the keystore said about a private operation. Always returns 0. */
-int prov_sig_failed(const struct prov_sig *sig, const struct ks_error *err);
+int prov_sig_raise_failed(const struct prov_sig *sig, const struct ks_error *err);
 
 /* Purpose: raise that the token lacks a mechanism, by its name. Always returns 0. */
-int prov_sig_lacks(const struct prov_sig *sig, enum ks_mech_kind kind);
+int prov_sig_raise_lacks(const struct prov_sig *sig, enum ks_mech_kind kind);
 
 /* Purpose: tell whether the token lacks `raw`, and has `hash` for the digest instead, or whether
  * that is not known yet. Costs nothing where it has `raw`. */
@@ -103,7 +103,7 @@ int prov_sig_sign_kept(const struct prov_sig *sig, const struct ks_mech *mech, u
                        size_t *out_len);
 
 /* Purpose: raise that what the token hashed and signed is not good, and wipe it. Returns 0. */
-int prov_sig_not_good(const struct prov_sig *sig, unsigned char *out, size_t len);
+int prov_sig_raise_not_good(const struct prov_sig *sig, unsigned char *out, size_t len);
 
 /* Purpose: the AlgorithmIdentifier of a signature with `digest` by a key of `key_nid`
  * (NID_rsaEncryption or NID_X9_62_id_ecPublicKey) into parameter `p`. */

@@ -157,7 +157,7 @@ static int sign_message(const struct prov_sig *ec, const unsigned char *tbs, siz
     if (!prov_sig_sign_kept(ec, &hash, raw, raw_len))
         return 0;
     return prov_ecdsa_verify_raw(ec->key, tbs, tbs_len, raw, *raw_len) ||
-           prov_sig_not_good(ec, raw, *raw_len);
+           prov_sig_raise_not_good(ec, raw, *raw_len);
 }
 
 static int sign_tbs(const struct prov_sig *ec, unsigned char *out, size_t *out_len, size_t out_size,
@@ -191,9 +191,9 @@ static int sign_tbs(const struct prov_sig *ec, unsigned char *out, size_t *out_l
         if (!sign_message(ec, tbs, tbs_len, raw, &raw_len))
             return 0;
     } else if (!prov_key_can(ec->key, ec->priv, KS_MECH_ECDSA)) {
-        return prov_sig_lacks(ec, KS_MECH_ECDSA);
+        return prov_sig_raise_lacks(ec, KS_MECH_ECDSA);
     } else if (!ks_ok(ks_sign(ec->priv, NULL, &ecdsa, tbs, tbs_len, raw, &raw_len, &err))) {
-        return prov_sig_failed(ec, &err);
+        return prov_sig_raise_failed(ec, &err);
     }
     if (raw_len != 2 * half) {
         prov_raise(ec->ctx, PROV_R_VERIFY,

@@ -152,7 +152,7 @@ static int start(struct prov_sig *ed, enum prov_key_type type, const char *mdnam
         return 0;
     }
     if (ed->priv != NULL && !prov_key_can(ed->key, ed->priv, KS_MECH_EDDSA))
-        return prov_sig_lacks(ed, KS_MECH_EDDSA);
+        return prov_sig_raise_lacks(ed, KS_MECH_EDDSA);
     return params == NULL || check_params(ed, params);
 }
 
@@ -199,7 +199,7 @@ static int eddsa_digest_sign(void *vctx, unsigned char *out, size_t *out_len, si
     }
     if (!ks_ok(ks_sign(ed->priv, NULL, &eddsa, tbs_len > 0 ? tbs : nothing, tbs_len, raw, &raw_len,
                        &err)))
-        return prov_sig_failed(ed, &err);
+        return prov_sig_raise_failed(ed, &err);
     if (raw_len != size) {
         prov_raise(ed->ctx, PROV_R_VERIFY, "the token's %s signature has %zu bytes instead of %zu",
                    prov_types[ed->key->type].name, raw_len, size);

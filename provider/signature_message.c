@@ -9,7 +9,7 @@
 
 #include "signature_common.h"
 
-int prov_sig_lacks(const struct prov_sig *sig, enum ks_mech_kind kind)
+int prov_sig_raise_lacks(const struct prov_sig *sig, enum ks_mech_kind kind)
 {
     prov_raise(sig->ctx, (enum prov_reason)(PROV_R_TOKEN + KS_MECHANISM),
                "the token lacks %s, which this operation with %s needs, and nothing else is used "
@@ -64,10 +64,10 @@ int prov_sig_sign_kept(const struct prov_sig *sig, const struct ks_mech *mech, u
     }
     return ks_ok(ks_sign(sig->priv, NULL, mech, sig->kept != NULL ? sig->kept : nothing,
                          sig->kept_len, out, out_len, &err)) ||
-           prov_sig_failed(sig, &err);
+           prov_sig_raise_failed(sig, &err);
 }
 
-int prov_sig_not_good(const struct prov_sig *sig, unsigned char *out, size_t len)
+int prov_sig_raise_not_good(const struct prov_sig *sig, unsigned char *out, size_t len)
 {
     OPENSSL_cleanse(out, len);
     prov_raise(sig->ctx, PROV_R_VERIFY,
@@ -100,7 +100,7 @@ int prov_sig_keep_more(struct prov_sig *sig, const unsigned char *data, size_t l
     return 1;
 }
 
-int prov_sig_failed(const struct prov_sig *sig, const struct ks_error *err)
+int prov_sig_raise_failed(const struct prov_sig *sig, const struct ks_error *err)
 {
     prov_raise_ks(sig->ctx, err);
     return 0;

@@ -435,7 +435,7 @@ static int sign_raw(const struct rsa_sig *rsa, const unsigned char *block, size_
                    rsa->sig.digest->name, mgf1_of(rsa)->name, err.text);
         return 0;
     }
-    return ks_ok(status) || prov_sig_failed(&rsa->sig, &err);
+    return ks_ok(status) || prov_sig_raise_failed(&rsa->sig, &err);
 }
 
 /* A block that the caller made: with padding mode none. */
@@ -472,9 +472,9 @@ static int sign_pkcs1(const struct rsa_sig *rsa, const unsigned char *tbs, size_
         return 0;
     }
     if (!prov_key_can(rsa->sig.key, rsa->sig.priv, KS_MECH_RSA_PKCS1))
-        return prov_sig_lacks(&rsa->sig, KS_MECH_RSA_PKCS1);
+        return prov_sig_raise_lacks(&rsa->sig, KS_MECH_RSA_PKCS1);
     return ks_ok(ks_sign(rsa->sig.priv, NULL, &pkcs1, tbs, tbs_len, out, out_len, &err)) ||
-           prov_sig_failed(&rsa->sig, &err);
+           prov_sig_raise_failed(&rsa->sig, &err);
 }
 
 /* PSS for tokens that do not take these parameters: encoded here, signed as a raw block. */
@@ -516,7 +516,7 @@ static int sign_pss(const struct rsa_sig *rsa, const unsigned char *hash, unsign
         return 0;
     pss.digest = rsa->sig.digest->ks;
     pss.mgf1 = mgf1_of(rsa)->ks;
-    if (!ks_key_refused(rsa->sig.priv, &pss)) {
+    if (!ks_key_is_refused(rsa->sig.priv, &pss)) {
         size_t room = *out_len;
 
         status = ks_sign(rsa->sig.priv, NULL, &pss, hash, rsa->sig.digest->size, out, &room, &err);
@@ -525,8 +525,8 @@ static int sign_pss(const struct rsa_sig *rsa, const unsigned char *hash, unsign
             return 1;
         }
         if (status.code != KS_MECHANISM)
-            return prov_sig_failed(&rsa->sig, &err);
-        ks_key_set_refused(rsa->sig.priv, &pss);
+            return prov_sig_raise_failed(&rsa->sig, &err);
+        ks_key_mark_refused(rsa->sig.priv, &pss);
     }
     return sign_pss_encoded(rsa, hash, pss.salt_len, out, out_len);
 }
@@ -589,7 +589,7 @@ static int sign_message(const struct rsa_sig *rsa, const unsigned char *hash, un
     if (!prov_sig_sign_kept(&rsa->sig, &mech, out, out_len))
         return 0;
     return verify_hash(rsa, mech.salt_len, hash, out, *out_len) ||
-           prov_sig_not_good(&rsa->sig, out, *out_len);
+           prov_sig_raise_not_good(&rsa->sig, out, *out_len);
 }
 
 /* --- all of them ----------------------------------------------------------------------------- */

@@ -26,7 +26,7 @@
 
 /* One thing to hand out. */
 struct entry {
-    enum ks_class klass;
+    enum ks_object_class klass;
     size_t place;         /* in which it was found */
     struct ks_key *priv;  /* a private key of a listing, until it is handed out */
     struct prov_key *key; /* public keys, and private keys that are ready */
@@ -58,7 +58,7 @@ static void clear_entry(struct entry *entry)
     memset(entry, 0, sizeof(*entry));
 }
 
-static struct entry *add_entry(struct store_ctx *sctx, enum ks_class klass)
+static struct entry *add_entry(struct store_ctx *sctx, enum ks_object_class klass)
 {
     struct entry *entry;
 
@@ -159,14 +159,14 @@ static int store_set_ctx_params(void *vsctx, const OSSL_PARAM params[])
 /* --- listing --------------------------------------------------------------------------------- */
 
 /* Whether the URI and what the caller expects leave room for a class. */
-static bool wanted(const struct store_ctx *sctx, enum ks_class klass)
+static bool wanted(const struct store_ctx *sctx, enum ks_object_class klass)
 {
     static const int info_types[] = {
         [KS_CLASS_PRIVATE] = OSSL_STORE_INFO_PKEY,
         [KS_CLASS_PUBLIC] = OSSL_STORE_INFO_PUBKEY,
         [KS_CLASS_CERTIFICATE] = OSSL_STORE_INFO_CERT,
     };
-    enum ks_class asked = ks_uri_class(sctx->uri);
+    enum ks_object_class asked = ks_uri_class(sctx->uri);
 
     return (asked == KS_CLASS_ANY || asked == klass) &&
            (sctx->expect == 0 || sctx->expect == info_types[klass]);
@@ -327,12 +327,12 @@ static int by_class(const void *a, const void *b)
 
 /* The one private key that the URI names. Where the URI may as well mean a public key or a
  * certificate, there need not be one. Returns 0 when it failed, and raised. */
-static int find_named(struct store_ctx *sctx, const struct ks_how *how)
+static int find_named(struct store_ctx *sctx, const struct ks_call_options *opts)
 {
     struct ks_key *priv = NULL;
     struct ks_error err;
     struct entry *entry;
-    ks_status status = ks_key_find(sctx->ctx->token, how, sctx->uri, &priv, &err);
+    ks_status status = ks_key_find(sctx->ctx->token, opts, sctx->uri, &priv, &err);
 
     if (status.code == KS_KEY_NOT_FOUND && ks_uri_class(sctx->uri) == KS_CLASS_ANY &&
         sctx->expect == 0)
@@ -461,15 +461,15 @@ static bool goes_on(struct store_ctx *sctx, const struct ks_error *err)
 }
 
 /* Fill `entries`. Returns 0 when there is nothing to hand out, and has raised why. */
-static int list(struct store_ctx *sctx, const struct ks_how *how)
+static int list(struct store_ctx *sctx, const struct ks_call_options *opts)
 {
     struct listing listing = {.sctx = sctx};
     struct ks_error err;
 
-    if (find_one(sctx) && wanted(sctx, KS_CLASS_PRIVATE) && !find_named(sctx, how))
+    if (find_one(sctx) && wanted(sctx, KS_CLASS_PRIVATE) && !find_named(sctx, opts))
         return 0;
     if (!find_one(sctx) || wanted(sctx, KS_CLASS_PUBLIC) || wanted(sctx, KS_CLASS_CERTIFICATE)) {
-        if (!ks_ok(ks_token_objects(sctx->ctx->token, how, sctx->uri, visit, &listing, &err)) &&
+        if (!ks_ok(ks_token_objects(sctx->ctx->token, opts, sctx->uri, visit, &listing, &err)) &&
             !goes_on(sctx, &err)) {
             prov_raise_ks(sctx->ctx, &err);
             return 0;
@@ -549,7 +549,7 @@ static int store_load(void *vsctx, OSSL_CALLBACK *object_cb, void *object_arg,
     if (!sctx->listed) {
         sctx->listed = true;
         /* callers go on until eof(), so a failure has to end it */
-        sctx->failed = !list(sctx, &prompt.how);
+        sctx->failed = !list(sctx, &prompt.opts);
     }
     if (sctx->failed || sctx->next >= sctx->count)
         return 0;

@@ -130,7 +130,7 @@ struct cmd_env {
     OSSL_PROVIDER *software, *hsm;
     struct prov_ctx *prov; /* of the built-in provider */
     struct ks_prompt prompt;
-    struct ks_how how;
+    struct ks_call_options opts;
     bool asked; /* somebody at the terminal, for a PIN */
 };
 
@@ -174,7 +174,7 @@ bool cmd_take_uri(struct cmd_env *env, const char *text, struct ks_uri **uri);
 
 /* Purpose: how the token `name` (NULL: the only one) is to be asked. With a person to be asked for
  * the PIN its timeout-ms does not hold, so it is only with one where that is wanted. */
-const struct ks_how *cmd_how(const struct cmd_env *env, const char *name);
+const struct ks_call_options *cmd_call_options(const struct cmd_env *env, const char *name);
 
 /* Purpose: the timeout-ms of the token `name` (NULL: the only one); 0: none. */
 unsigned cmd_timeout(const struct cmd_env *env, const char *name);
@@ -187,7 +187,7 @@ bool cmd_ask_pin(void *arg, const char *what, char *pin, size_t size, size_t *le
 bool cmd_connect(struct cmd_env *env);
 
 /* One of the independent places where keys are: a token, or a cluster of several. */
-struct cmd_place {
+struct cmd_target {
     const char *name; /* as configured; NULL: the only token, which has no name of its own */
     bool cluster;
     struct ks_token *const *members; /* of a token of its own: itself */
@@ -195,7 +195,7 @@ struct cmd_place {
 };
 
 /* Purpose: what the loaded provider's configuration says, in its order. Returns how many. */
-size_t cmd_places(const struct cmd_env *env, struct cmd_place places[KS_GROUP_MAX]);
+size_t cmd_places(const struct cmd_env *env, struct cmd_target places[KS_GROUP_MAX]);
 
 /* Purpose: a message about the token `name` (NULL: the only one) without that name in front, where
  * the keystore has put it; the caller shows the name itself. */

@@ -68,7 +68,7 @@ static bool check_token(struct cmd_checks *checks, struct ks_token *token,
     char label[160], serial[80];
     struct ks_error err;
 
-    if (!ks_ok(ks_token_facts(token, &env->how, facts, &err))) {
+    if (!ks_ok(ks_token_facts(token, &env->opts, facts, &err))) {
         cmd_check(checks, CMD_CHECK_FAIL, "token", "%s", err.text);
         return false;
     }
@@ -98,7 +98,7 @@ static bool check_login(struct cmd_checks *checks, struct ks_token *token, const
                   name != NULL ? name : "", name != NULL ? "." : "");
         return false;
     }
-    if (!ks_ok(ks_token_connect(token, cmd_how(env, name), &err))) {
+    if (!ks_ok(ks_token_connect(token, cmd_call_options(env, name), &err))) {
         cmd_check(checks, CMD_CHECK_FAIL, "pin", "%s%s",
                   name != NULL ? err.text : cmd_login_text(env, &err),
                   err.code == KS_PIN_REFUSED ? " (tried once; nothing else was tried)" : "");
@@ -121,7 +121,7 @@ static bool check_answers(struct cmd_checks *checks, struct ks_token *token, con
     struct ks_error err;
 
     if (cmd_token_setting(checks->env, name, "timeout-ms") == NULL ||
-        ks_ok(ks_token_connect(token, cmd_how(checks->env, name), &err)) ||
+        ks_ok(ks_token_connect(token, cmd_call_options(checks->env, name), &err)) ||
         err.code != KS_TIMEOUT) {
         return true;
     }
@@ -139,7 +139,7 @@ static bool check_one(struct cmd_checks *checks, struct ks_token *token, const c
 }
 
 /* A member that is down keeps no service from starting as long as another one is up. */
-static bool check_cluster(struct cmd_checks *checks, const struct cmd_place *place)
+static bool check_cluster(struct cmd_checks *checks, const struct cmd_target *place)
 {
     size_t i, good = 0;
 
@@ -160,7 +160,7 @@ static bool check_cluster(struct cmd_checks *checks, const struct cmd_place *pla
 /* Each of them, whatever is wrong with another. True if there is one to use. */
 static bool check_tokens(struct cmd_checks *checks)
 {
-    struct cmd_place places[KS_GROUP_MAX];
+    struct cmd_target places[KS_GROUP_MAX];
     size_t count = cmd_places(checks->env, places), i, good = 0;
 
     for (i = 0; i < count; i++) {

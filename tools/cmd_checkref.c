@@ -202,8 +202,8 @@ void cmd_check_file(struct cmd_checks *checks, const char *path)
     if (!find_reference(&file)) {
         goto out;
     }
-    file.key = prov_key_from_ref(checks->env->prov, file.ref, &checks->env->how);
-    if (file.key == NULL || prov_key_private(file.key, &checks->env->how) == NULL) {
+    file.key = prov_key_from_ref(checks->env->prov, file.ref, &checks->env->opts);
+    if (file.key == NULL || prov_key_private(file.key, &checks->env->opts) == NULL) {
         fail_openssl(&file, "the key cannot be used");
         goto out;
     }

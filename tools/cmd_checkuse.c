@@ -24,7 +24,7 @@ static const unsigned char message[] = "hsmkey check: a trial, of no other meani
 struct way {
     const char *name;
     unsigned types; /* set of 1 << prov_key_type */
-    enum prov_class class;
+    enum prov_operation class;
     enum cmd_trial_op op;
     int padding;
     const char *md;

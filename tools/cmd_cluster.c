@@ -28,7 +28,7 @@ struct row {
 
 struct matrix {
     struct cmd_env *env;
-    const struct cmd_place *place;
+    const struct cmd_target *place;
     struct row *rows;
     size_t count, room, member;
     unsigned lost; /* bit i: member i cannot be reached */
@@ -128,11 +128,11 @@ static void ask_members(struct cmd_env *env, struct matrix *matrix)
     matrix->env = env;
     for (matrix->member = 0; matrix->member < matrix->place->count; matrix->member++) {
         struct ks_token *token = matrix->place->members[matrix->member];
-        const struct ks_how *how = cmd_how(env, ks_token_name(token));
+        const struct ks_call_options *opts = cmd_call_options(env, ks_token_name(token));
 
-        st = ks_token_connect(token, how, &err);
+        st = ks_token_connect(token, opts, &err);
         if (ks_ok(st)) {
-            st = ks_token_objects(token, how, NULL, visit, matrix, &err);
+            st = ks_token_objects(token, opts, NULL, visit, matrix, &err);
         }
         if (!ks_ok(st)) {
             matrix->lost |= 1U << matrix->member;
@@ -335,7 +335,7 @@ static void matrix_clear(struct matrix *matrix)
 
 /* --- the verb -------------------------------------------------------------------------------- */
 
-static bool check_cluster(struct cmd_env *env, const struct cmd_place *place)
+static bool check_cluster(struct cmd_env *env, const struct cmd_target *place)
 {
     struct matrix matrix = {.place = place};
     size_t bad = 0, i;
@@ -360,7 +360,7 @@ static bool check_cluster(struct cmd_env *env, const struct cmd_place *place)
 
 static int check_all(struct cmd_env *env)
 {
-    struct cmd_place places[KS_GROUP_MAX];
+    struct cmd_target places[KS_GROUP_MAX];
     size_t count, clusters = 0, i;
     bool ok = true;
 

@@ -88,7 +88,7 @@ static bool visit(void *arg, const struct ks_object *object)
 /* On every token; of a cluster's, on one that can be reached. */
 static bool look(struct cmd_env *env, struct search *search)
 {
-    struct cmd_place places[KS_GROUP_MAX];
+    struct cmd_target places[KS_GROUP_MAX];
     size_t count = cmd_places(env, places), i, j;
     struct ks_token_facts facts;
     bool named, ok = true;
@@ -99,8 +99,8 @@ static bool look(struct cmd_env *env, struct search *search)
             struct ks_token *token = places[i].members[j];
 
             search->facts = named ? &facts : NULL;
-            ok = (!named || ks_ok(ks_token_facts(token, &env->how, &facts, &search->err))) &&
-                 ks_ok(ks_token_objects(token, &env->how, NULL, visit, search, &search->err));
+            ok = (!named || ks_ok(ks_token_facts(token, &env->opts, &facts, &search->err))) &&
+                 ks_ok(ks_token_objects(token, &env->opts, NULL, visit, search, &search->err));
         }
     }
     return ok && !search->failed;

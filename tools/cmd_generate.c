@@ -106,7 +106,7 @@ static void new_uri(struct cmd_env *env, const struct request *request, const un
     char *label = strdup(request->label);
 
     id[0] = uri[0] = '\0';
-    if (label == NULL || !ks_ok(ks_token_facts(env->prov->token, &env->how, &facts, NULL))) {
+    if (label == NULL || !ks_ok(ks_token_facts(env->prov->token, &env->opts, &facts, NULL))) {
         goto out;
     }
     ref = der != NULL ? prov_ref_from_der(env->prov, der, len, &ours) : NULL;

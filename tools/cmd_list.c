@@ -14,9 +14,9 @@
 
 /* An object as it is listed; copied, because what belongs together is known only at the end. */
 struct entry {
-    const struct cmd_place *place;
+    const struct cmd_target *place;
     unsigned members; /* bit i: member i of the place has it */
-    enum ks_class klass;
+    enum ks_object_class klass;
     char type[96];
     char *label;
     size_t label_len;
@@ -33,14 +33,14 @@ struct entry {
 
 /* What could not be read. */
 struct unread {
-    const struct cmd_place *place;
+    const struct cmd_target *place;
     size_t member;
-    enum ks_class klass;
+    enum ks_object_class klass;
     char why[512];
 };
 
 struct listing {
-    struct cmd_place places[KS_GROUP_MAX];
+    struct cmd_target places[KS_GROUP_MAX];
     size_t place_count;
     struct entry *entries;
     size_t count, room;
@@ -49,7 +49,7 @@ struct listing {
     bool failed;
     /* what is being visited */
     struct ks_token_facts facts;
-    const struct cmd_place *place;
+    const struct cmd_target *place;
     size_t member, place_first;         /* the place's entries begin here */
     unsigned unreachable[KS_GROUP_MAX]; /* by place, bit i: member i */
 };
@@ -254,7 +254,7 @@ static bool find_companions(struct listing *list)
     return true;
 }
 
-static const char *class_name(enum ks_class klass)
+static const char *class_name(enum ks_object_class klass)
 {
     static const char *const names[] = {
         [KS_CLASS_ANY] = "other",
@@ -318,7 +318,7 @@ static bool as_row(struct cmd_table *table, const struct entry *e)
     return cmd_table_row(table, cells);
 }
 
-static void members_json(struct cmd_json *json, const char *key, const struct cmd_place *place,
+static void members_json(struct cmd_json *json, const char *key, const struct cmd_target *place,
                          unsigned members)
 {
     size_t i;
@@ -426,11 +426,11 @@ static void places_json(struct cmd_env *env, const struct listing *list)
         cmd_json_open(&env->doc, "tokens", '[');
     }
     for (i = 0; i < list->place_count; i++) {
-        const struct cmd_place *place = &list->places[i];
+        const struct cmd_target *place = &list->places[i];
 
         for (j = 0; j < place->count; j++) {
             known = (list->unreachable[i] & 1U << j) == 0 &&
-                    ks_ok(ks_token_facts(place->members[j], &env->how, &facts, NULL));
+                    ks_ok(ks_token_facts(place->members[j], &env->opts, &facts, NULL));
             token_json(env, place->name == NULL ? "token" : NULL,
                        place->name == NULL ? NULL : ks_token_name(place->members[j]),
                        known ? &facts : NULL);
@@ -487,7 +487,7 @@ static bool print_listing(struct cmd_env *env, const struct listing *list)
         }
         if (list->places[0].name != NULL) {
             printf("The tokens hold no matching key or certificate.\n");
-        } else if (ks_ok(ks_token_facts(env->prov->token, &env->how, &facts, NULL))) {
+        } else if (ks_ok(ks_token_facts(env->prov->token, &env->opts, &facts, NULL))) {
             ks_escape(label, sizeof(label), facts.label, SIZE_MAX);
             printf("The token \"%s\" holds no matching key or certificate.\n", label);
         }
@@ -511,20 +511,20 @@ static bool visit_token(struct cmd_env *env, struct listing *list, const struct 
 {
     struct ks_token *token = list->place->members[list->member];
     const char *name = list->place->name != NULL ? ks_token_name(token) : NULL;
-    const struct ks_how *how = cmd_how(env, name);
+    const struct ks_call_options *opts = cmd_call_options(env, name);
     struct ks_error err;
     ks_status st;
 
-    st = ks_token_connect(token, how, &err);
+    st = ks_token_connect(token, opts, &err);
     if (!ks_ok(st) && name == NULL) {
         cmd_error(env, "%s", cmd_login_text(env, &err));
         return false;
     }
     if (ks_ok(st)) {
-        st = ks_token_facts(token, how, &list->facts, &err);
+        st = ks_token_facts(token, opts, &list->facts, &err);
     }
     if (ks_ok(st)) {
-        st = ks_token_objects(token, how, uri, visit_object, list, &err);
+        st = ks_token_objects(token, opts, uri, visit_object, list, &err);
         /* The URI means another one of them. */
         if (name != NULL && st.code == KS_TOKEN_NOT_FOUND) {
             st = (ks_status){KS_OK};

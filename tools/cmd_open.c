@@ -270,7 +270,7 @@ bool cmd_load(struct cmd_env *env, const char *offload, const char *check_at_loa
 
     env->prompt.ask = cmd_ask_pin;
     env->prompt.arg = env;
-    env->how.prompt = &env->prompt;
+    env->opts.prompt = &env->prompt;
     for (key = prov_config_keys; key->name != NULL; key++) {
         value = cmd_setting(env, key->name);
         if (strcmp(key->name, "offload") == 0 && offload != NULL) {
@@ -334,7 +334,7 @@ const char *cmd_login_text(const struct cmd_env *env, const struct ks_error *err
                  "set pin in the provider's section, or give --pin file:/PATH";
 }
 
-size_t cmd_places(const struct cmd_env *env, struct cmd_place places[KS_GROUP_MAX])
+size_t cmd_places(const struct cmd_env *env, struct cmd_target places[KS_GROUP_MAX])
 {
     struct ks_token *const *all = &env->prov->token;
     size_t count = 1, i;
@@ -344,7 +344,7 @@ size_t cmd_places(const struct cmd_env *env, struct cmd_place places[KS_GROUP_MA
         count = ks_token_members(*all, &all);
     }
     for (i = 0; i < count; i++) {
-        struct cmd_place *place = &places[i];
+        struct cmd_target *place = &places[i];
 
         place->cluster = ks_token_is_group(all[i], KS_GROUP_CLUSTER);
         place->name = grouped(env) ? ks_token_name(all[i]) : NULL;
@@ -365,12 +365,12 @@ const char *cmd_token_setting(const struct cmd_env *env, const char *name, const
     return prov_config_of_token(name, key, get_setting, (void *)env);
 }
 
-const struct ks_how *cmd_how(const struct cmd_env *env, const char *name)
+const struct ks_call_options *cmd_call_options(const struct cmd_env *env, const char *name)
 {
-    static const struct ks_how nobody = {0};
+    static const struct ks_call_options nobody = {0};
     const char *pin = cmd_token_setting(env, name, "pin");
 
-    return pin != NULL && strcmp(pin, "prompt") == 0 ? &env->how : &nobody;
+    return pin != NULL && strcmp(pin, "prompt") == 0 ? &env->opts : &nobody;
 }
 
 unsigned cmd_timeout(const struct cmd_env *env, const char *name)
@@ -394,7 +394,7 @@ bool cmd_connect(struct cmd_env *env)
 {
     struct ks_error err;
 
-    if (ks_ok(ks_token_connect(env->prov->token, &env->how, &err))) {
+    if (ks_ok(ks_token_connect(env->prov->token, &env->opts, &err))) {
         return true;
     }
     cmd_error(env, "%s", cmd_login_text(env, &err));

@@ -12,7 +12,7 @@
 
 /* One class with its outcome. */
 struct outcome {
-    enum prov_class class;
+    enum prov_operation class;
     bool listed;
     bool hsm;
     bool unknown;  /* the token does not say what it has; `why` does */
@@ -25,7 +25,7 @@ static const char *word(const struct outcome *out)
     return out->unknown ? "unknown" : out->hsm ? "HSM" : "refused";
 }
 
-static void decide(struct cmd_env *env, enum prov_class class, struct outcome *out)
+static void decide(struct cmd_env *env, enum prov_operation class, struct outcome *out)
 {
     const struct prov_ctx *prov = env->prov;
     const struct prov_need *need = &prov_needs[class];
@@ -135,12 +135,12 @@ static int policy_run(struct cmd_env *env, int argc, char **argv)
         return cmd_usage(env, "takes no arguments");
     if (!cmd_open(env, NULL, NULL) || !cmd_connect(env))
         goto out;
-    if (!ks_ok(ks_token_facts(env->prov->token, &env->how, &facts, &err))) {
+    if (!ks_ok(ks_token_facts(env->prov->token, &env->opts, &facts, &err))) {
         cmd_error_ks(env, NULL, &err);
         goto out;
     }
     for (i = 0; i < PROV_CLASSES; i++) {
-        decide(env, (enum prov_class)i, &outcomes[i]);
+        decide(env, (enum prov_operation)i, &outcomes[i]);
         unknown = unknown || outcomes[i].unknown;
     }
     cmd_token_uri(&facts, uri, sizeof(uri));

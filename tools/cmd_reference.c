@@ -31,12 +31,12 @@ static bool make_reference(struct cmd_env *env, const struct ks_uri *uri, unsign
     struct ks_error err;
     bool ok = false;
 
-    if (!ks_ok(ks_key_find(env->prov->token, &env->how, uri, &found, &err))) {
+    if (!ks_ok(ks_key_find(env->prov->token, &env->opts, uri, &found, &err))) {
         cmd_error_ks(env, NULL, &err);
         goto out;
     }
     on = ks_key_token(found);
-    if (!ks_ok(ks_token_facts(on, &env->how, &facts, &err)) ||
+    if (!ks_ok(ks_token_facts(on, &env->opts, &facts, &err)) ||
         !ks_ok(ks_object_uri(ks_key_object(found), &facts,
                              ks_token_is_group(on, KS_GROUP_CLUSTER) ? KS_URI_DETAIL_REFERENCE
                                                                      : KS_URI_DETAIL_FULL,

@@ -184,7 +184,7 @@ static bool equal(const char *a, const char *b)
 /* The modules that the configuration names, each once. */
 static size_t find_sources(const struct cmd_env *env, struct source *out)
 {
-    struct cmd_place places[KS_GROUP_MAX];
+    struct cmd_target places[KS_GROUP_MAX];
     size_t count = env->prov->token != NULL ? cmd_places(env, places) : 0, n = 0, i, j, k;
 
     for (i = 0; i < count && places[0].name != NULL; i++) {

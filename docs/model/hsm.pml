@@ -32,7 +32,7 @@
 #endif
 
 mtype = {
-    NONE, DIRTY, SESSION_LOST, SESSIONS_FULL, LOGIN_LOST, STALE_HANDLE, DEVICE_LOST, /* ks_rv_class */
+    NONE, DIRTY, SESSION_LOST, SESSIONS_FULL, LOGIN_LOST, STALE_HANDLE, DEVICE_LOST, /* ks_recovery */
     IDLE, NEW, DOWN, LATE,                                                          /* reserve() */
     KEEP, CLOSE, GONE                                                               /* fates */
 };

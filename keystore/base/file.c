@@ -34,15 +34,15 @@ static const char *flaw(int fd)
 int ks_file_append(const char *path, const char **why)
 {
     /* non-blocking: the open of a FIFO without a reader would wait */
-    const int how = O_WRONLY | O_APPEND | O_CLOEXEC | O_NOCTTY | O_NONBLOCK | O_NOFOLLOW;
+    const int opts = O_WRONLY | O_APPEND | O_CLOEXEC | O_NOCTTY | O_NONBLOCK | O_NOFOLLOW;
     int fd;
 
     for (int tries = 0;; tries++) {
-        fd = open(path, how);
+        fd = open(path, opts);
         if (fd >= 0 || errno != ENOENT)
             break;
         /* only where there is nothing, not even a link that leads nowhere */
-        fd = open(path, how | O_CREAT | O_EXCL, 0640);
+        fd = open(path, opts | O_CREAT | O_EXCL, 0640);
         if (fd >= 0 || errno != EEXIST || tries == 3)
             break; /* somebody made it, or took it away, in between */
     }

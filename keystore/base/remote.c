@@ -41,7 +41,7 @@ static bool connected_to(int fd, const char *path)
     return len >= want && strcmp(peer.sun_path + len - want, path) == 0;
 }
 
-void ks_remote_keep(const char *remote)
+void ks_remote_set_cloexec(const char *remote)
 {
     const char *path = address(remote);
     struct dirent *entry;

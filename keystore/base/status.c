@@ -20,7 +20,7 @@ struct rv_row {
     CK_RV rv;
     const char *name;
     enum ks_code code;
-    enum ks_rv_class class;
+    enum ks_recovery class;
 };
 
 static const struct rv_row rv_rows[] = {
@@ -36,7 +36,7 @@ struct exception_row {
     const char *function;
     CK_RV rv;
     enum ks_code code;
-    enum ks_rv_class class;
+    enum ks_recovery class;
 };
 
 static const struct exception_row exceptions[] = {
@@ -84,7 +84,7 @@ const char *ks_rv_name(CK_RV rv)
     return rv >= CKR_VENDOR_DEFINED ? "CKR_VENDOR_DEFINED" : "unknown CKR_";
 }
 
-void ks_classify(const char *function, CK_RV rv, enum ks_code *code, enum ks_rv_class *class)
+void ks_classify(const char *function, CK_RV rv, enum ks_code *code, enum ks_recovery *class)
 {
     const struct rv_row *row;
 
@@ -101,9 +101,9 @@ void ks_classify(const char *function, CK_RV rv, enum ks_code *code, enum ks_rv_
     *class = row != NULL ? row->class : KS_AMBIGUOUS;
 }
 
-enum ks_rv_class ks_class_of_error(const struct ks_error *err)
+enum ks_recovery ks_class_of_error(const struct ks_error *err)
 {
-    enum ks_rv_class class;
+    enum ks_recovery class;
     enum ks_code code;
 
     if (err->rv == CKR_OK || strcmp(err->function, "C_Initialize") == 0)
@@ -194,7 +194,7 @@ ks_status ks_fail(struct ks_error *err, enum ks_code code, const char *fmt, ...)
 ks_status ks_error_rv(struct ks_error *err, const char *label, const char *name,
                       const char *function, CK_RV rv, const char *hint)
 {
-    enum ks_rv_class class;
+    enum ks_recovery class;
     enum ks_code code;
 
     ks_classify(function, rv, &code, &class);

@@ -113,11 +113,11 @@ static ks_status check_names(const char *text, enum ks_uri_use use, struct ks_er
     return KS_SUCCESS;
 }
 
-static bool class_of(CK_OBJECT_CLASS ck, enum ks_class *out)
+static bool class_of(CK_OBJECT_CLASS ck, enum ks_object_class *out)
 {
     static const struct {
         CK_OBJECT_CLASS ck;
-        enum ks_class klass;
+        enum ks_object_class klass;
     } rows[] = {
         {CKO_PRIVATE_KEY, KS_CLASS_PRIVATE},
         {CKO_PUBLIC_KEY, KS_CLASS_PUBLIC},
@@ -139,7 +139,7 @@ static ks_status check_values(const struct ks_uri *uri, enum ks_uri_use use, str
     const CK_ATTRIBUTE *a = ks_uri_attribute(uri, CKA_CLASS);
     const char *source = ks_uri_pin_source(uri);
     const bool file = use == KS_URI_REFERENCE || use == KS_URI_FOREIGN;
-    enum ks_class klass = KS_CLASS_ANY;
+    enum ks_object_class klass = KS_CLASS_ANY;
     CK_OBJECT_CLASS ck;
 
     if (p11_kit_uri_any_unrecognized(uri->p11))
@@ -229,10 +229,10 @@ const char *ks_uri_pin_source(const struct ks_uri *uri)
     return p11_kit_uri_get_pin_source(uri->p11);
 }
 
-enum ks_class ks_uri_class(const struct ks_uri *uri)
+enum ks_object_class ks_uri_class(const struct ks_uri *uri)
 {
     const CK_ATTRIBUTE *a = ks_uri_attribute(uri, CKA_CLASS);
-    enum ks_class klass = KS_CLASS_ANY;
+    enum ks_object_class klass = KS_CLASS_ANY;
     CK_OBJECT_CLASS ck;
 
     if (a != NULL) {

@@ -18,14 +18,14 @@ bool ks_token_is_group(const struct ks_token *token, enum ks_group kind)
     return token->members != NULL && token->group == kind;
 }
 
-ks_status ks_token_select(struct ks_token *token, const struct ks_how *how,
+ks_status ks_token_select(struct ks_token *token, const struct ks_call_options *opts,
                           const struct ks_uri *uri, struct ks_token **out, struct ks_error *err)
 {
     struct ks_token *found = NULL;
     ks_status st = {KS_TOKEN_NOT_FOUND};
 
     if (token->members == NULL) {
-        st = ks_token_matches(token, how, uri, err);
+        st = ks_token_matches(token, opts, uri, err);
         if (ks_ok(st))
             *out = ks_token_ref(token);
         return st;
@@ -40,7 +40,7 @@ ks_status ks_token_select(struct ks_token *token, const struct ks_how *how,
         ks_status one = {KS_TOKEN_NOT_FOUND};
 
         if (token->members[i]->members == NULL)
-            one = ks_token_matches(token->members[i], how, uri, err);
+            one = ks_token_matches(token->members[i], opts, uri, err);
         if (ks_ok(one) && found != NULL)
             return ks_fail(err, KS_CONFIG,
                            "several tokens are configured: name one, by a URI with token= (hsmkey "
@@ -117,7 +117,7 @@ static void tell_answers(const struct ks_token *group, const struct answers *a,
 
 /* --- the whole group ------------------------------------------------------------------------- */
 
-static ks_status group_connect(struct ks_token *group, const struct ks_how *how,
+static ks_status group_connect(struct ks_token *group, const struct ks_call_options *opts,
                                struct ks_error *err)
 {
     ks_status st = {KS_INTERNAL}, one;
@@ -125,7 +125,7 @@ static ks_status group_connect(struct ks_token *group, const struct ks_how *how,
 
     /* One that answers is enough; what is wrong with the first is said when none does. */
     for (size_t i = 0; i < group->member_count; i++) {
-        one = ks_token_connect(group->members[i], how, &why);
+        one = ks_token_connect(group->members[i], opts, &why);
         if (ks_ok(one))
             return one;
         if (i == 0) {
@@ -137,13 +137,13 @@ static ks_status group_connect(struct ks_token *group, const struct ks_how *how,
     return st;
 }
 
-static ks_status group_facts(struct ks_token *group, const struct ks_how *how,
+static ks_status group_facts(struct ks_token *group, const struct ks_call_options *opts,
                              struct ks_token_facts *out, struct ks_error *err)
 {
     ks_status st = {KS_INTERNAL};
 
     for (size_t i = 0; i < group->member_count; i++) {
-        st = ks_token_facts(group->members[i], how, out, err);
+        st = ks_token_facts(group->members[i], opts, out, err);
         if (ks_ok(st))
             break;
     }
@@ -152,8 +152,9 @@ static ks_status group_facts(struct ks_token *group, const struct ks_how *how,
 
 /* What one member lists is enough. Of one that is there and does not say what it can, nobody knows
  * that it cannot; one that is down is not asked for operations either. */
-static ks_status group_can(struct ks_token *group, const struct ks_how *how, enum ks_mech_kind kind,
-                           enum ks_digest digest, bool *can, struct ks_error *err)
+static ks_status group_can(struct ks_token *group, const struct ks_call_options *opts,
+                           enum ks_mech_kind kind, enum ks_digest digest, bool *can,
+                           struct ks_error *err)
 {
     bool this, said = false, silent = false, first = true;
     ks_status st = {KS_INTERNAL}, one;
@@ -161,7 +162,7 @@ static ks_status group_can(struct ks_token *group, const struct ks_how *how, enu
 
     *can = false;
     for (size_t i = 0; i < group->member_count; i++) {
-        one = ks_token_can_hash(group->members[i], how, kind, digest, &this, &why);
+        one = ks_token_can_hash(group->members[i], opts, kind, digest, &this, &why);
         if (ks_ok(one)) {
             said = true;
             *can = *can || this;
@@ -178,7 +179,7 @@ static ks_status group_can(struct ks_token *group, const struct ks_how *how, enu
     return *can || (said && !silent) ? KS_SUCCESS : st;
 }
 
-static ks_status group_objects(struct ks_token *group, const struct ks_how *how,
+static ks_status group_objects(struct ks_token *group, const struct ks_call_options *opts,
                                const struct ks_uri *uri,
                                bool (*visit)(void *arg, const struct ks_object *object), void *arg,
                                struct ks_error *err)
@@ -188,7 +189,7 @@ static ks_status group_objects(struct ks_token *group, const struct ks_how *how,
     bool any = false;
 
     for (size_t i = 0; i < group->member_count; i++) {
-        one = ks_token_objects(group->members[i], how, uri, visit, arg, &why);
+        one = ks_token_objects(group->members[i], opts, uri, visit, arg, &why);
         any = any || ks_ok(one);
         /* All members of a cluster show the same. */
         if (ks_ok(one) && group->group == KS_GROUP_CLUSTER)
@@ -208,14 +209,15 @@ static ks_status group_objects(struct ks_token *group, const struct ks_how *how,
 /* --- keys of a set --------------------------------------------------------------------------- */
 
 /* With a public half that is known, or without. */
-static ks_status find_on(struct ks_token *token, const struct ks_how *how, const struct ks_uri *uri,
-                         bool known, struct ks_key **out, struct ks_error *err)
+static ks_status find_on(struct ks_token *token, const struct ks_call_options *opts,
+                         const struct ks_uri *uri, bool known, struct ks_key **out,
+                         struct ks_error *err)
 {
-    return known ? ks_key_find_known(token, how, uri, out, err)
-                 : ks_key_find(token, how, uri, out, err);
+    return known ? ks_key_find_known(token, opts, uri, out, err)
+                 : ks_key_find(token, opts, uri, out, err);
 }
 
-static ks_status find_in_set(struct ks_token *set, const struct ks_how *how,
+static ks_status find_in_set(struct ks_token *set, const struct ks_call_options *opts,
                              const struct ks_uri *uri, bool known, struct ks_key **out,
                              struct ks_error *err)
 {
@@ -225,7 +227,7 @@ static ks_status find_in_set(struct ks_token *set, const struct ks_how *how,
 
     for (size_t i = 0; i < set->member_count; i++) {
         key = NULL;
-        one = find_on(set->members[i], how, uri, known, &key, &why);
+        one = find_on(set->members[i], opts, uri, known, &key, &why);
         if (ks_ok(one) && key != NULL && found != NULL) {
             st = ks_fail(err, KS_KEY_AMBIGUOUS,
                          "a key of that name is on token '%s' and on token '%s'; name the token "
@@ -286,7 +288,7 @@ static ks_status cluster_key(struct ks_token *cluster, struct ks_key *first, siz
     return KS_SUCCESS;
 }
 
-static ks_status find_in_cluster(struct ks_token *cluster, const struct ks_how *how,
+static ks_status find_in_cluster(struct ks_token *cluster, const struct ks_call_options *opts,
                                  const struct ks_uri *uri, bool known, struct ks_key **out,
                                  struct ks_error *err)
 {
@@ -297,7 +299,7 @@ static ks_status find_in_cluster(struct ks_token *cluster, const struct ks_how *
     size_t i;
 
     for (i = 0; i < cluster->member_count; i++) {
-        st = find_on(cluster->members[i], how, uri, known, &first, &why);
+        st = find_on(cluster->members[i], opts, uri, known, &first, &why);
         if (ks_ok(st))
             break;
         note_answer(cluster, &answers, i, &why);
@@ -311,15 +313,15 @@ static ks_status find_in_cluster(struct ks_token *cluster, const struct ks_how *
     return st;
 }
 
-static ks_status group_find(struct ks_token *group, const struct ks_how *how,
+static ks_status group_find(struct ks_token *group, const struct ks_call_options *opts,
                             const struct ks_uri *uri, bool known, struct ks_key **out,
                             struct ks_error *err)
 {
     /* Servers load keys as root and use them as somebody else: the PINs of the members that are not
      * asked, or not there, are read now too. */
-    ks_token_keep_pin(group, NULL);
-    return group->group == KS_GROUP_SET ? find_in_set(group, how, uri, known, out, err)
-                                        : find_in_cluster(group, how, uri, known, out, err);
+    ks_token_preload_pin(group, NULL);
+    return group->group == KS_GROUP_SET ? find_in_set(group, opts, uri, known, out, err)
+                                        : find_in_cluster(group, opts, uri, known, out, err);
 }
 
 static void group_key_free(struct ks_key *key)
@@ -355,7 +357,7 @@ static ks_status group_expect(struct ks_key *key, struct ks_error *err)
 
 /* The key on one member, with a reference; found by its names at the first use, and held against
  * the expectation. */
-static ks_status member_key(struct ks_key *key, size_t i, const struct ks_how *how,
+static ks_status member_key(struct ks_key *key, size_t i, const struct ks_call_options *opts,
                             struct ks_key **out, struct ks_error *err)
 {
     struct ks_member_key *m = &key->members[i];
@@ -376,7 +378,7 @@ static ks_status member_key(struct ks_key *key, size_t i, const struct ks_how *h
     if (ks_ok(st))
         st = ks_uri_parse(text, KS_URI_REFERENCE, &uri, err);
     if (ks_ok(st))
-        st = find_on(key->token->members[i], how, uri, e.public_len > 0, &found, err);
+        st = find_on(key->token->members[i], opts, uri, e.public_len > 0, &found, err);
     ks_uri_free(uri);
     if (ks_ok(st) && (e.public_len > 0 || e.arg != NULL))
         st = ks_key_expect(found, &e, err);
@@ -503,7 +505,8 @@ static void note_latency(struct ks_token *member, uint64_t took)
                           memory_order_relaxed);
 }
 
-static ks_status run_on_member(struct ks_op *op, size_t index, const struct ks_how *how, bool more)
+static ks_status run_on_member(struct ks_op *op, size_t index, const struct ks_call_options *opts,
+                               bool more)
 {
     struct ks_token *member = op->token->members[index];
     uint64_t started = ks_now_ns();
@@ -516,11 +519,11 @@ static ks_status run_on_member(struct ks_op *op, size_t index, const struct ks_h
     op->rv = CKR_OK;
     atomic_fetch_add(&member->in_flight, 1);
     if (op->key != NULL)
-        st = member_key(op->key, index, how, &key, op->err);
+        st = member_key(op->key, index, opts, &key, op->err);
     if (ks_ok(st)) {
         sub.token = member;
         sub.key = key;
-        sub.how = how;
+        sub.opts = opts;
         sub.done = NULL;
         sub.move_on = more;
         st = ks_op_run_on(&sub);
@@ -539,7 +542,8 @@ static ks_status run_on_member(struct ks_op *op, size_t index, const struct ks_h
     return st;
 }
 
-bool ks_key_lists(struct ks_key *key, const struct ks_how *how, enum ks_mech_kind kind, bool anew)
+bool ks_key_lists(struct ks_key *key, const struct ks_call_options *opts, enum ks_mech_kind kind,
+                  bool anew)
 {
     struct ks_token *const *tokens = &key->token;
     size_t n = ks_token_members(key->token, &tokens);
@@ -551,7 +555,7 @@ bool ks_key_lists(struct ks_key *key, const struct ks_how *how, enum ks_mech_kin
             (state_of(tokens[i]) != STATE_UP ||
              (key->members != NULL && atomic_load(&key->members[i].again_ns) > ks_now_ns())))
             continue;
-        if (anew && !ks_ok(ks_token_lists_anew(tokens[i], how, &err)))
+        if (anew && !ks_ok(ks_token_lists_anew(tokens[i], opts, &err)))
             continue;
         if (!ks_token_lacks(tokens[i], kind))
             return true;
@@ -564,7 +568,7 @@ bool ks_key_lists(struct ks_key *key, const struct ks_how *how, enum ks_mech_kin
  * all of it for the last. */
 static uint64_t whole_deadline(const struct ks_op *op)
 {
-    uint64_t deadline = op->how != NULL ? op->how->deadline_ns : 0, limit = 0;
+    uint64_t deadline = op->opts != NULL ? op->opts->deadline_ns : 0, limit = 0;
 
     for (size_t i = 0; i < op->token->member_count; i++)
         if (op->token->members[i]->timeout_ns > limit)
@@ -606,7 +610,7 @@ static ks_status nobody(struct ks_op *op)
 static ks_status run_on_candidates(struct ks_op *op, struct candidate *list, size_t n)
 {
     uint64_t deadline = whole_deadline(op), now;
-    struct ks_how how = {.prompt = op->how != NULL ? op->how->prompt : NULL};
+    struct ks_call_options opts = {.prompt = op->opts != NULL ? op->opts->prompt : NULL};
     struct answers answers;
     ks_status st = {KS_DEVICE};
     size_t turns = n;
@@ -614,14 +618,14 @@ static ks_status run_on_candidates(struct ks_op *op, struct candidate *list, siz
 
     answers.any = false;
     for (size_t i = 0; i < turns; i++) {
-        how.deadline_ns = deadline;
+        opts.deadline_ns = deadline;
         if (deadline != 0 && i + 1 < turns) {
             now = ks_now_ns();
-            how.deadline_ns = now < deadline ? now + (deadline - now) / 2 : deadline;
+            opts.deadline_ns = now < deadline ? now + (deadline - now) / 2 : deadline;
         }
         /* a lost one is brought back in the foreground only if there is nobody else */
         more = i + 1 < n && list[0].state == STATE_UP;
-        st = run_on_member(op, list[i].index, &how, more);
+        st = run_on_member(op, list[i].index, &opts, more);
         if (ks_ok(st) || op->once || !worth_another(st, op->err))
             return st; /* what is wrong with the data is said by the one who looked at it */
         note_answer(op->token, &answers, list[i].index, op->err);
@@ -687,25 +691,25 @@ static ks_status group_key_of(struct ks_token *group, const struct ks_object *ob
 }
 
 /* What the first one says that is there and has the mechanism. */
-static ks_status group_key_sizes(struct ks_token *group, const struct ks_how *how,
+static ks_status group_key_sizes(struct ks_token *group, const struct ks_call_options *opts,
                                  enum ks_mech_kind kind, unsigned long *min, unsigned long *max,
                                  struct ks_error *err)
 {
     ks_status st = {KS_INTERNAL};
 
     for (size_t i = 0; i < group->member_count; i++) {
-        st = ks_token_key_sizes(group->members[i], how, kind, min, max, err);
+        st = ks_token_key_sizes(group->members[i], opts, kind, min, max, err);
         if (ks_ok(st))
             break;
     }
     return st;
 }
 
-static ks_status group_generate(struct ks_token *token, const struct ks_how *how,
+static ks_status group_generate(struct ks_token *token, const struct ks_call_options *opts,
                                 const struct ks_generate_spec *spec, struct ks_key **out,
                                 struct ks_error *err)
 {
-    (void)how;
+    (void)opts;
     (void)spec;
     (void)out;
     return ks_fail(
@@ -716,9 +720,10 @@ static ks_status group_generate(struct ks_token *token, const struct ks_how *how
 }
 
 /* On one member it would leave the others with a key that is no more, and nobody could tell. */
-static ks_status group_destroy(struct ks_key *key, const struct ks_how *how, struct ks_error *err)
+static ks_status group_destroy(struct ks_key *key, const struct ks_call_options *opts,
+                               struct ks_error *err)
 {
-    (void)how;
+    (void)opts;
     return ks_fail(err, KS_CONFIG,
                    "%s stands for several tokens: destroy the key on each of them by itself",
                    key->token->name);
@@ -732,10 +737,10 @@ static bool group_shown(struct ks_key *key)
     return false;
 }
 
-static void group_keep_pin(struct ks_token *group, const struct ks_how *how)
+static void group_keep_pin(struct ks_token *group, const struct ks_call_options *opts)
 {
     for (size_t i = 0; i < group->member_count; i++)
-        ks_token_keep_pin(group->members[i], how);
+        ks_token_preload_pin(group->members[i], opts);
 }
 
 static bool group_started(const struct ks_token *group)
@@ -768,7 +773,7 @@ const struct ks_kind ks_kind_group = {
     .expect = group_expect,
     .shown = group_shown,
     .key_free = group_key_free,
-    .keep_pin = group_keep_pin,
+    .preload_pin = group_keep_pin,
     .started = group_started,
     .clear = group_clear,
 };

@@ -4,10 +4,10 @@
  */
 #include "../ks_internal.h"
 
-static ks_status known_facts(struct ks_token *token, const struct ks_how *how,
+static ks_status known_facts(struct ks_token *token, const struct ks_call_options *opts,
                              struct ks_token_facts *out, struct ks_error *err)
 {
-    (void)how;
+    (void)opts;
     (void)err;
     ks_token_copy_facts(token, out);
     return KS_SUCCESS;
@@ -45,7 +45,7 @@ static const struct ks_kind single = {
     .expect = expect_nothing_more,
     .shown = ks_single_shown,
     .key_free = nothing_hangs_on_it,
-    .keep_pin = ks_single_keep_pin,
+    .preload_pin = ks_single_preload_pin,
     .started = started,
 };
 

@@ -62,15 +62,15 @@ bool ks_forked_amid_threads(void)
     return forked_amid_threads;
 }
 
-unsigned ks_generation(void)
+unsigned ks_fork_count(void)
 {
     return atomic_load_explicit(&generation, memory_order_relaxed);
 }
 
 /* Servers' workers have given up rights, and some servers empty their environment. */
-void ks_note_child(struct ks_error *err)
+void ks_error_note_fork(struct ks_error *err)
 {
-    if (err == NULL || ks_generation() == 0)
+    if (err == NULL || ks_fork_count() == 0)
         return;
     ks_error_add(err,
                  "this process runs as user %lu and is a child of the one that loaded the provider "
@@ -250,7 +250,7 @@ ks_status ks_module_get(const char *path, const char *init_args, struct ks_modul
 
 static bool initialised_here(struct ks_module *m)
 {
-    return atomic_load_explicit(&m->initialized, memory_order_acquire) == ks_generation() + 1;
+    return atomic_load_explicit(&m->initialized, memory_order_acquire) == ks_fork_count() + 1;
 }
 
 /* SIGPIPE: block it, and take away the one that our call caused; one that was pending before is
@@ -579,7 +579,7 @@ static ks_status module_initialize(struct ks_module *m, struct ks_error *err)
     rv = m->fn->C_Initialize(&args);
     atomic_store(&m->starting, false);
     if (rv == CKR_OK && m->sends_sigpipe)
-        ks_remote_keep(m->remote);
+        ks_remote_set_cloexec(m->remote);
     /* Right after C_Initialize, so that it runs before the module's own destructors: for each
      * module, the latest one's come first. */
     if (rv == CKR_OK && !m->exit_handled)
@@ -587,7 +587,7 @@ static ks_status module_initialize(struct ks_module *m, struct ks_error *err)
     ks_gate_leave(&gate);
     if (rv == CKR_OK || rv == CKR_CRYPTOKI_ALREADY_INITIALIZED) {
         atomic_fetch_add(&m->init_count, 1);
-        atomic_store_explicit(&m->initialized, ks_generation() + 1, memory_order_release);
+        atomic_store_explicit(&m->initialized, ks_fork_count() + 1, memory_order_release);
         return KS_SUCCESS;
     }
     snprintf(hint, sizeof(hint),

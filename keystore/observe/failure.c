@@ -19,7 +19,7 @@ static const char *const code_names[] = {
 #undef KS_STATUS
 };
 
-bool ks_counts_as_done(enum ks_op_class class, ks_status st)
+bool ks_counts_as_done(enum ks_operation class, ks_status st)
 {
     return ks_ok(st) || (class == KS_OP_DECRYPT && st.code == KS_DATA);
 }
@@ -53,15 +53,15 @@ const char *ks_failure_name(const struct ks_op *op, ks_status st, char *room, si
 #define WHAT_STATUS ((uint64_t)1 << 40) /* the low half is a ks_code and not a CK_RV */
 #define WHAT_USED   ((uint64_t)1 << 41)
 
-uint64_t ks_failure_what(enum ks_op_class class, CK_RV rv, ks_status st)
+uint64_t ks_failure_what(enum ks_operation class, CK_RV rv, ks_status st)
 {
     return WHAT_USED | (uint64_t) class << 48 |
            (rv != CKR_OK ? (uint64_t)(rv & 0xffffffffU) : WHAT_STATUS | st.code);
 }
 
-enum ks_op_class ks_failure_class(uint64_t what)
+enum ks_operation ks_failure_class(uint64_t what)
 {
-    return (enum ks_op_class)(what >> 48);
+    return (enum ks_operation)(what >> 48);
 }
 
 const char *ks_failure_text(uint64_t what, char *room, size_t size)

@@ -322,7 +322,7 @@ void ks_log_call(enum ks_log_level level, const char *event, const struct ks_tok
                  NULL);
 }
 
-void ks_log_audit_line(const struct ks_token *token, enum ks_op_class class, const char *key,
+void ks_log_audit_line(const struct ks_token *token, enum ks_operation class, const char *key,
                        const char *outcome, const char *code)
 {
     struct line l;

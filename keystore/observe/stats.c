@@ -70,7 +70,7 @@ void ks_stats_call_end(struct ks_op *op)
 }
 
 /* Count one (class, code); entries are taken and never given back. */
-static void count_failure(struct ks_stats *stats, enum ks_op_class class, CK_RV rv, ks_status st)
+static void count_failure(struct ks_stats *stats, enum ks_operation class, CK_RV rv, ks_status st)
 {
     uint64_t what = ks_failure_what(class, rv, st);
 
@@ -145,7 +145,7 @@ void ks_stats_end(struct ks_op *op, ks_status st)
     tell();
 }
 
-static void count_refused(const struct ks_token *token, enum ks_op_class class, const char *key,
+static void count_refused(const struct ks_token *token, enum ks_operation class, const char *key,
                           const char *why)
 {
     struct ks_token *t = (struct ks_token *)token; /* counters are not what const is about */
@@ -156,7 +156,7 @@ static void count_refused(const struct ks_token *token, enum ks_op_class class, 
     tell();
 }
 
-void ks_stats_refused(const struct ks_token *token, enum ks_op_class class, const char *key,
+void ks_stats_refused(const struct ks_token *token, enum ks_operation class, const char *key,
                       const char *why)
 {
     count_refused(token, class, key, why);
@@ -170,7 +170,7 @@ void ks_stats_no_member(const struct ks_op *op)
                   "no member answers");
 }
 
-void ks_stats_failed_over(struct ks_token *from, const struct ks_token *to, enum ks_op_class class)
+void ks_stats_failed_over(struct ks_token *from, const struct ks_token *to, enum ks_operation class)
 {
     add(&from->stats.rare[class].failed_over, 1);
     ks_log_event(KS_LOG_WARN, "failover", from, "class", ks_op_class_names[class], "to", to->name,

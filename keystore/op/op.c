@@ -13,18 +13,18 @@
 /* A result that has to be proved, in the time of the operation. */
 static ks_status proved(struct ks_op *op, ks_status st)
 {
-    const struct ks_how *how = op->how;
-    struct ks_how within = {.deadline_ns = 0};
+    const struct ks_call_options *opts = op->opts;
+    struct ks_call_options within = {.deadline_ns = 0};
     uint64_t own = op->measure.start_ns + op->token->timeout_ns;
     ks_status proof;
     bool again;
 
-    if (how != NULL)
-        within = *how;
+    if (opts != NULL)
+        within = *opts;
     if (op->token->timeout_ns != 0 && (within.deadline_ns == 0 || own < within.deadline_ns))
         within.deadline_ns = own;
     /* cppcheck-suppress autoVariables ; taken back below */
-    op->how = &within;
+    op->opts = &within;
     for (unsigned i = 0; ks_proof_wanted(op, st); i++) {
         if (i == PROOFS_MAX) {
             st = ks_fail_token(op->err, op->token, KS_DEVICE,
@@ -39,7 +39,7 @@ static ks_status proved(struct ks_op *op, ks_status st)
             break;
         st = ks_op_run_direct(op);
     }
-    op->how = how;
+    op->opts = opts;
     return st;
 }
 

@@ -62,8 +62,8 @@ static void take_over(struct ks_op *op, const struct ks_op *probe, ks_status st)
 }
 
 /* `room` has three parts of `size` bytes: input, answer, and what the token says. */
-static ks_status prove_by_challenge(struct ks_op *op, const struct ks_how *how, uint8_t *room,
-                                    size_t size, bool *again)
+static ks_status prove_by_challenge(struct ks_op *op, const struct ks_call_options *opts,
+                                    uint8_t *room, size_t size, bool *again)
 {
     const struct ks_expect *e = &op->key->expect;
     uint8_t *in = room, *answer = room + size;
@@ -71,7 +71,7 @@ static ks_status prove_by_challenge(struct ks_op *op, const struct ks_how *how, 
     struct ks_op probe = {.token = op->token,
                           .key = op->key,
                           .step = op->step,
-                          .how = how,
+                          .opts = opts,
                           .err = op->err,
                           .arg = op->arg,
                           .arg_size = op->arg_size,
@@ -102,7 +102,7 @@ static ks_status prove_by_challenge(struct ks_op *op, const struct ks_how *how, 
     return KS_SUCCESS;
 }
 
-ks_status ks_prove(struct ks_op *op, const struct ks_how *how, bool *again)
+ks_status ks_prove(struct ks_op *op, const struct ks_call_options *opts, bool *again)
 {
     const struct ks_expect *e = &op->key->expect;
     size_t size = ROOM_MORE + (e->public_len > op->in_len ? e->public_len : op->in_len);
@@ -117,7 +117,7 @@ ks_status ks_prove(struct ks_op *op, const struct ks_how *how, bool *again)
     room = calloc(3, size);
     if (room == NULL)
         return ks_no_memory(op->err);
-    st = prove_by_challenge(op, how, room, size, again);
+    st = prove_by_challenge(op, opts, room, size, again);
     explicit_bzero(room, 3 * size);
     free(room);
     return st;

@@ -9,7 +9,7 @@
 #include "../ks_internal.h"
 
 /* How often one operation may be run again for each class of failure. */
-static const unsigned budgets[KS_RV_CLASSES] = {
+static const unsigned budgets[KS_RECOVERIES] = {
     [KS_PERMANENT] = 0,     [KS_RETRY] = 4,        [KS_AMBIGUOUS] = 1,
     [KS_SESSION_DIRTY] = 2, [KS_SESSION_LOST] = 4, [KS_SESSIONS_FULL] = 2,
     [KS_LOGIN_LOST] = 4,    [KS_STALE_HANDLE] = 1, [KS_DEVICE_LOST] = 2,
@@ -23,7 +23,8 @@ static bool back_off(const struct ks_op *op, unsigned tries)
     uint64_t pause = (uint64_t)BACKOFF_FIRST_NS << tries;
     struct timespec ts;
 
-    if (op->how != NULL && op->how->deadline_ns != 0 && ks_now_ns() + pause >= op->how->deadline_ns)
+    if (op->opts != NULL && op->opts->deadline_ns != 0 &&
+        ks_now_ns() + pause >= op->opts->deadline_ns)
         return false;
     ts = ks_timespec(pause);
     nanosleep(&ts, NULL);
@@ -46,7 +47,7 @@ static bool session_clean(const struct ks_op *op, enum ks_code code)
 
 /* Twice for an operation, more often when another thread does it. */
 static ks_status log_in_again(struct ks_op *op, struct ks_session *session, ks_status st,
-                              enum ks_rv_class *class)
+                              enum ks_recovery *class)
 {
     /* cppcheck-suppress uninitvar */
     struct ks_error why, *err = op->err != NULL ? op->err : &why;
@@ -57,7 +58,7 @@ static ks_status log_in_again(struct ks_op *op, struct ks_session *session, ks_s
         *class = KS_PERMANENT;
         return st;
     }
-    login = ks_token_relogin(op->token, op->how, session, &did, err);
+    login = ks_token_relogin(op->token, op->opts, session, &did, err);
     op->logins += did;
     if (ks_ok(login))
         return st;
@@ -66,7 +67,7 @@ static ks_status log_in_again(struct ks_op *op, struct ks_session *session, ks_s
 }
 
 /* One try. Returns its status; on failure `*class` says what may help. */
-static ks_status attempt(struct ks_op *op, enum ks_rv_class *class)
+static ks_status attempt(struct ks_op *op, enum ks_recovery *class)
 {
     enum ks_session_fate fate = KS_SESSION_KEEP;
     CK_OBJECT_HANDLE handle = CK_INVALID_HANDLE;
@@ -80,7 +81,7 @@ static ks_status attempt(struct ks_op *op, enum ks_rv_class *class)
     op->rv = CKR_OK;
     op->function = "";
     op->close_session = false;
-    st = (op->read_write ? ks_session_take_rw : ks_session_take)(op->token, op->how, op->key,
+    st = (op->read_write ? ks_session_take_rw : ks_session_take)(op->token, op->opts, op->key,
                                                                  &session, &handle, op->err);
     if (!ks_ok(st))
         return st;
@@ -132,8 +133,8 @@ static ks_status attempt(struct ks_op *op, enum ks_rv_class *class)
 
 ks_status ks_op_try(struct ks_op *op)
 {
-    unsigned used[KS_RV_CLASSES] = {0};
-    enum ks_rv_class class;
+    unsigned used[KS_RECOVERIES] = {0};
+    enum ks_recovery class;
     ks_status st;
 
     if (op->direct != NULL)

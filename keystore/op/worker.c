@@ -24,7 +24,7 @@
 /* One operation, owned by the caller and the worker until both are done with it. */
 struct job {
     struct ks_op op; /* its pointers lead into this job */
-    struct ks_how how;
+    struct ks_call_options opts;
     struct ks_error err;
     ks_status status;
     pthread_mutex_t lock;
@@ -103,8 +103,8 @@ static struct job *job_new(const struct ks_op *op, uint64_t deadline_ns)
     pthread_mutex_init(&job->lock, NULL);
     ks_cond_init(&job->cond);
     job->op = *op;
-    job->how.deadline_ns = deadline_ns; /* nobody is asked for a PIN on this thread */
-    job->op.how = &job->how;
+    job->opts.deadline_ns = deadline_ns; /* nobody is asked for a PIN on this thread */
+    job->op.opts = &job->opts;
     job->op.err = &job->err;
     job->op.arg = put(&at, op->arg, op->arg_size);
     job->op.in = put(&at, op->in, op->in_len);
@@ -270,16 +270,16 @@ static void wait_for_worker(struct job *job, uint64_t deadline_ns)
 /* --- where there can be no thread ------------------------------------------------------------ */
 
 /* One operation on a stack of our own. */
-struct trip {
+struct stack_run {
     struct ks_op *op;
     ks_status status;
     ucontext_t there, back;
 };
-static _Thread_local struct trip *trip;
+static _Thread_local struct stack_run *stack_run;
 
 static void trip_main(void)
 {
-    trip->status = ks_op_try(trip->op);
+    stack_run->status = ks_op_try(stack_run->op);
 }
 
 /* The caller's stack is too small for a module, and no thread can be had (HAProxy forbids itself
@@ -287,7 +287,7 @@ static void trip_main(void)
 static ks_status run_on_own_stack(struct ks_op *op)
 {
     const size_t guard = (size_t)sysconf(_SC_PAGESIZE);
-    struct trip this = {.op = op, .status = {KS_INTERNAL}};
+    struct stack_run this = {.op = op, .status = {KS_INTERNAL}};
     char *stack = mmap(NULL, guard + STACK_SIZE, PROT_READ | PROT_WRITE,
                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
 
@@ -301,10 +301,10 @@ static ks_status run_on_own_stack(struct ks_op *op)
     this.there.uc_stack.ss_size = STACK_SIZE;
     this.there.uc_link = &this.back;
     makecontext(&this.there, trip_main, 0);
-    trip = &this;
+    stack_run = &this;
     if (swapcontext(&this.back, &this.there) != 0)
         this.status = ks_no_memory(op->err);
-    trip = NULL;
+    stack_run = NULL;
     (void)munmap(stack, guard + STACK_SIZE);
     return this.status;
 }
@@ -400,8 +400,8 @@ static void run_probe(struct job *job)
     unsigned failures;
 
     /* not waiting for the recovery interval, with a lock that operations wait for */
-    if (at > ks_now_ns() && at < job->how.deadline_ns)
-        job->how.deadline_ns = at;
+    if (at > ks_now_ns() && at < job->opts.deadline_ns)
+        job->opts.deadline_ns = at;
     if (ks_ok(ks_op_try(&job->op))) {
         if (ks_token_hung(token))
             ks_log_event(KS_LOG_WARN, "token-answers", token, NULL);

@@ -24,7 +24,7 @@ const char *ks_token_label(const struct ks_token *token)
 
 bool ks_token_up_locked(const struct ks_token *token)
 {
-    return token->epoch != 0 && token->generation == ks_generation() &&
+    return token->epoch != 0 && token->generation == ks_fork_count() &&
            token->init_count ==
                atomic_load_explicit(&token->module->init_count, memory_order_relaxed);
 }

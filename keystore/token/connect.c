@@ -31,7 +31,8 @@ static unsigned session_limit(const struct ks_token *token)
 }
 
 /* The first session, login, and everything that a new epoch needs. Holds up_lock. */
-static ks_status bring_up(struct ks_token *token, const struct ks_how *how, struct ks_error *err)
+static ks_status bring_up(struct ks_token *token, const struct ks_call_options *opts,
+                          struct ks_error *err)
 {
     CK_SESSION_HANDLE session = CK_INVALID_HANDLE, *idle, *old_idle;
     unsigned limit, init_count;
@@ -59,7 +60,7 @@ static ks_status bring_up(struct ks_token *token, const struct ks_how *how, stru
     st = ks_answer_handle(token, "C_OpenSession", session, err);
     if (!ks_ok(st))
         goto fail;
-    st = ks_login(token, how, session, init_count, err);
+    st = ks_login(token, opts, session, init_count, err);
     if (!ks_ok(st)) {
         ks_session_close(token, session, init_count);
         goto fail;
@@ -73,7 +74,7 @@ static ks_status bring_up(struct ks_token *token, const struct ks_how *how, stru
     token->idle_count = 1;
     token->open_count = 1;
     token->limit = limit;
-    token->generation = ks_generation();
+    token->generation = ks_fork_count();
     token->init_count = init_count;
     token->age = ks_epoch_new();
     token->epoch = token->age;
@@ -87,31 +88,33 @@ fail:
     return st;
 }
 
-static ks_status find_slot(struct ks_token *token, const struct ks_how *how, struct ks_error *err)
+static ks_status find_slot(struct ks_token *token, const struct ks_call_options *opts,
+                           struct ks_error *err)
 {
-    (void)how;
+    (void)opts;
     return ks_slot_connect(token, err);
 }
 
-typedef ks_status step_fn(struct ks_token *token, const struct ks_how *how, struct ks_error *err);
+typedef ks_status step_fn(struct ks_token *token, const struct ks_call_options *opts,
+                          struct ks_error *err);
 
 /* Again where a new session was lost as quickly as the old ones, and after a pause for what
  * passes. Holds up_lock. */
-static ks_status patiently(step_fn *step, struct ks_token *token, const struct ks_how *how,
-                           struct ks_error *err)
+static ks_status patiently(step_fn *step, struct ks_token *token,
+                           const struct ks_call_options *opts, struct ks_error *err)
 {
     struct timespec pause = {.tv_nsec = 5000000};
-    enum ks_rv_class class;
+    enum ks_recovery class;
     ks_status st;
 
     for (int tries = 0;; tries++) {
-        st = step(token, how, err);
+        st = step(token, opts, err);
         if (ks_ok(st) || tries == 2)
             return st;
         class = ks_class_of_error(err);
         if (class == KS_RETRY) {
-            if (how != NULL && how->deadline_ns != 0 &&
-                ks_now_ns() + (uint64_t)pause.tv_nsec >= how->deadline_ns)
+            if (opts != NULL && opts->deadline_ns != 0 &&
+                ks_now_ns() + (uint64_t)pause.tv_nsec >= opts->deadline_ns)
                 return st;
             nanosleep(&pause, NULL);
             pause.tv_nsec *= 2;
@@ -121,9 +124,10 @@ static ks_status patiently(step_fn *step, struct ks_token *token, const struct k
     }
 }
 
-ks_status ks_token_find(struct ks_token *token, const struct ks_how *how, struct ks_error *err)
+ks_status ks_token_find(struct ks_token *token, const struct ks_call_options *opts,
+                        struct ks_error *err)
 {
-    return patiently(find_slot, token, how, err);
+    return patiently(find_slot, token, opts, err);
 }
 
 /* What bring_back() knows after a try that failed. */
@@ -189,11 +193,11 @@ static uint64_t interval(const struct ks_token *token)
 /* A module is initialised anew once in an interval: wait for the rest of it, if there is time. An
  * operation without a time waits only for a token that has served since the last time; another one
  * is down, and it may be so for long. */
-static void wait_for_interval(struct ks_token *token, const struct ks_how *how, uint64_t pause_ns,
-                              bool served)
+static void wait_for_interval(struct ks_token *token, const struct ks_call_options *opts,
+                              uint64_t pause_ns, bool served)
 {
     uint64_t now = ks_now_ns(), at = ks_module_reinit_at(token->module, pause_ns);
-    uint64_t until = how != NULL ? how->deadline_ns : 0;
+    uint64_t until = opts != NULL ? opts->deadline_ns : 0;
     struct timespec pause = ks_timespec(at - now);
 
     if (until == 0 && served)
@@ -207,14 +211,14 @@ static void wait_for_interval(struct ks_token *token, const struct ks_how *how, 
 
 /* Twice as long each time, and not as long as others: processes that got in each other's way should
  * not do so again. False when there is no time. */
-static bool short_pause(const struct ks_how *how, unsigned round)
+static bool short_pause(const struct ks_call_options *opts, unsigned round)
 {
     uint64_t now = ks_now_ns(), ns = (uint64_t)LOOK_AGAIN_NS << round;
     struct timespec pause;
 
     ns += ns * (now / 1000U % 16U) / 16U;
     pause = ks_timespec(ns);
-    if (how != NULL && how->deadline_ns != 0 && now + ns >= how->deadline_ns)
+    if (opts != NULL && opts->deadline_ns != 0 && now + ns >= opts->deadline_ns)
         return false;
     nanosleep(&pause, NULL);
     return true;
@@ -223,12 +227,13 @@ static bool short_pause(const struct ks_how *how, unsigned round)
 /* Holds up_lock. First without disturbing the module's other tokens; a module that has lost its
  * device (p11-kit's remote client has, when its server was away) says so again, and has to be
  * initialised anew. */
-static ks_status bring_back(struct ks_token *token, const struct ks_how *how, struct ks_error *err)
+static ks_status bring_back(struct ks_token *token, const struct ks_call_options *opts,
+                            struct ks_error *err)
 {
     unsigned seen = atomic_load(&token->module->init_count);
     struct look look = {.second = token->doubtful,
                         .served =
-                            token->generation == ks_generation() && token->init_count == seen};
+                            token->generation == ks_fork_count() && token->init_count == seen};
     struct ks_error why;
     uint64_t pause = interval(token);
     ks_status st, reinit;
@@ -236,7 +241,7 @@ static ks_status bring_back(struct ks_token *token, const struct ks_how *how, st
 
     ks_session_close_idle(token);
     for (unsigned round = 0, looks = 0;; round++) {
-        st = patiently(bring_up, token, how, err);
+        st = patiently(bring_up, token, opts, err);
         if (round == 0)
             look.fresh = seen != atomic_load(&token->module->init_count);
         if (ks_ok(st) || !may_come_back(token, st, err, &look))
@@ -246,14 +251,14 @@ static ks_status bring_back(struct ks_token *token, const struct ks_how *how, st
             break;
         hurry = look.fresh || (looks > 0 && !doubt);
         if (!hurry && !doubt)
-            wait_for_interval(token, how, pause, look.served);
-        else if (!short_pause(how, round))
+            wait_for_interval(token, opts, pause, look.served);
+        else if (!short_pause(opts, round))
             break;
         look.second = look.second || doubt;
         looks += !doubt;
         seen = atomic_load(&token->module->init_count);
         reinit = ks_module_reinit(token->module, seen, hurry ? 0 : pause,
-                                  how != NULL ? how->deadline_ns : 0, &why);
+                                  opts != NULL ? opts->deadline_ns : 0, &why);
         if (!ks_ok(reinit) && !doubt) { /* a new session may do for a login */
             ks_error_add(err, "%s", why.text);
             break;
@@ -280,20 +285,21 @@ static void tell_tsan_of_lock(pthread_mutex_t *lock)
 }
 
 /* Another thread may be inside the module with the lock, for as long as that takes. */
-bool ks_token_lock_up(struct ks_token *token, const struct ks_how *how)
+bool ks_token_lock_up(struct ks_token *token, const struct ks_call_options *opts)
 {
     struct timespec until;
 
-    if (how == NULL || how->deadline_ns == 0)
+    if (opts == NULL || opts->deadline_ns == 0)
         return pthread_mutex_lock(&token->up_lock) == 0;
-    until = ks_timespec(how->deadline_ns);
+    until = ks_timespec(opts->deadline_ns);
     if (pthread_mutex_clocklock(&token->up_lock, CLOCK_MONOTONIC, &until) != 0)
         return false;
     tell_tsan_of_lock(&token->up_lock);
     return true;
 }
 
-ks_status ks_token_up(struct ks_token *token, const struct ks_how *how, struct ks_error *err)
+ks_status ks_token_up(struct ks_token *token, const struct ks_call_options *opts,
+                      struct ks_error *err)
 {
     uint64_t came = ks_now_ns(), began;
     ks_status st = KS_SUCCESS;
@@ -302,22 +308,22 @@ ks_status ks_token_up(struct ks_token *token, const struct ks_how *how, struct k
 
     if (err == NULL)
         err = &why;
-    if (!ks_token_lock_up(token, how))
+    if (!ks_token_lock_up(token, opts))
         return ks_fail_token(err, token, KS_TIMEOUT,
                              "another thread has not finished connecting to the token in time");
     if (token->failed_began_ns >= came && !ks_token_is_up(token) &&
-        (how == NULL || how->prompt == NULL)) {
+        (opts == NULL || opts->prompt == NULL)) {
         /* All of it happened while we waited: it would be the same for us, a second later. */
         *err = token->failed_err;
         st.code = err->code;
     } else if (!ks_token_is_up(token)) {
         began = ks_now_ns();
         seen = atomic_load(&token->module->init_count);
-        st = bring_back(token, how, err);
+        st = bring_back(token, opts, err);
         atomic_store(&token->lost, !ks_ok(st));
         /* what served here before did not lack anything */
-        if (!ks_ok(st) && token->generation != ks_generation() && !token->module->not_after_fork)
-            ks_note_child(err);
+        if (!ks_ok(st) && token->generation != ks_fork_count() && !token->module->not_after_fork)
+            ks_error_note_fork(err);
         if (!ks_ok(st))
             ks_log_event(KS_LOG_ERROR, "connect-failed", token, "text", err->text, NULL);
         if (st.code == KS_DEVICE && seen != atomic_load(&token->module->init_count)) {
@@ -341,27 +347,27 @@ void ks_token_down(struct ks_token *token, uint64_t epoch)
     pthread_mutex_unlock(&token->lock);
 }
 
-ks_status ks_token_relogin(struct ks_token *token, const struct ks_how *how,
+ks_status ks_token_relogin(struct ks_token *token, const struct ks_call_options *opts,
                            struct ks_session *session, bool *did, struct ks_error *err)
 {
     ks_status st = KS_SUCCESS;
     bool done, second;
 
     *did = false;
-    if (!ks_token_lock_up(token, how))
+    if (!ks_token_lock_up(token, opts))
         return ks_fail_token(err, token, KS_TIMEOUT,
                              "another thread has not finished logging in to the token in time");
     pthread_mutex_lock(&token->lock);
-    done = token->epoch != session->epoch || token->generation != ks_generation();
+    done = token->epoch != session->epoch || token->generation != ks_fork_count();
     pthread_mutex_unlock(&token->lock);
     *did = !done;
     if (!done) {
         second = token->doubtful;
         if (second)
-            (void)short_pause(how, 0);
+            (void)short_pause(opts, 0);
         st = ks_slot_refresh(token, err); /* others may have used up the tries meanwhile */
         if (ks_ok(st))
-            st = ks_login(token, how, session->handle, session->init_count, err);
+            st = ks_login(token, opts, session->handle, session->init_count, err);
         if (second)
             token->doubtful = false;
         if (ks_ok(st)) {

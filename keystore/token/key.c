@@ -139,12 +139,12 @@ ks_status ks_key_expect(struct ks_key *key, const struct ks_expect *expect, stru
 
 /* --- what the token refused ------------------------------------------------------------------ */
 
-void ks_key_set_refused(struct ks_key *key, const struct ks_mech *mech)
+void ks_key_mark_refused(struct ks_key *key, const struct ks_mech *mech)
 {
     static _Atomic unsigned next;
     uint32_t hash = ks_mech_hash(mech);
 
-    if (ks_key_refused(key, mech))
+    if (ks_key_is_refused(key, mech))
         return;
     atomic_store(&key->refused[atomic_fetch_add(&next, 1) % KS_REFUSED_MAX], hash);
     ks_log_event(mech->kind == KS_MECH_RSA_RAW ? KS_LOG_WARN : KS_LOG_INFO, "mechanism-refused",
@@ -153,7 +153,7 @@ void ks_key_set_refused(struct ks_key *key, const struct ks_mech *mech)
                  "another way is taken with this key from now on", NULL);
 }
 
-bool ks_key_refused(struct ks_key *key, const struct ks_mech *mech)
+bool ks_key_is_refused(struct ks_key *key, const struct ks_mech *mech)
 {
     uint32_t hash = ks_mech_hash(mech);
 

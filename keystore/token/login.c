@@ -135,10 +135,10 @@ static unsigned turn_take_now(struct ks_turn *turn)
 
 /* Outside the gate: the others are inside a module, and a fork waits for those who are. Returns a
  * ticket, 0: too late. */
-static unsigned turn_wait(struct ks_turn *turn, const struct ks_how *how)
+static unsigned turn_wait(struct ks_turn *turn, const struct ks_call_options *opts)
 {
     struct turn_waiter self = {.next = NULL}, **at = &turn->waiters;
-    uint64_t deadline = how != NULL ? how->deadline_ns : 0, until;
+    uint64_t deadline = opts != NULL ? opts->deadline_ns : 0, until;
     struct timespec ts;
     unsigned ticket = 0;
 
@@ -226,7 +226,7 @@ static void take_note(struct ks_token *token, struct ks_turn *turn, struct ks_pi
                       const struct ks_pin_mark *mark, CK_RV rv)
 {
     enum ks_pin_answer answer = KS_PIN_RIGHT; /* or it did not look at it */
-    enum ks_rv_class class;
+    enum ks_recovery class;
     enum ks_code code;
 
     if (rv != CKR_OK)
@@ -245,7 +245,7 @@ static void take_note(struct ks_token *token, struct ks_turn *turn, struct ks_pi
 /* --- the login of a token -------------------------------------------------------------------- */
 
 /* The turn, and flags that are no older than it. */
-static ks_status take_turn(struct ks_token *token, const struct ks_how *how, bool asked,
+static ks_status take_turn(struct ks_token *token, const struct ks_call_options *opts, bool asked,
                            unsigned *ticket, struct ks_error *err)
 {
     struct ks_turn *turn = turn_of(token_identity(token, &token->facts));
@@ -256,7 +256,7 @@ static ks_status take_turn(struct ks_token *token, const struct ks_how *how, boo
     atomic_store(&token->turn, turn);
     *ticket = turn_take_now(turn);
     if (*ticket == 0) {
-        *ticket = turn_wait(turn, how);
+        *ticket = turn_wait(turn, opts);
         asked = true;
     }
     if (*ticket == 0)
@@ -296,7 +296,7 @@ static ks_status log_in(struct ks_token *token, struct ks_pin_value *value,
 }
 
 /* The PIN, from memory, its source or a person (`*asked`). */
-static ks_status get_pin(struct ks_token *token, const struct ks_how *how,
+static ks_status get_pin(struct ks_token *token, const struct ks_call_options *opts,
                          struct ks_pin_value **pin, bool *asked, struct ks_error *err)
 {
     char label[136], what[200];
@@ -308,7 +308,7 @@ static ks_status get_pin(struct ks_token *token, const struct ks_how *how,
     *asked = ks_pin_asks(token->pin);
     snprintf(what, sizeof(what), "PIN for token '%s'",
              ks_escape(label, sizeof(label), token->facts.label, SIZE_MAX));
-    st = ks_pin_get(token->pin, how, what, pin, &why);
+    st = ks_pin_get(token->pin, opts, what, pin, &why);
     if (!ks_ok(st))
         return ks_fail_token(err, token, st.code, "%s", why.text);
     return st;
@@ -317,7 +317,7 @@ static ks_status get_pin(struct ks_token *token, const struct ks_how *how,
 static ks_status login_result(struct ks_token *token, CK_RV rv, bool with_pin, struct ks_error *err)
 {
     const char *hint = NULL;
-    enum ks_rv_class class;
+    enum ks_recovery class;
     enum ks_code code;
 
     if (rv == CKR_OK || rv == CKR_USER_ALREADY_LOGGED_IN) {
@@ -337,8 +337,8 @@ static ks_status login_result(struct ks_token *token, CK_RV rv, bool with_pin, s
     return ks_fail_rv(err, token, "C_Login", rv, hint);
 }
 
-ks_status ks_login(struct ks_token *token, const struct ks_how *how, CK_SESSION_HANDLE session,
-                   unsigned init_count, struct ks_error *err)
+ks_status ks_login(struct ks_token *token, const struct ks_call_options *opts,
+                   CK_SESSION_HANDLE session, unsigned init_count, struct ks_error *err)
 {
     bool with_pin = !token->facts.protected_path, asked = false;
     struct ks_pin_value *pin = NULL;
@@ -351,9 +351,9 @@ ks_status ks_login(struct ks_token *token, const struct ks_how *how, CK_SESSION_
     if (with_pin && token->pin == NULL)
         return KS_SUCCESS; /* public objects only; finding no key says so */
     if (with_pin)
-        st = get_pin(token, how, &pin, &asked, err);
+        st = get_pin(token, opts, &pin, &asked, err);
     if (ks_ok(st) && with_pin)
-        st = take_turn(token, how, asked, &ticket, err);
+        st = take_turn(token, opts, asked, &ticket, err);
     if (ks_ok(st))
         st = log_in(token, pin, session, init_count, &rv, err);
     if (ticket != 0)
@@ -362,7 +362,7 @@ ks_status ks_login(struct ks_token *token, const struct ks_how *how, CK_SESSION_
     return ks_ok(st) ? login_result(token, rv, with_pin, err) : st;
 }
 
-void ks_single_keep_pin(struct ks_token *token, const struct ks_how *how)
+void ks_single_preload_pin(struct ks_token *token, const struct ks_call_options *opts)
 {
     struct ks_pin_value *pin = NULL;
     char name[136], what[200];
@@ -377,7 +377,7 @@ void ks_single_keep_pin(struct ks_token *token, const struct ks_how *how)
         snprintf(what, sizeof(what), "PIN for token '%s'",
                  ks_escape(name, sizeof(name), token->uri != NULL ? token->uri->text : token->name,
                            SIZE_MAX));
-        if (ks_ok(ks_pin_get(token->pin, how, what, &pin, NULL)))
+        if (ks_ok(ks_pin_get(token->pin, opts, what, &pin, NULL)))
             ks_pin_put(pin);
     }
     pthread_mutex_unlock(&token->up_lock);
@@ -393,7 +393,7 @@ static ks_status wait_for_turn(struct ks_op *op, struct ks_turn *turn, unsigned 
     ks_status st;
 
     ks_gate_leave(gate);
-    *ticket = turn_wait(turn, op->how);
+    *ticket = turn_wait(turn, op->opts);
     st = ks_gate_enter(gate, op->token->module, op->err);
     if (!ks_ok(st)) {
         op->gate = NULL; /* we are outside, and stay there */

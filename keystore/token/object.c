@@ -159,7 +159,7 @@ ks_status ks_object_complete(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION_
 }
 
 ks_status ks_object_read(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION_HANDLE session,
-                         CK_OBJECT_HANDLE handle, enum ks_class klass, bool complete,
+                         CK_OBJECT_HANDLE handle, enum ks_object_class klass, bool complete,
                          struct ks_object **out)
 {
     struct ks_object *o = NULL;

@@ -418,10 +418,10 @@ static ks_status read_env(struct ks_pin *pin, struct ks_pin_value *v, struct ks_
     return KS_SUCCESS;
 }
 
-static ks_status read_prompt(struct ks_pin_value *v, const struct ks_how *how, const char *what,
-                             struct ks_error *err)
+static ks_status read_prompt(struct ks_pin_value *v, const struct ks_call_options *opts,
+                             const char *what, struct ks_error *err)
 {
-    const struct ks_prompt *prompt = how != NULL ? how->prompt : NULL;
+    const struct ks_prompt *prompt = opts != NULL ? opts->prompt : NULL;
     size_t len = 0;
 
     if (prompt == NULL || !prompt->ask(prompt->arg, what, v->bytes, PIN_MAX, &len) || len == 0 ||
@@ -450,7 +450,7 @@ void ks_pin_renew(struct ks_pin *pin)
         ks_pin_put(v);
 }
 
-ks_status ks_pin_get(struct ks_pin *pin, const struct ks_how *how, const char *what,
+ks_status ks_pin_get(struct ks_pin *pin, const struct ks_call_options *opts, const char *what,
                      struct ks_pin_value **out, struct ks_error *err)
 {
     struct ks_pin_value *v = ks_pin_peek(pin);
@@ -466,7 +466,7 @@ ks_status ks_pin_get(struct ks_pin *pin, const struct ks_how *how, const char *w
         else if (pin->kind == SOURCE_ENV)
             st = read_env(pin, v, err);
         else
-            st = read_prompt(v, how, what, err);
+            st = read_prompt(v, opts, what, err);
         ks_secrets_say();
         if (!ks_ok(st)) {
             ks_pin_put(v);

@@ -10,7 +10,7 @@
 
 void ks_session_close(struct ks_token *token, CK_SESSION_HANDLE handle, unsigned init_count)
 {
-    enum ks_rv_class class;
+    enum ks_recovery class;
     struct ks_gate gate;
     enum ks_code code;
     bool open = true;
@@ -37,7 +37,7 @@ void ks_session_close_idle(struct ks_token *token)
         pthread_mutex_lock(&token->lock);
         /* In a forked child the sessions are the parent's; before an initialisation they are
          * gone, and their numbers given to others. */
-        if (token->generation != ks_generation() ||
+        if (token->generation != ks_fork_count() ||
             token->init_count != atomic_load(&token->module->init_count)) {
             token->open_count -= token->idle_count;
             token->idle_count = 0;
@@ -94,7 +94,7 @@ unsigned ks_session_waiting(const struct ks_token *token)
 
 /* Wait in the queue until there may be a session for us, or the token is down; false when the
  * deadline has passed. Holds token->lock. */
-static bool wait_in_turn(struct ks_token *token, const struct ks_how *how)
+static bool wait_in_turn(struct ks_token *token, const struct ks_call_options *opts)
 {
     struct ks_waiter self = {.next = NULL}, **at = &token->waiters;
     bool in_time = true;
@@ -104,10 +104,10 @@ static bool wait_in_turn(struct ks_token *token, const struct ks_how *how)
     while (*at != NULL)
         at = &(*at)->next;
     *at = &self;
-    if (how != NULL && how->deadline_ns != 0)
-        ts = ks_timespec(how->deadline_ns);
+    if (opts != NULL && opts->deadline_ns != 0)
+        ts = ks_timespec(opts->deadline_ns);
     while (in_time && ks_token_up_locked(token) && !(token->waiters == &self && room(token))) {
-        if (how == NULL || how->deadline_ns == 0)
+        if (opts == NULL || opts->deadline_ns == 0)
             pthread_cond_wait(&self.called, &token->lock);
         else
             in_time = pthread_cond_timedwait(&self.called, &token->lock, &ts) != ETIMEDOUT;
@@ -144,7 +144,7 @@ void ks_pool_closed(struct ks_token *token)
         token->closing--;
 }
 
-enum ks_pool_place ks_pool_reserve(struct ks_token *token, const struct ks_how *how,
+enum ks_pool_place ks_pool_reserve(struct ks_token *token, const struct ks_call_options *opts,
                                    const struct ks_key *key, bool other_kind,
                                    struct ks_session *out, CK_OBJECT_HANDLE *handle)
 {
@@ -155,7 +155,7 @@ enum ks_pool_place ks_pool_reserve(struct ks_token *token, const struct ks_how *
     pthread_mutex_lock(&token->lock);
     up = ks_token_up_locked(token);
     if (up && (token->waiters != NULL || !room(token))) {
-        in_time = wait_in_turn(token, how);
+        in_time = wait_in_turn(token, opts);
         up = ks_token_up_locked(token);
     }
     if (!up) {

@@ -11,7 +11,7 @@
 static bool open_failed(struct ks_token *token, const struct ks_session *session, CK_RV rv,
                         unsigned tries)
 {
-    enum ks_rv_class class;
+    enum ks_recovery class;
     enum ks_code code;
     bool again = false;
 
@@ -62,18 +62,18 @@ static CK_RV open_session(struct ks_token *token, CK_FLAGS flags, struct ks_sess
     return ks_ok(*st) ? CKR_OK : CKR_ARGUMENTS_BAD; /* of no use to try again */
 }
 
-static ks_status take(struct ks_token *token, const struct ks_how *how, const struct ks_key *key,
-                      CK_FLAGS flags, struct ks_session *out, CK_OBJECT_HANDLE *handle,
-                      struct ks_error *err)
+static ks_status take(struct ks_token *token, const struct ks_call_options *opts,
+                      const struct ks_key *key, CK_FLAGS flags, struct ks_session *out,
+                      CK_OBJECT_HANDLE *handle, struct ks_error *err)
 {
     ks_status st;
     bool last, did;
     CK_RV rv;
 
     for (unsigned tries = 0;;) {
-        switch (ks_pool_reserve(token, how, key, flags != 0, out, handle)) {
+        switch (ks_pool_reserve(token, opts, key, flags != 0, out, handle)) {
         case KS_POOL_DOWN:
-            st = ks_token_up(token, how, err);
+            st = ks_token_up(token, opts, err);
             if (!ks_ok(st))
                 return st;
             continue;
@@ -102,7 +102,7 @@ static ks_status take(struct ks_token *token, const struct ks_how *how, const st
         }
         rv = open_session(token, flags, out, &st, err);
         if (rv == CKR_OK && last) {
-            st = ks_token_relogin(token, how, out, &did, err);
+            st = ks_token_relogin(token, opts, out, &did, err);
             if (!ks_ok(st))
                 ks_session_give(token, out, KS_SESSION_CLOSE);
         }
@@ -113,16 +113,16 @@ static ks_status take(struct ks_token *token, const struct ks_how *how, const st
     }
 }
 
-ks_status ks_session_take(struct ks_token *token, const struct ks_how *how,
+ks_status ks_session_take(struct ks_token *token, const struct ks_call_options *opts,
                           const struct ks_key *key, struct ks_session *out,
                           CK_OBJECT_HANDLE *handle, struct ks_error *err)
 {
-    return take(token, how, key, 0, out, handle, err);
+    return take(token, opts, key, 0, out, handle, err);
 }
 
-ks_status ks_session_take_rw(struct ks_token *token, const struct ks_how *how,
+ks_status ks_session_take_rw(struct ks_token *token, const struct ks_call_options *opts,
                              const struct ks_key *key, struct ks_session *out,
                              CK_OBJECT_HANDLE *handle, struct ks_error *err)
 {
-    return take(token, how, key, CKF_RW_SESSION, out, handle, err);
+    return take(token, opts, key, CKF_RW_SESSION, out, handle, err);
 }

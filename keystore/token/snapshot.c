@@ -115,7 +115,7 @@ static bool attribute_absent(const CK_ATTRIBUTE *a)
     return a->ulValueLen == CK_UNAVAILABLE_INFORMATION;
 }
 
-static struct bulk *bulk_new(enum ks_class klass)
+static struct bulk *bulk_new(enum ks_object_class klass)
 {
     struct bulk *b;
     size_t room = 0;
@@ -391,7 +391,8 @@ static bool fill(struct ks_object *o, const struct bulk *b)
 }
 
 ks_status ks_snapshot_read(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION_HANDLE session,
-                           CK_OBJECT_HANDLE handle, enum ks_class klass, struct ks_object **out)
+                           CK_OBJECT_HANDLE handle, enum ks_object_class klass,
+                           struct ks_object **out)
 {
     struct ks_object *o = calloc(1, sizeof(*o));
     struct bulk *b = bulk_new(klass);

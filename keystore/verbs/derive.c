@@ -59,19 +59,19 @@ static CK_RV derive_once(const struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSIO
 static CK_RV derive_secret(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION_HANDLE session,
                            CK_OBJECT_HANDLE key, CK_OBJECT_HANDLE *secret)
 {
-    int known = atomic_load(&op->key->spelling);
+    int known = atomic_load(&op->key->encoding);
     CK_RV rv;
 
     /* known - 1: bit 0 is DER, bit 1 is "no length" */
-    if (known != KS_SPELLING_UNKNOWN)
+    if (known != KS_ENCODING_UNKNOWN)
         return derive_once(op, fn, session, key, ((known - 1) & 1) != 0, ((known - 1) & 2) == 0,
                            secret);
-    for (int how = 0; how < 4; how++) {
-        if (how > 0) /* the try before may have made its object all the same */
+    for (int opts = 0; opts < 4; opts++) {
+        if (opts > 0) /* the try before may have made its object all the same */
             op->close_session = true;
-        rv = derive_once(op, fn, session, key, (how & 1) != 0, (how & 2) == 0, secret);
+        rv = derive_once(op, fn, session, key, (opts & 1) != 0, (opts & 2) == 0, secret);
         if (rv == CKR_OK)
-            atomic_store(&op->key->spelling, how + 1);
+            atomic_store(&op->key->encoding, opts + 1);
         if (rv != CKR_MECHANISM_PARAM_INVALID && rv != CKR_ARGUMENTS_BAD &&
             rv != CKR_TEMPLATE_INCONSISTENT && rv != CKR_ATTRIBUTE_VALUE_INVALID &&
             rv != CKR_ATTRIBUTE_TYPE_INVALID && rv != CKR_GENERAL_ERROR)
@@ -133,7 +133,7 @@ static ks_status derive_step(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION_
     return st;
 }
 
-ks_status ks_derive(struct ks_key *key, const struct ks_how *how, bool cofactor,
+ks_status ks_derive(struct ks_key *key, const struct ks_call_options *opts, bool cofactor,
                     const uint8_t *peer, size_t peer_len, uint8_t *out, size_t *out_len,
                     struct ks_error *err)
 {
@@ -143,7 +143,7 @@ ks_status ks_derive(struct ks_key *key, const struct ks_how *how, bool cofactor,
                        .key = key,
                        .class = KS_OP_DERIVE,
                        .step = derive_step,
-                       .how = how,
+                       .opts = opts,
                        .err = err,
                        .arg = &d,
                        .arg_size = sizeof(d),

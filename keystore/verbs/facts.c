@@ -26,11 +26,11 @@ static ks_status facts_direct(struct ks_op *op)
 {
     ks_status st = KS_SUCCESS;
 
-    if (!ks_token_lock_up(op->token, op->how))
+    if (!ks_token_lock_up(op->token, op->opts))
         return ks_fail_token(op->err, op->token, KS_TIMEOUT,
                              "another thread has not finished connecting to the token in time");
     if (!ks_token_is_up(op->token))
-        st = ks_token_find(op->token, op->how, op->err);
+        st = ks_token_find(op->token, op->opts, op->err);
     if (ks_ok(st))
         ks_token_copy_facts(op->token, op->arg);
     if (ks_ok(st))
@@ -39,14 +39,14 @@ static ks_status facts_direct(struct ks_op *op)
     return st;
 }
 
-ks_status ks_single_facts(struct ks_token *token, const struct ks_how *how,
+ks_status ks_single_facts(struct ks_token *token, const struct ks_call_options *opts,
                           struct ks_token_facts *out, struct ks_error *err)
 {
     struct ks_op op = {.token = token,
                        .direct = facts_direct,
                        .arg = out,
                        .arg_size = sizeof(*out),
-                       .how = how,
+                       .opts = opts,
                        .err = err};
 
     if (!ks_token_is_up(token))
@@ -55,10 +55,10 @@ ks_status ks_single_facts(struct ks_token *token, const struct ks_how *how,
     return KS_SUCCESS;
 }
 
-ks_status ks_token_facts(struct ks_token *token, const struct ks_how *how,
+ks_status ks_token_facts(struct ks_token *token, const struct ks_call_options *opts,
                          struct ks_token_facts *out, struct ks_error *err)
 {
-    return token->kind->facts(token, how, out, err);
+    return token->kind->facts(token, opts, out, err);
 }
 
 /* --- listings -------------------------------------------------------------------------------- */

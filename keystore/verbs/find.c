@@ -39,14 +39,15 @@ static ks_status find_step(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION_HA
     return ks_object_read(op, fn, session, f->handle, KS_CLASS_PRIVATE, !f->known, &f->object);
 }
 
-ks_status ks_single_find(struct ks_token *token, const struct ks_how *how, const struct ks_uri *uri,
-                         bool known, struct ks_key **out, struct ks_error *err)
+ks_status ks_single_find(struct ks_token *token, const struct ks_call_options *opts,
+                         const struct ks_uri *uri, bool known, struct ks_key **out,
+                         struct ks_error *err)
 {
     struct find f = {.known = known};
     struct ks_op op = {.token = token,
                        .class = KS_OP_FIND,
                        .step = find_step,
-                       .how = how,
+                       .opts = opts,
                        .err = err,
                        .arg = &f,
                        .arg_size = sizeof(f),
@@ -66,29 +67,29 @@ ks_status ks_single_find(struct ks_token *token, const struct ks_how *how, const
     return st;
 }
 
-static ks_status find_key(struct ks_token *token, const struct ks_how *how,
+static ks_status find_key(struct ks_token *token, const struct ks_call_options *opts,
                           const struct ks_uri *uri, bool known, struct ks_key **out,
                           struct ks_error *err)
 {
-    enum ks_class klass = ks_uri_class(uri);
+    enum ks_object_class klass = ks_uri_class(uri);
 
     if (klass != KS_CLASS_ANY && klass != KS_CLASS_PRIVATE)
         return ks_fail(err, KS_URI, "PKCS#11 URI: a private key is wanted, but type= says else");
     if (!ks_uri_names_object(uri))
         return ks_fail(err, KS_URI, "PKCS#11 URI: names no key; add object= or id=");
-    return token->kind->find(token, how, uri, known, out, err);
+    return token->kind->find(token, opts, uri, known, out, err);
 }
 
-ks_status ks_key_find(struct ks_token *token, const struct ks_how *how, const struct ks_uri *uri,
-                      struct ks_key **out, struct ks_error *err)
+ks_status ks_key_find(struct ks_token *token, const struct ks_call_options *opts,
+                      const struct ks_uri *uri, struct ks_key **out, struct ks_error *err)
 {
-    return find_key(token, how, uri, false, out, err);
+    return find_key(token, opts, uri, false, out, err);
 }
 
-ks_status ks_key_find_known(struct ks_token *token, const struct ks_how *how,
+ks_status ks_key_find_known(struct ks_token *token, const struct ks_call_options *opts,
                             const struct ks_uri *uri, struct ks_key **out, struct ks_error *err)
 {
-    return find_key(token, how, uri, true, out, err);
+    return find_key(token, opts, uri, true, out, err);
 }
 
 /* --- keys of a listing ----------------------------------------------------------------------- */

@@ -104,14 +104,15 @@ static void destroy_made(struct ks_op *op, struct generation *g, CK_FUNCTION_LIS
 
 /* After a generation that failed and may have left something behind: in a session of its own, for
  * the failure may have been the session's. */
-static ks_status clean_up(struct ks_token *token, struct generation *g, const struct ks_how *how,
-                          ks_status failed, struct ks_error *err)
+static ks_status clean_up(struct ks_token *token, struct generation *g,
+                          const struct ks_call_options *opts, ks_status failed,
+                          struct ks_error *err)
 {
     struct ks_error why = {.code = KS_OK}, first;
     struct ks_op op = {.token = token,
                        .step = cleanup_step,
                        .arg = g,
-                       .how = how,
+                       .opts = opts,
                        .err = &why,
                        .inline_only = true,
                        .read_write = true};
@@ -310,7 +311,7 @@ static void audit_generation(const struct generation *g, const struct ks_token *
                       ks_ok(st) ? NULL : ks_code_text(st.code));
 }
 
-ks_status ks_single_generate(struct ks_token *token, const struct ks_how *how,
+ks_status ks_single_generate(struct ks_token *token, const struct ks_call_options *opts,
                              const struct ks_generate_spec *spec, struct ks_key **out,
                              struct ks_error *err)
 {
@@ -320,14 +321,14 @@ ks_status ks_single_generate(struct ks_token *token, const struct ks_how *how,
                          .class = KS_OP_FIND,
                          .step = exists_step,
                          .arg = &g,
-                         .how = how,
+                         .opts = opts,
                          .err = err,
                          .inline_only = true};
     struct ks_op make = {.token = token,
                          .class = KS_OP_GENERATE,
                          .step = generate_step,
                          .arg = &g,
-                         .how = how,
+                         .opts = opts,
                          .err = err,
                          .once = true,
                          .inline_only = true,
@@ -351,7 +352,7 @@ ks_status ks_single_generate(struct ks_token *token, const struct ks_how *how,
     if (ks_ok(st)) {
         st = ks_op_run(&make);
         if (!ks_ok(st))
-            st = clean_up(token, &g, how, st, err);
+            st = clean_up(token, &g, opts, st, err);
     }
     if (ks_ok(st))
         st = ks_key_make(token, g.object, g.handle, make.epoch, out, err);
@@ -441,13 +442,14 @@ static ks_status destroy_step(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION
     return st;
 }
 
-ks_status ks_single_destroy(struct ks_key *key, const struct ks_how *how, struct ks_error *err)
+ks_status ks_single_destroy(struct ks_key *key, const struct ks_call_options *opts,
+                            struct ks_error *err)
 {
     struct ks_expect *e = &key->expect;
     struct ks_op op = {.token = key->token,
                        .key = key,
                        .step = destroy_step,
-                       .how = how,
+                       .opts = opts,
                        .err = err,
                        .once = true,
                        .inline_only = true,
@@ -459,14 +461,15 @@ ks_status ks_single_destroy(struct ks_key *key, const struct ks_how *how, struct
     return ks_op_run(&op);
 }
 
-ks_status ks_generate(struct ks_token *token, const struct ks_how *how,
+ks_status ks_generate(struct ks_token *token, const struct ks_call_options *opts,
                       const struct ks_generate_spec *spec, struct ks_key **out,
                       struct ks_error *err)
 {
-    return token->kind->generate(token, how, spec, out, err);
+    return token->kind->generate(token, opts, spec, out, err);
 }
 
-ks_status ks_key_destroy(struct ks_key *key, const struct ks_how *how, struct ks_error *err)
+ks_status ks_key_destroy(struct ks_key *key, const struct ks_call_options *opts,
+                         struct ks_error *err)
 {
-    return key->token->kind->destroy(key, how, err);
+    return key->token->kind->destroy(key, opts, err);
 }

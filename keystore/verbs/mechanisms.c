@@ -30,24 +30,25 @@ static ks_status read_anew(struct ks_op *op)
     return ks_token_reread_mechanisms(op->token, op->err);
 }
 
-ks_status ks_token_lists_anew(struct ks_token *token, const struct ks_how *how,
+ks_status ks_token_lists_anew(struct ks_token *token, const struct ks_call_options *opts,
                               struct ks_error *err)
 {
-    struct ks_op op = {.token = token, .direct = read_anew, .how = how, .err = err};
-    ks_status st = ks_token_connect(token, how, err);
+    struct ks_op op = {.token = token, .direct = read_anew, .opts = opts, .err = err};
+    ks_status st = ks_token_connect(token, opts, err);
 
     return ks_ok(st) ? ks_op_run_direct(&op) : st;
 }
 
-ks_status ks_single_can(struct ks_token *token, const struct ks_how *how, enum ks_mech_kind kind,
-                        enum ks_digest digest, bool *can, struct ks_error *err)
+ks_status ks_single_can(struct ks_token *token, const struct ks_call_options *opts,
+                        enum ks_mech_kind kind, enum ks_digest digest, bool *can,
+                        struct ks_error *err)
 {
-    struct ks_op op = {.token = token, .direct = read_direct, .how = how, .err = err};
+    struct ks_op op = {.token = token, .direct = read_direct, .opts = opts, .err = err};
     CK_MECHANISM_TYPE type = ks_mech_type(kind, digest);
     ks_status st;
     bool is;
 
-    st = ks_token_connect(token, how, err);
+    st = ks_token_connect(token, opts, err);
     if (ks_ok(st) && !listed(token, type, &is)) {
         st = ks_op_run_direct(&op);
         if (ks_ok(st))
@@ -58,17 +59,17 @@ ks_status ks_single_can(struct ks_token *token, const struct ks_how *how, enum k
     return st;
 }
 
-ks_status ks_token_can_hash(struct ks_token *token, const struct ks_how *how,
+ks_status ks_token_can_hash(struct ks_token *token, const struct ks_call_options *opts,
                             enum ks_mech_kind kind, enum ks_digest digest, bool *can,
                             struct ks_error *err)
 {
-    return token->kind->can(token, how, kind, digest, can, err);
+    return token->kind->can(token, opts, kind, digest, can, err);
 }
 
-ks_status ks_token_can(struct ks_token *token, const struct ks_how *how, enum ks_mech_kind kind,
-                       bool *can, struct ks_error *err)
+ks_status ks_token_can(struct ks_token *token, const struct ks_call_options *opts,
+                       enum ks_mech_kind kind, bool *can, struct ks_error *err)
 {
-    return ks_token_can_hash(token, how, kind, KS_DIGEST_NONE, can, err);
+    return ks_token_can_hash(token, opts, kind, KS_DIGEST_NONE, can, err);
 }
 
 struct sizes {
@@ -92,7 +93,7 @@ static ks_status sizes_direct(struct ks_op *op)
     return ks_op_rv(op, "C_GetMechanismInfo", rv);
 }
 
-ks_status ks_single_key_sizes(struct ks_token *token, const struct ks_how *how,
+ks_status ks_single_key_sizes(struct ks_token *token, const struct ks_call_options *opts,
                               enum ks_mech_kind kind, unsigned long *min, unsigned long *max,
                               struct ks_error *err)
 {
@@ -101,10 +102,10 @@ ks_status ks_single_key_sizes(struct ks_token *token, const struct ks_how *how,
                        .direct = sizes_direct,
                        .arg = &sizes,
                        .arg_size = sizeof(sizes),
-                       .how = how,
+                       .opts = opts,
                        .err = err};
     bool can = false;
-    ks_status st = ks_single_can(token, how, kind, KS_DIGEST_NONE, &can, err);
+    ks_status st = ks_single_can(token, opts, kind, KS_DIGEST_NONE, &can, err);
 
     if (ks_ok(st) && !can)
         return ks_fail_token(err, token, KS_MECHANISM, "the token lacks %s", ks_mech_name(kind));
@@ -118,9 +119,9 @@ ks_status ks_single_key_sizes(struct ks_token *token, const struct ks_how *how,
     return KS_SUCCESS;
 }
 
-ks_status ks_token_key_sizes(struct ks_token *token, const struct ks_how *how,
+ks_status ks_token_key_sizes(struct ks_token *token, const struct ks_call_options *opts,
                              enum ks_mech_kind kind, unsigned long *min, unsigned long *max,
                              struct ks_error *err)
 {
-    return token->kind->key_sizes(token, how, kind, min, max, err);
+    return token->kind->key_sizes(token, opts, kind, min, max, err);
 }

@@ -72,7 +72,7 @@ static ks_status gather_add(struct ks_op *op, struct gather *g, struct ks_object
  * what else such a module has written is not known. */
 static bool only_this_object(const struct ks_op *op, ks_status st)
 {
-    enum ks_rv_class class = KS_RETRY;
+    enum ks_recovery class = KS_RETRY;
     enum ks_code code;
 
     if (op->rv != CKR_OK)
@@ -82,7 +82,7 @@ static bool only_this_object(const struct ks_op *op, ks_status st)
 }
 
 /* An object that the listing shows for nothing but what is wrong with it. */
-static struct ks_object *unread_object(enum ks_class klass, const struct ks_error *err)
+static struct ks_object *unread_object(enum ks_object_class klass, const struct ks_error *err)
 {
     struct ks_object *o = calloc(1, sizeof(*o));
 
@@ -98,8 +98,8 @@ static struct ks_object *unread_object(enum ks_class klass, const struct ks_erro
 
 /* Read what a search has found. One that has gone since is as good as not found. */
 static ks_status gather_objects(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION_HANDLE session,
-                                enum ks_class klass, const CK_OBJECT_HANDLE *found, CK_ULONG count,
-                                struct gather *g)
+                                enum ks_object_class klass, const CK_OBJECT_HANDLE *found,
+                                CK_ULONG count, struct gather *g)
 {
     struct ks_error *report = op->err;
     ks_status st = KS_SUCCESS;
@@ -133,7 +133,8 @@ static ks_status gather_objects(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSI
 }
 
 static ks_status gather_class(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION_HANDLE session,
-                              enum ks_class klass, const struct ks_uri *uri, struct gather *g)
+                              enum ks_object_class klass, const struct ks_uri *uri,
+                              struct gather *g)
 {
     static const CK_OBJECT_CLASS numbers[] = {
         [KS_CLASS_PRIVATE] = CKO_PRIVATE_KEY,
@@ -177,7 +178,7 @@ static int by_name(const void *a, const void *b)
 }
 
 /* The pointers to the objects of a class, sorted. NULL: no memory. */
-static struct ks_object **sorted(const struct gather *g, enum ks_class klass, size_t *count)
+static struct ks_object **sorted(const struct gather *g, enum ks_object_class klass, size_t *count)
 {
     struct ks_object **out = calloc(g->count + 1, sizeof(struct ks_object *));
 
@@ -302,10 +303,10 @@ static ks_status complete(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION_HAN
 static ks_status gather_step(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION_HANDLE session,
                              CK_OBJECT_HANDLE key)
 {
-    static const enum ks_class classes[] = {KS_CLASS_PRIVATE, KS_CLASS_PUBLIC,
-                                            KS_CLASS_CERTIFICATE};
+    static const enum ks_object_class classes[] = {KS_CLASS_PRIVATE, KS_CLASS_PUBLIC,
+                                                   KS_CLASS_CERTIFICATE};
     struct gather *g = op->arg;
-    enum ks_class only = g->uri != NULL ? ks_uri_class(g->uri) : KS_CLASS_ANY;
+    enum ks_object_class only = g->uri != NULL ? ks_uri_class(g->uri) : KS_CLASS_ANY;
     bool whole = g->uri == NULL || !ks_uri_names_object(g->uri);
     ks_status st = KS_SUCCESS;
 
@@ -329,7 +330,7 @@ static ks_status gather_step(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION_
     return st;
 }
 
-ks_status ks_single_objects(struct ks_token *token, const struct ks_how *how,
+ks_status ks_single_objects(struct ks_token *token, const struct ks_call_options *opts,
                             const struct ks_uri *uri,
                             bool (*visit)(void *arg, const struct ks_object *object), void *arg,
                             struct ks_error *err)
@@ -338,7 +339,7 @@ ks_status ks_single_objects(struct ks_token *token, const struct ks_how *how,
     struct ks_op op = {.token = token,
                        .class = KS_OP_FIND,
                        .step = gather_step,
-                       .how = how,
+                       .opts = opts,
                        .err = err,
                        .arg = &g,
                        .arg_size = sizeof(g),
@@ -360,10 +361,10 @@ ks_status ks_single_objects(struct ks_token *token, const struct ks_how *how,
     return st;
 }
 
-ks_status ks_token_objects(struct ks_token *token, const struct ks_how *how,
+ks_status ks_token_objects(struct ks_token *token, const struct ks_call_options *opts,
                            const struct ks_uri *uri,
                            bool (*visit)(void *arg, const struct ks_object *object), void *arg,
                            struct ks_error *err)
 {
-    return token->kind->objects(token, how, uri, visit, arg, err);
+    return token->kind->objects(token, opts, uri, visit, arg, err);
 }

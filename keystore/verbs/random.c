@@ -36,13 +36,13 @@ static ks_status random_step(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION_
     return st;
 }
 
-ks_status ks_random(struct ks_token *token, const struct ks_how *how, uint8_t *out, size_t len,
-                    struct ks_error *err)
+ks_status ks_random(struct ks_token *token, const struct ks_call_options *opts, uint8_t *out,
+                    size_t len, struct ks_error *err)
 {
     struct ks_op op = {.token = token,
                        .class = KS_OP_RANDOM,
                        .step = random_step,
-                       .how = how,
+                       .opts = opts,
                        .err = err,
                        .out = out,
                        .room = len};

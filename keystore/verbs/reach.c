@@ -15,33 +15,35 @@ static ks_status connect_step(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION
     return KS_SUCCESS; /* the session was what was wanted */
 }
 
-ks_status ks_single_connect(struct ks_token *token, const struct ks_how *how, struct ks_error *err)
+ks_status ks_single_connect(struct ks_token *token, const struct ks_call_options *opts,
+                            struct ks_error *err)
 {
-    struct ks_op op = {.token = token, .step = connect_step, .how = how, .err = err};
+    struct ks_op op = {.token = token, .step = connect_step, .opts = opts, .err = err};
     struct ks_token_facts facts;
     ks_status st;
 
     if (ks_token_is_up(token))
         return KS_SUCCESS;
     if (token->timeout_ns == 0 && !ks_worker_needed())
-        return ks_token_up(token, how, err);
+        return ks_token_up(token, opts, err);
     /* Within the token's time, or from a stack that is too small, on a worker. Where a person has
      * to be asked for the PIN, which is done on this thread and takes as long as it takes, at least
      * the question whether it answers. */
-    if (how == NULL || how->prompt == NULL || token->pin == NULL || !ks_pin_asks(token->pin))
+    if (opts == NULL || opts->prompt == NULL || token->pin == NULL || !ks_pin_asks(token->pin))
         return ks_op_run_direct(&op); /* whoever is to use the token accounts for it */
-    st = ks_single_facts(token, how, &facts, err);
-    return ks_ok(st) ? ks_token_up(token, how, err) : st;
+    st = ks_single_facts(token, opts, &facts, err);
+    return ks_ok(st) ? ks_token_up(token, opts, err) : st;
 }
 
-ks_status ks_token_connect(struct ks_token *token, const struct ks_how *how, struct ks_error *err)
+ks_status ks_token_connect(struct ks_token *token, const struct ks_call_options *opts,
+                           struct ks_error *err)
 {
-    return token->kind->connect(token, how, err);
+    return token->kind->connect(token, opts, err);
 }
 
-void ks_token_keep_pin(struct ks_token *token, const struct ks_how *how)
+void ks_token_preload_pin(struct ks_token *token, const struct ks_call_options *opts)
 {
-    token->kind->keep_pin(token, how);
+    token->kind->preload_pin(token, opts);
 }
 
 bool ks_token_started(const struct ks_token *token)
@@ -49,7 +51,7 @@ bool ks_token_started(const struct ks_token *token)
     return token->kind->started(token);
 }
 
-ks_status ks_token_matches(struct ks_token *token, const struct ks_how *how,
+ks_status ks_token_matches(struct ks_token *token, const struct ks_call_options *opts,
                            const struct ks_uri *uri, struct ks_error *err)
 {
     struct ks_token_facts facts;
@@ -60,9 +62,9 @@ ks_status ks_token_matches(struct ks_token *token, const struct ks_how *how,
         return KS_SUCCESS;
     /* First with login, as whoever asks goes on to use the token: one look at the slots. What it
      * saw holds even if another thread has found the sessions lost since. */
-    st = ks_token_connect(token, how, err);
+    st = ks_token_connect(token, opts, err);
     if (ks_ok(st))
-        st = token->kind->known_facts(token, how, &facts, err);
+        st = token->kind->known_facts(token, opts, &facts, err);
     if (!ks_ok(st) || ks_uri_matches_facts(uri, &facts))
         return st;
     return ks_fail_token(err, token, KS_TOKEN_NOT_FOUND,
@@ -75,7 +77,7 @@ ks_status ks_op_reach(struct ks_op *op, const struct ks_uri *uri)
     ks_status st;
 
     ks_stats_begin(op);
-    st = ks_token_matches(op->token, op->how, uri, op->err);
+    st = ks_token_matches(op->token, op->opts, uri, op->err);
     if (!ks_ok(st) && !ks_token_is_up(op->token))
         ks_stats_end(op, st);
     return st;

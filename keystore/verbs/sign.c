@@ -41,19 +41,19 @@ static CK_RV eddsa_init(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION_HANDL
                         CK_OBJECT_HANDLE key, CK_MECHANISM *mechanism)
 {
     static struct eddsa_params pure;
-    int spelling = atomic_load(&op->key->spelling);
+    int encoding = atomic_load(&op->key->encoding);
     bool ed448 = op->key->object->ec_point.len == 57 || op->key->expect.public_len == 57;
     CK_RV rv = CKR_GENERAL_ERROR;
 
-    for (int i = spelling == KS_SPELLING_SECOND; i < 2; i++) {
+    for (int i = encoding == KS_ENCODING_SECOND; i < 2; i++) {
         bool with = ed448 != (i == 1);
 
         mechanism->pParameter = with ? &pure : NULL;
         mechanism->ulParameterLen = with ? sizeof(pure) : 0;
         rv = fn->C_SignInit(session, mechanism, key);
-        if (rv == CKR_OK && spelling == KS_SPELLING_UNKNOWN)
-            atomic_store(&op->key->spelling, i == 0 ? KS_SPELLING_FIRST : KS_SPELLING_SECOND);
-        if (spelling != KS_SPELLING_UNKNOWN ||
+        if (rv == CKR_OK && encoding == KS_ENCODING_UNKNOWN)
+            atomic_store(&op->key->encoding, i == 0 ? KS_ENCODING_FIRST : KS_ENCODING_SECOND);
+        if (encoding != KS_ENCODING_UNKNOWN ||
             (rv != CKR_MECHANISM_PARAM_INVALID && rv != CKR_ARGUMENTS_BAD &&
              rv != CKR_MECHANISM_INVALID))
             break;
@@ -119,7 +119,7 @@ static ks_status decrypt_step(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION
     return ks_ok(st) ? restore_zeros(op, mech) : st;
 }
 
-static enum ks_op_class class_of_use(const char *attribute)
+static enum ks_operation class_of_use(const char *attribute)
 {
     return strcmp(attribute, "CKA_SIGN") == 0      ? KS_OP_SIGN
            : strcmp(attribute, "CKA_DECRYPT") == 0 ? KS_OP_DECRYPT
@@ -146,16 +146,16 @@ static bool takes_message(enum ks_mech_kind kind)
            kind == KS_MECH_RSA_PSS_HASH || kind == KS_MECH_ECDSA_HASH;
 }
 
-ks_status ks_sign(struct ks_key *key, const struct ks_how *how, const struct ks_mech *mech,
-                  const uint8_t *in, size_t in_len, uint8_t *out, size_t *out_len,
-                  struct ks_error *err)
+ks_status ks_sign(struct ks_key *key, const struct ks_call_options *opts,
+                  const struct ks_mech *mech, const uint8_t *in, size_t in_len, uint8_t *out,
+                  size_t *out_len, struct ks_error *err)
 {
     struct ks_mech copy = *mech;
     struct ks_op op = {.token = key->token,
                        .key = key,
                        .class = KS_OP_SIGN,
                        .step = sign_step,
-                       .how = how,
+                       .opts = opts,
                        .err = err,
                        .arg = &copy,
                        .arg_size = sizeof(copy),
@@ -178,16 +178,16 @@ ks_status ks_sign(struct ks_key *key, const struct ks_how *how, const struct ks_
     return st;
 }
 
-ks_status ks_decrypt(struct ks_key *key, const struct ks_how *how, const struct ks_mech *mech,
-                     const uint8_t *in, size_t in_len, uint8_t *out, size_t *out_len,
-                     struct ks_error *err)
+ks_status ks_decrypt(struct ks_key *key, const struct ks_call_options *opts,
+                     const struct ks_mech *mech, const uint8_t *in, size_t in_len, uint8_t *out,
+                     size_t *out_len, struct ks_error *err)
 {
     struct ks_mech copy = *mech;
     struct ks_op op = {.token = key->token,
                        .key = key,
                        .class = KS_OP_DECRYPT,
                        .step = decrypt_step,
-                       .how = how,
+                       .opts = opts,
                        .err = err,
                        .arg = &copy,
                        .arg_size = sizeof(copy),

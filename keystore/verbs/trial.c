@@ -21,7 +21,7 @@ static const uint8_t test_info[] =
 /* What can be tried, in this order. A signature first: it is what most keys are for. */
 static const struct trial {
     enum ks_key_type type;
-    enum ks_op_class class;
+    enum ks_operation class;
     struct ks_mech mech;
 } trials[] = {
     {KS_KEY_RSA, KS_OP_SIGN, {.kind = KS_MECH_RSA_PKCS1}},
@@ -51,7 +51,7 @@ static const struct trial {
     {KS_KEY_EDWARDS, KS_OP_SIGN, {.kind = KS_MECH_EDDSA}},
 };
 
-static bool possible(struct ks_key *key, const struct ks_how *how, const struct trial *t)
+static bool possible(struct ks_key *key, const struct ks_call_options *opts, const struct trial *t)
 {
     const struct ks_object *o = key->object;
     struct ks_error err;
@@ -61,13 +61,13 @@ static bool possible(struct ks_key *key, const struct ks_how *how, const struct 
                                 : t->class == KS_OP_DECRYPT ? o->can_decrypt
                                                             : o->can_derive))
         return false;
-    return ks_ok(ks_token_can_hash(key->token, how, t->mech.kind, t->mech.digest, &can, &err)) &&
+    return ks_ok(ks_token_can_hash(key->token, opts, t->mech.kind, t->mech.digest, &can, &err)) &&
            can;
 }
 
 /* The operation proves itself on its way: what comes out of it does not matter. */
-static ks_status try_one(struct ks_key *key, const struct ks_how *how, const struct trial *t,
-                         uint8_t *room, size_t size, struct ks_error *err)
+static ks_status try_one(struct ks_key *key, const struct ks_call_options *opts,
+                         const struct trial *t, uint8_t *room, size_t size, struct ks_error *err)
 {
     const struct ks_expect *e = &key->expect;
     bool whole = t->mech.kind == KS_MECH_RSA_PKCS1;
@@ -87,10 +87,10 @@ static ks_status try_one(struct ks_key *key, const struct ks_how *how, const str
     if (key->object->type != KS_KEY_RSA) /* twice a coordinate, whatever the curve */
         out_len = key->object->type == KS_KEY_EC ? e->public_len - 1 : 2 * e->public_len;
     if (t->class == KS_OP_SIGN)
-        return ks_sign(key, how, &t->mech, in, in_len, room + 2 * size, &out_len, err);
+        return ks_sign(key, opts, &t->mech, in, in_len, room + 2 * size, &out_len, err);
     if (t->class == KS_OP_DECRYPT)
-        return ks_decrypt(key, how, &t->mech, in, in_len, room + 2 * size, &out_len, err);
-    return ks_derive(key, how, t->mech.kind == KS_MECH_ECDH_COFACTOR, in, in_len, room + 2 * size,
+        return ks_decrypt(key, opts, &t->mech, in, in_len, room + 2 * size, &out_len, err);
+    return ks_derive(key, opts, t->mech.kind == KS_MECH_ECDH_COFACTOR, in, in_len, room + 2 * size,
                      &out_len, err);
 }
 
@@ -105,7 +105,7 @@ bool ks_single_shown(struct ks_key *key)
     return is;
 }
 
-ks_status ks_key_prove(struct ks_key *key, const struct ks_how *how, struct ks_error *err)
+ks_status ks_key_prove(struct ks_key *key, const struct ks_call_options *opts, struct ks_error *err)
 {
     size_t size = ROOM_MORE + key->expect.public_len;
     ks_status st = {KS_MECHANISM};
@@ -118,10 +118,10 @@ ks_status ks_key_prove(struct ks_key *key, const struct ks_how *how, struct ks_e
     if (room == NULL)
         return ks_no_memory(err);
     for (size_t i = 0; i < sizeof(trials) / sizeof(trials[0]); i++) {
-        if (!possible(key, how, &trials[i]))
+        if (!possible(key, opts, &trials[i]))
             continue;
         tried = true;
-        st = try_one(key, how, &trials[i], room, size, err);
+        st = try_one(key, opts, &trials[i], room, size, err);
         if (st.code != KS_MECHANISM && st.code != KS_KEY_USE)
             break;
     }

@@ -265,9 +265,9 @@ enum fake_handles {
     FAKE_HANDLES_OTHER, /* old handles are valid, and denote OTHER keys of the same type */
 };
 /* Purpose: give the objects other handles, now. */
-void fake_renumber(enum fake_handles how);
+void fake_renumber(enum fake_handles opts);
 /* Purpose: what C_Initialize does with the handles; FAKE_HANDLES_KEEP after fake_reset(). */
-void fake_set_reinit_handles(enum fake_handles how);
+void fake_set_reinit_handles(enum fake_handles opts);
 /* Purpose: give the slots other numbers now: each `CK_SLOT_ID` grows by 100. The control
  * functions go on with the old ones. */
 void fake_renumber_slots(void);

@@ -247,17 +247,17 @@ FAKE_EXPORT void fake_hide_attribute(unsigned long class, unsigned long attribut
     fake_unlock();
 }
 
-FAKE_EXPORT void fake_renumber(enum fake_handles how)
+FAKE_EXPORT void fake_renumber(enum fake_handles opts)
 {
     fake_lock();
-    fake_renumber_locked(how);
+    fake_renumber_locked(opts);
     fake_unlock();
 }
 
-FAKE_EXPORT void fake_set_reinit_handles(enum fake_handles how)
+FAKE_EXPORT void fake_set_reinit_handles(enum fake_handles opts)
 {
     fake_lock();
-    fake.reinit_handles = how;
+    fake.reinit_handles = opts;
     fake_unlock();
 }
 

@@ -258,7 +258,7 @@ void fake_object_drop(struct fake_object *object);
 struct fake_object *fake_object_get(CK_OBJECT_HANDLE handle);
 void fake_session_objects_drop(CK_SESSION_HANDLE session);
 void fake_objects_drop_all(void);
-void fake_renumber_locked(enum fake_handles how);
+void fake_renumber_locked(enum fake_handles opts);
 /* Purpose: the value of an attribute: allocates `*out`. CKR_ATTRIBUTE_TYPE_INVALID or
  * CKR_ATTRIBUTE_SENSITIVE where there is none. */
 CK_RV fake_attribute_get(const struct fake_object *object, CK_ATTRIBUTE_TYPE type,

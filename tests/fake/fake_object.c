@@ -94,15 +94,15 @@ void fake_session_objects_drop(CK_SESSION_HANDLE session)
 
 /* FRESH: the numbers move on past all that were ever given. OTHER: within a class and type each
  * object takes the handle of the next one. */
-void fake_renumber_locked(enum fake_handles how)
+void fake_renumber_locked(enum fake_handles opts)
 {
-    if (how == FAKE_HANDLES_FRESH) {
+    if (opts == FAKE_HANDLES_FRESH) {
         fake.handle_base += fake.handles;
         for (size_t i = 0; i < fake.objects; i++)
             fake.object[i]->handle += fake.handles;
         return;
     }
-    if (how != FAKE_HANDLES_OTHER)
+    if (opts != FAKE_HANDLES_OTHER)
         return;
     for (size_t i = 0; i < fake.objects; i++) {
         struct fake_object *a = fake.object[i];

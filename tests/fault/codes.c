@@ -109,7 +109,7 @@ enum promise {
 
 static enum promise promise(const struct row *row, CK_RV rv)
 {
-    enum ks_rv_class class;
+    enum ks_recovery class;
     enum ks_code code;
     bool login;
 
@@ -157,7 +157,7 @@ static const CK_RV never_permanent[] = {
 
 static void check_table(struct result *r)
 {
-    enum ks_rv_class class;
+    enum ks_recovery class;
     enum ks_code code;
 
     for (size_t i = 0; i < COUNT_OF(never_permanent); i++) {
@@ -210,7 +210,7 @@ static bool is_answer(void *arg, ks_status st, const struct ks_error *err)
 {
     const struct run *run = arg;
     const struct row *row = run->s->row;
-    enum ks_rv_class class;
+    enum ks_recovery class;
     enum ks_code code;
 
     if (run->promise == PROMISE_SERVED)
@@ -447,7 +447,7 @@ const struct row *row_number(unsigned i)
 
 bool code_facts(unsigned i, struct code_facts *out)
 {
-    static const char *const treated[KS_RV_CLASSES] = {
+    static const char *const treated[KS_RECOVERIES] = {
         [KS_PERMANENT] = "an answer",
         [KS_RETRY] = "again after a pause",
         [KS_AMBIGUOUS] = "once more, in another session",
@@ -458,7 +458,7 @@ bool code_facts(unsigned i, struct code_facts *out)
         [KS_STALE_HANDLE] = "find the key again",
         [KS_DEVICE_LOST] = "bring the token up again",
     };
-    enum ks_rv_class class;
+    enum ks_recovery class;
     enum ks_code code;
 
     if (i >= COUNT_OF(all_codes))

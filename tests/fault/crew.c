@@ -46,11 +46,11 @@ static ks_status one(struct crew *crew, unsigned thread, unsigned turn, bool *wr
                      struct ks_error *err)
 {
     uint64_t start = fault_now_ns();
-    struct ks_how how = {.deadline_ns = start + crew->patience_ms * 1000000ULL};
+    struct ks_call_options opts = {.deadline_ns = start + crew->patience_ms * 1000000ULL};
     ks_status st;
 
     memset(err, 0, sizeof(*err));
-    st = world_work(crew->hand[thread], crew->work, turn, crew->patience_ms > 0 ? &how : NULL,
+    st = world_work(crew->hand[thread], crew->work, turn, crew->patience_ms > 0 ? &opts : NULL,
                     wrong, err);
     note_time(crew->result, fault_now_ns() - start);
     return st;

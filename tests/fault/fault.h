@@ -76,12 +76,12 @@ struct hand; /* one thread's keys */
 
 /* Purpose: do one piece of work, loading keys that are not loaded yet. `*wrong` is set when it
  * "succeeded" with a wrong result. */
-ks_status world_work(struct hand *hand, enum work work, unsigned turn, const struct ks_how *how,
-                     bool *wrong, struct ks_error *err);
+ks_status world_work(struct hand *hand, enum work work, unsigned turn,
+                     const struct ks_call_options *opts, bool *wrong, struct ks_error *err);
 struct hand *hand_new(struct ks_token *token);
 void hand_free(struct hand *hand);
 /* Purpose: tell whether all keys that `work` uses are loaded. */
-ks_status hand_load(struct hand *hand, enum work work, const struct ks_how *how,
+ks_status hand_load(struct hand *hand, enum work work, const struct ks_call_options *opts,
                     struct ks_error *err);
 
 /* --- crew.c: threads at work ----------------------------------------------------------------- */

@@ -228,7 +228,7 @@ static bool challenge(void *arg, const struct ks_mech *mech, uint8_t *in, size_t
     return true;
 }
 
-static ks_status load(struct hand *hand, enum key_name name, const struct ks_how *how,
+static ks_status load(struct hand *hand, enum key_name name, const struct ks_call_options *opts,
                       struct ks_error *err)
 {
     struct ks_expect expect = {.public_part = keys[name].part,
@@ -246,7 +246,7 @@ static ks_status load(struct hand *hand, enum key_name name, const struct ks_how
     snprintf(text, sizeof(text), "pkcs11:object=%s;id=%s", keys[name].label, keys[name].label);
     st = ks_uri_parse(text, KS_URI_CALLER, &uri, err);
     if (ks_ok(st))
-        st = ks_key_find(hand->token, how, uri, &key, err);
+        st = ks_key_find(hand->token, opts, uri, &key, err);
     if (ks_ok(st))
         st = ks_key_expect(key, &expect, err);
     if (ks_ok(st))
@@ -271,15 +271,15 @@ static enum key_name key_for(enum work work, unsigned turn)
     }
 }
 
-ks_status hand_load(struct hand *hand, enum work work, const struct ks_how *how,
+ks_status hand_load(struct hand *hand, enum work work, const struct ks_call_options *opts,
                     struct ks_error *err)
 {
     ks_status st = {KS_OK};
 
     if (work == WORK_RANDOM || work == WORK_GENERATE || work == WORK_SIZES)
-        return ks_token_connect(hand->token, how, err);
+        return ks_token_connect(hand->token, opts, err);
     for (unsigned turn = 0; turn < 2 && ks_ok(st); turn++)
-        st = load(hand, key_for(work, turn), how, err);
+        st = load(hand, key_for(work, turn), opts, err);
     return st;
 }
 
@@ -318,47 +318,47 @@ static bool is_right(EVP_PKEY *pub, const uint8_t *raw, size_t raw_len)
     return verifies(pub, raw, raw_len);
 }
 
-static ks_status sign(struct ks_key *key, EVP_PKEY *pub, const struct ks_how *how, bool *wrong,
-                      struct ks_error *err)
+static ks_status sign(struct ks_key *key, EVP_PKEY *pub, const struct ks_call_options *opts,
+                      bool *wrong, struct ks_error *err)
 {
     const struct ks_mech mech = {.kind = KS_MECH_ECDSA};
     uint8_t out[256];
     size_t len = sizeof(out);
-    ks_status st = ks_sign(key, how, &mech, digest, sizeof(digest), out, &len, err);
+    ks_status st = ks_sign(key, opts, &mech, digest, sizeof(digest), out, &len, err);
 
     *wrong = ks_ok(st) && !is_right(pub, out, len);
     return st;
 }
 
-static ks_status decrypt(struct ks_key *key, const struct ks_how *how, bool *wrong,
+static ks_status decrypt(struct ks_key *key, const struct ks_call_options *opts, bool *wrong,
                          struct ks_error *err)
 {
     const struct ks_mech mech = {.kind = KS_MECH_RSA_PKCS1};
     uint8_t out[512];
     size_t len = sizeof(out);
-    ks_status st = ks_decrypt(key, how, &mech, ciphertext, ciphertext_len, out, &len, err);
+    ks_status st = ks_decrypt(key, opts, &mech, ciphertext, ciphertext_len, out, &len, err);
 
     *wrong = ks_ok(st) && (len != sizeof(secret) || memcmp(out, secret, len) != 0);
     return st;
 }
 
-static ks_status derive(struct ks_key *key, const struct ks_how *how, bool *wrong,
+static ks_status derive(struct ks_key *key, const struct ks_call_options *opts, bool *wrong,
                         struct ks_error *err)
 {
     uint8_t out[64];
     size_t len = sizeof(out);
-    ks_status st = ks_derive(key, how, false, peer_point, sizeof(peer_point), out, &len, err);
+    ks_status st = ks_derive(key, opts, false, peer_point, sizeof(peer_point), out, &len, err);
 
     *wrong = ks_ok(st) && (len != sizeof(shared) || memcmp(out, shared, len) != 0);
     return st;
 }
 
-static ks_status random_bytes(struct ks_token *token, const struct ks_how *how, bool *wrong,
-                              struct ks_error *err)
+static ks_status random_bytes(struct ks_token *token, const struct ks_call_options *opts,
+                              bool *wrong, struct ks_error *err)
 {
     static const uint8_t zeros[16];
     uint8_t out[64] = {0};
-    ks_status st = ks_random(token, how, out, sizeof(out), err);
+    ks_status st = ks_random(token, opts, out, sizeof(out), err);
 
     /* every part was written, and no part twice */
     for (size_t i = 0; ks_ok(st) && i < sizeof(out); i += sizeof(zeros)) {
@@ -391,7 +391,7 @@ static EVP_PKEY *public_from_point(const struct ks_bytes *point)
     return pub;
 }
 
-static ks_status generate(struct hand *hand, const struct ks_how *how, bool *wrong,
+static ks_status generate(struct hand *hand, const struct ks_call_options *opts, bool *wrong,
                           struct ks_error *err)
 {
     static const uint8_t p256[] = {6, 8, 0x2a, 0x86, 0x48, 0xce, 0x3d, 3, 1, 7};
@@ -404,20 +404,20 @@ static ks_status generate(struct hand *hand, const struct ks_how *how, bool *wro
 
     snprintf(label, sizeof(label), "new-%p-%u", (void *)hand, hand->made++);
     spec.label = label;
-    st = ks_generate(hand->token, how, &spec, &key, err);
+    st = ks_generate(hand->token, opts, &spec, &key, err);
     if (!ks_ok(st))
         return st;
     pub = public_from_point(&ks_key_object(key)->ec_point);
     *wrong = pub == NULL;
     if (!*wrong)
-        st = sign(key, pub, how, wrong, err);
+        st = sign(key, pub, opts, wrong, err);
     EVP_PKEY_free(pub);
     ks_key_free(key);
     return st;
 }
 
-ks_status world_work(struct hand *hand, enum work work, unsigned turn, const struct ks_how *how,
-                     bool *wrong, struct ks_error *err)
+ks_status world_work(struct hand *hand, enum work work, unsigned turn,
+                     const struct ks_call_options *opts, bool *wrong, struct ks_error *err)
 {
     enum key_name name = key_for(work, turn);
     unsigned long least, most;
@@ -425,23 +425,23 @@ ks_status world_work(struct hand *hand, enum work work, unsigned turn, const str
 
     *wrong = false;
     if (work == WORK_SIGN || work == WORK_DECRYPT || work == WORK_DERIVE || work == WORK_AUTH)
-        st = load(hand, name, how, err);
+        st = load(hand, name, opts, err);
     if (!ks_ok(st))
         return st;
     switch (work) {
     case WORK_DECRYPT:
-        return decrypt(hand->key[name], how, wrong, err);
+        return decrypt(hand->key[name], opts, wrong, err);
     case WORK_DERIVE:
-        return derive(hand->key[name], how, wrong, err);
+        return derive(hand->key[name], opts, wrong, err);
     case WORK_RANDOM:
-        return random_bytes(hand->token, how, wrong, err);
+        return random_bytes(hand->token, opts, wrong, err);
     case WORK_GENERATE:
-        return generate(hand, how, wrong, err);
+        return generate(hand, opts, wrong, err);
     case WORK_SIZES:
-        st = ks_token_key_sizes(hand->token, how, KS_MECH_ECDSA, &least, &most, err);
+        st = ks_token_key_sizes(hand->token, opts, KS_MECH_ECDSA, &least, &most, err);
         *wrong = ks_ok(st) && (least > 256 || most < 256);
         return st;
     default:
-        return sign(hand->key[name], keys[name].pub, how, wrong, err);
+        return sign(hand->key[name], keys[name].pub, opts, wrong, err);
     }
 }

@@ -78,12 +78,12 @@ static CK_ULONG number(CK_ULONG honest, CK_ULONG room)
 static void fill(void *out, CK_ULONG room, CK_ULONG len, const void *honest, CK_ULONG honest_len)
 {
     CK_ULONG n = len < room ? len : room;
-    uint8_t how = next(), *p = out;
+    uint8_t opts = next(), *p = out;
 
-    if (how == 0xff || out == NULL) /* nothing at all */
+    if (opts == 0xff || out == NULL) /* nothing at all */
         return;
     for (CK_ULONG i = 0; i < n; i++)
-        p[i] = how < 0x80 ? (i < honest_len ? ((const uint8_t *)honest)[i] : 7) : next();
+        p[i] = opts < 0x80 ? (i < honest_len ? ((const uint8_t *)honest)[i] : 7) : next();
 }
 
 static CK_RV output(CK_BYTE *out, CK_ULONG *len, CK_ULONG honest)
@@ -281,7 +281,7 @@ static void value(CK_ATTRIBUTE *a)
 {
     const struct value *row = NULL;
     CK_ULONG room = a->ulValueLen, honest = CK_UNAVAILABLE_INFORMATION, ec = CKK_EC;
-    uint8_t how = next();
+    uint8_t opts = next();
 
     for (size_t i = 0; i < sizeof(values) / sizeof(values[0]); i++)
         if (values[i].type == a->type)
@@ -291,10 +291,10 @@ static void value(CK_ATTRIBUTE *a)
     a->ulValueLen = number(honest, room);
     if (row != NULL && a->pValue != NULL)
         fill(a->pValue, room, a->ulValueLen,
-             a->type == CKA_KEY_TYPE && how > 0x40 ? &ec : &row->number, sizeof(CK_ULONG));
-    if (how == 0xff)
+             a->type == CKA_KEY_TYPE && opts > 0x40 ? &ec : &row->number, sizeof(CK_ULONG));
+    if (opts == 0xff)
         a->pValue = NULL;
-    if (how == 0xfe)
+    if (opts == 0xfe)
         a->type = 0;
 }
 

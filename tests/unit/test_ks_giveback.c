@@ -16,20 +16,20 @@
 static struct ks_key *key;
 static unsigned made;
 
-static struct ks_how soon(void)
+static struct ks_call_options soon(void)
 {
-    return (struct ks_how){.deadline_ns = ks_now_ns() + (uint64_t)LIMIT_MS * 1000000U};
+    return (struct ks_call_options){.deadline_ns = ks_now_ns() + (uint64_t)LIMIT_MS * 1000000U};
 }
 
 /* --- what may be under way when it happens --------------------------------------------------- */
 
 static ks_status do_sign(void)
 {
-    struct ks_how how = soon();
+    struct ks_call_options opts = soon();
     uint8_t sig[FX_ROOM];
     size_t len = sizeof(sig);
 
-    return ks_sign(key, &how, &fx_ecdsa, fx_digest, sizeof(fx_digest), sig, &len, &fx.err);
+    return ks_sign(key, &opts, &fx_ecdsa, fx_digest, sizeof(fx_digest), sig, &len, &fx.err);
 }
 
 static ks_status do_derive(void)
@@ -40,19 +40,19 @@ static ks_status do_derive(void)
         0xa1, 0x39, 0x45, 0xd8, 0x98, 0xc2, 0x96, 0x4f, 0xe3, 0x42, 0xe2, 0xfe, 0x1a,
         0x7f, 0x9b, 0x8e, 0xe7, 0xeb, 0x4a, 0x7c, 0x0f, 0x9e, 0x16, 0x2b, 0xce, 0x33,
         0x57, 0x6b, 0x31, 0x5e, 0xce, 0xcb, 0xb6, 0x40, 0x68, 0x37, 0xbf, 0x51, 0xf5};
-    struct ks_how how = soon();
+    struct ks_call_options opts = soon();
     uint8_t secret[66];
     size_t len = sizeof(secret);
 
-    return ks_derive(key, &how, false, base, sizeof(base), secret, &len, &fx.err);
+    return ks_derive(key, &opts, false, base, sizeof(base), secret, &len, &fx.err);
 }
 
 static ks_status do_find(void)
 {
     struct ks_uri *uri = fx_uri("pkcs11:object=k", KS_URI_CALLER);
-    struct ks_how how = soon();
+    struct ks_call_options opts = soon();
     struct ks_key *found = NULL;
-    ks_status st = ks_key_find(fx.token, &how, uri, &found, &fx.err);
+    ks_status st = ks_key_find(fx.token, &opts, uri, &found, &fx.err);
 
     ks_key_free(found);
     ks_uri_free(uri);
@@ -68,17 +68,17 @@ static bool see(void *arg, const struct ks_object *object)
 
 static ks_status do_list(void)
 {
-    struct ks_how how = soon();
+    struct ks_call_options opts = soon();
 
-    return ks_token_objects(fx.token, &how, NULL, see, NULL, &fx.err);
+    return ks_token_objects(fx.token, &opts, NULL, see, NULL, &fx.err);
 }
 
 static ks_status do_random(void)
 {
-    struct ks_how how = soon();
+    struct ks_call_options opts = soon();
     uint8_t bytes[32];
 
-    return ks_random(fx.token, &how, bytes, sizeof(bytes), &fx.err);
+    return ks_random(fx.token, &opts, bytes, sizeof(bytes), &fx.err);
 }
 
 /* A read-write session takes the place of the only one there is: the login ends and begins. */
@@ -91,19 +91,19 @@ static ks_status do_generate(void)
                                           .ec_params_len = sizeof(p256),
                                           .label = label,
                                           .sign = true};
-    struct ks_how how = soon();
+    struct ks_call_options opts = soon();
     struct ks_key *new = NULL;
     ks_status st;
 
     snprintf(label, sizeof(label), "made-%u", ++made);
-    st = ks_generate(fx.token, &how, &spec, &new, &fx.err);
+    st = ks_generate(fx.token, &opts, &spec, &new, &fx.err);
     ks_key_free(new);
     return st;
 }
 
 static ks_status do_destroy(void)
 {
-    struct ks_how how = soon();
+    struct ks_call_options opts = soon();
     struct ks_uri *uri;
     struct ks_key *doomed = NULL;
     char text[48];
@@ -113,9 +113,9 @@ static ks_status do_destroy(void)
     fake_add_pair(fx.slot, FAKE_P256, text);
     snprintf(text, sizeof(text), "pkcs11:object=doomed-%u", made);
     uri = fx_uri(text, KS_URI_CALLER);
-    st = ks_key_find(fx.token, &how, uri, &doomed, &fx.err);
+    st = ks_key_find(fx.token, &opts, uri, &doomed, &fx.err);
     if (ks_ok(st))
-        st = ks_key_destroy(doomed, &how, &fx.err);
+        st = ks_key_destroy(doomed, &opts, &fx.err);
     ks_key_free(doomed);
     ks_uri_free(uri);
     return st;

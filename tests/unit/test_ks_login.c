@@ -449,14 +449,14 @@ START_TEST(a_refused_pin_is_nowhere_in_memory)
     struct ks_key *key;
 
     secret_write(fx.pin_path);
-    ks_token_keep_pin(fx_token(), NULL);
+    ks_token_preload_pin(fx_token(), NULL);
     ck_assert_uint_eq(secret_copies(), 1); /* the search finds what there is */
     fx_fails(ks_token_connect(fx_token(), NULL, &fx.err), KS_PIN_REFUSED);
     ck_assert_uint_eq(secret_copies(), 0);
     /* nor after it was found to be the same again, by whomever */
     for (int i = 0; i < 3; i++)
         fx_fails(fx_find("k", &key), KS_PIN_REFUSED);
-    ks_token_keep_pin(fx_token(), NULL);
+    ks_token_preload_pin(fx_token(), NULL);
     ck_assert_uint_eq(secret_copies(), 0);
     ck_assert_uint_eq(fake_pin_attempts(), 1);
 }
@@ -489,7 +489,7 @@ static void end_in_child(void *arg)
 START_TEST(nor_is_a_good_one_at_the_end)
 {
     secret_write(fx.pin_path);
-    ks_token_keep_pin(fx_token(), NULL);
+    ks_token_preload_pin(fx_token(), NULL);
     fx_in_child(end_in_child, NULL);
 }
 END_TEST

@@ -492,7 +492,7 @@ END_TEST
 START_TEST(a_retry_ends_at_the_deadline)
 {
     struct ks_key *key = fx_new_key(FAKE_P256, "k");
-    struct ks_how how = {.prompt = NULL};
+    struct ks_call_options opts = {.prompt = NULL};
     uint8_t sig[FX_ROOM];
     size_t len = sizeof(sig);
     struct timespec t;
@@ -500,9 +500,9 @@ START_TEST(a_retry_ends_at_the_deadline)
     fake_inject("C_SignInit", 1, FAKE_FOREVER, CKR_DEVICE_MEMORY, false);
     clock_gettime(CLOCK_MONOTONIC, &t);
     /* 1 ms from now: no time for a pause */
-    how.deadline_ns = (uint64_t)t.tv_sec * 1000000000U + (uint64_t)t.tv_nsec + 1000000U;
+    opts.deadline_ns = (uint64_t)t.tv_sec * 1000000000U + (uint64_t)t.tv_nsec + 1000000U;
     fake_clear_counts();
-    fx_fails(ks_sign(key, &how, &fx_ecdsa, fx_digest, sizeof(fx_digest), sig, &len, &fx.err),
+    fx_fails(ks_sign(key, &opts, &fx_ecdsa, fx_digest, sizeof(fx_digest), sig, &len, &fx.err),
              KS_TOKEN_FULL);
     fx_log_is("C_SignInit");
     ks_key_free(key);

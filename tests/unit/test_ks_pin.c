@@ -8,7 +8,7 @@
 #include <sys/stat.h>
 
 /* Connects with `pin` as the source. The token is fx.token. */
-static ks_status connect_with(const char *pin, const struct ks_how *how)
+static ks_status connect_with(const char *pin, const struct ks_call_options *opts)
 {
     struct ks_token_config config = fx_config();
     ks_status st;
@@ -17,7 +17,7 @@ static ks_status connect_with(const char *pin, const struct ks_how *how)
     ks_token_free(fx.token);
     fx.token = NULL;
     st = ks_token_new(&config, &fx.token, &fx.err);
-    return ks_ok(st) ? ks_token_connect(fx.token, how, &fx.err) : st;
+    return ks_ok(st) ? ks_token_connect(fx.token, opts, &fx.err) : st;
 }
 
 /* --- sources --------------------------------------------------------------------------------- */
@@ -274,10 +274,10 @@ START_TEST(a_person_is_asked_once)
 {
     struct person person = {.pin = "1234"};
     struct ks_prompt prompt = {answer, &person};
-    struct ks_how how = {.prompt = &prompt};
+    struct ks_call_options opts = {.prompt = &prompt};
     struct ks_key *key;
 
-    fx_ok(connect_with("prompt", &how));
+    fx_ok(connect_with("prompt", &opts));
     ck_assert_uint_eq(person.asked, 1);
     ck_assert_ptr_nonnull(strstr(person.what, fx.label));
     /* later logins use what is in memory */
@@ -296,16 +296,16 @@ START_TEST(nobody_to_ask_is_an_error_and_no_login)
 {
     struct person person = {.pin = NULL};
     struct ks_prompt prompt = {answer, &person};
-    struct ks_how how = {.prompt = &prompt};
+    struct ks_call_options opts = {.prompt = &prompt};
 
     fx_fails(connect_with("prompt", NULL), KS_PIN_SOURCE);
-    fx_fails(connect_with("prompt", &how), KS_PIN_SOURCE);
+    fx_fails(connect_with("prompt", &opts), KS_PIN_SOURCE);
     ck_assert_uint_eq(person.asked, 1);
     person.pin = "";
-    fx_fails(connect_with("prompt", &how), KS_PIN_SOURCE);
+    fx_fails(connect_with("prompt", &opts), KS_PIN_SOURCE);
     person.pin = "1234";
     person.claims = 1000000;
-    fx_fails(connect_with("prompt", &how), KS_PIN_SOURCE);
+    fx_fails(connect_with("prompt", &opts), KS_PIN_SOURCE);
     ck_assert_uint_eq(fake_calls("C_Login"), 0);
     ck_assert_uint_eq(fake_sessions(), 0);
 }
@@ -315,14 +315,14 @@ START_TEST(a_person_may_try_another_pin_but_not_the_same_again)
 {
     struct person person = {.pin = "wrong"};
     struct ks_prompt prompt = {answer, &person};
-    struct ks_how how = {.prompt = &prompt};
+    struct ks_call_options opts = {.prompt = &prompt};
 
-    fx_fails(connect_with("prompt", &how), KS_PIN_REFUSED);
-    fx_fails(ks_token_connect(fx.token, &how, &fx.err), KS_PIN_REFUSED);
+    fx_fails(connect_with("prompt", &opts), KS_PIN_REFUSED);
+    fx_fails(ks_token_connect(fx.token, &opts, &fx.err), KS_PIN_REFUSED);
     ck_assert_uint_eq(person.asked, 2);
     ck_assert_uint_eq(fake_pin_attempts(), 1);
     person.pin = "1234";
-    fx_ok(ks_token_connect(fx.token, &how, &fx.err));
+    fx_ok(ks_token_connect(fx.token, &opts, &fx.err));
     ck_assert_uint_eq(fake_pin_attempts(), 2);
     ck_assert(fake_logged_in(fx.slot));
 }
@@ -332,13 +332,13 @@ START_TEST(of_two_wrong_pins_neither_is_sent_twice)
 {
     struct person person = {.pin = "wrong"};
     struct ks_prompt prompt = {answer, &person};
-    struct ks_how how = {.prompt = &prompt};
+    struct ks_call_options opts = {.prompt = &prompt};
 
-    fx_fails(connect_with("prompt", &how), KS_PIN_REFUSED);
+    fx_fails(connect_with("prompt", &opts), KS_PIN_REFUSED);
     person.pin = "bad";
-    fx_fails(ks_token_connect(fx.token, &how, &fx.err), KS_PIN_REFUSED);
+    fx_fails(ks_token_connect(fx.token, &opts, &fx.err), KS_PIN_REFUSED);
     person.pin = "wrong";
-    fx_fails(ks_token_connect(fx.token, &how, &fx.err), KS_PIN_REFUSED);
+    fx_fails(ks_token_connect(fx.token, &opts, &fx.err), KS_PIN_REFUSED);
     ck_assert_uint_eq(fake_pin_attempts(), 2);
 }
 END_TEST
@@ -574,7 +574,7 @@ START_TEST(a_pin_is_kept_for_a_later_login)
 
     config.pin = fx.pin;
     fx_ok(ks_token_new(&config, &fx.token, &fx.err));
-    ks_token_keep_pin(fx.token, NULL);
+    ks_token_preload_pin(fx.token, NULL);
     ck_assert_uint_eq(fake_calls(NULL), 0);
     ck_assert_int_eq(unlink(fx.pin_path), 0);
     fx_ok(ks_token_connect(fx.token, NULL, &fx.err));
@@ -633,15 +633,15 @@ START_TEST(a_person_is_asked_for_it_in_time)
 {
     struct person person = {.pin = "1234"};
     struct ks_prompt prompt = {answer, &person};
-    struct ks_how how = {.prompt = &prompt};
+    struct ks_call_options opts = {.prompt = &prompt};
     struct ks_token_config config = fx_config();
 
     config.pin = "prompt";
     fx_ok(ks_token_new(&config, &fx.token, &fx.err));
-    ks_token_keep_pin(fx.token, NULL);
+    ks_token_preload_pin(fx.token, NULL);
     ck_assert_uint_eq(person.asked, 0);
     for (int i = 0; i < 2; i++)
-        ks_token_keep_pin(fx.token, &how);
+        ks_token_preload_pin(fx.token, &opts);
     ck_assert_uint_eq(person.asked, 1);
     ck_assert_ptr_nonnull(strstr(person.what, "pkcs11:"));
     ck_assert_uint_eq(fake_calls(NULL), 0);
@@ -657,7 +657,7 @@ START_TEST(but_not_where_it_is_not_to_be_kept)
     config.pin = fx.pin;
     config.forget_pin = true;
     fx_ok(ks_token_new(&config, &fx.token, &fx.err));
-    ks_token_keep_pin(fx.token, NULL);
+    ks_token_preload_pin(fx.token, NULL);
     ck_assert_int_eq(unlink(fx.pin_path), 0);
     fx_fails(ks_token_connect(fx.token, NULL, &fx.err), KS_PIN_SOURCE);
     fx_says("No such file");

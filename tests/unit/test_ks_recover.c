@@ -36,11 +36,11 @@ static struct ks_key *serving(unsigned recover_ms)
 
 static ks_status sign_until(struct ks_key *key, uint64_t deadline_ns, struct ks_error *err)
 {
-    struct ks_how how = {.deadline_ns = deadline_ns};
+    struct ks_call_options opts = {.deadline_ns = deadline_ns};
     uint8_t sig[FX_ROOM];
     size_t len = sizeof(sig);
 
-    return ks_sign(key, &how, &fx_ecdsa, fx_digest, sizeof(fx_digest), sig, &len, err);
+    return ks_sign(key, &opts, &fx_ecdsa, fx_digest, sizeof(fx_digest), sig, &len, err);
 }
 
 /* The connection is lost, the module is initialised anew, and sees no slots, twice. */

@@ -32,13 +32,13 @@ struct job {
 static void *sign_many(void *arg)
 {
     struct job *job = arg;
-    struct ks_how how = {.deadline_ns = job->deadline_ns};
+    struct ks_call_options opts = {.deadline_ns = job->deadline_ns};
     uint8_t sig[FX_ROOM];
 
     for (unsigned i = 0; i < job->rounds; i++) {
         size_t len = sizeof(sig);
         ks_status st =
-            ks_sign(job->key, &how, &fx_ecdsa, fx_digest, sizeof(fx_digest), sig, &len, &job->err);
+            ks_sign(job->key, &opts, &fx_ecdsa, fx_digest, sizeof(fx_digest), sig, &len, &job->err);
 
         if (!ks_ok(st)) {
             job->failed++;
@@ -223,7 +223,7 @@ END_TEST
 struct guest {
     pthread_t thread;
     unsigned number;
-    struct ks_how how;
+    struct ks_call_options opts;
     enum ks_code code;
     atomic_bool done;
 };
@@ -235,7 +235,7 @@ static void *visit(void *arg)
     struct guest *guest = arg;
     struct ks_session session;
     struct ks_error err;
-    ks_status st = ks_session_take(fx.token, &guest->how, NULL, &session, NULL, &err);
+    ks_status st = ks_session_take(fx.token, &guest->opts, NULL, &session, NULL, &err);
 
     guest->code = st.code;
     if (ks_ok(st)) {
@@ -332,7 +332,7 @@ START_TEST(who_gives_up_waiting_holds_up_nobody)
 
     only_session(&session);
     for (unsigned i = 0; i < 2; i++) {
-        guests[i].how.deadline_ns = now_ns() + 100000000U;
+        guests[i].opts.deadline_ns = now_ns() + 100000000U;
         come(&guests[i], i);
         while (waiting() <= i && !atomic_load(&guests[i].done))
             sched_yield();

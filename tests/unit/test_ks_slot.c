@@ -140,7 +140,7 @@ END_TEST
 
 START_TEST(the_one_that_is_meant_may_be_the_one_in_trouble)
 {
-    enum ks_rv_class class;
+    enum ks_recovery class;
     enum ks_code code;
     struct ks_key *key;
 

@@ -348,7 +348,7 @@ static bool nobody(void *arg, const char *what, char *pin, size_t size, size_t *
 START_TEST(that_somebody_could_be_asked_lifts_no_time_limit)
 {
     const struct ks_prompt prompt = {.ask = nobody};
-    const struct ks_how how = {.prompt = &prompt};
+    const struct ks_call_options opts = {.prompt = &prompt};
     struct ks_token_config config = fx_config();
 
     config.timeout_ms = 200;
@@ -356,7 +356,7 @@ START_TEST(that_somebody_could_be_asked_lifts_no_time_limit)
         config.pin = "prompt";
     fx_ok(ks_token_new(&config, &fx.token, &fx.err));
     hang("C_GetTokenInfo");
-    fx_fails(ks_token_connect(fx.token, &how, &fx.err), KS_TIMEOUT);
+    fx_fails(ks_token_connect(fx.token, &opts, &fx.err), KS_TIMEOUT);
     over();
 }
 END_TEST

@@ -153,7 +153,7 @@ START_TEST(class_and_names_can_be_asked)
 {
     static const struct {
         const char *text;
-        enum ks_class class;
+        enum ks_object_class class;
         bool names;
     } cases[] = {
         {"pkcs11:token=t", KS_CLASS_ANY, false},

@@ -111,7 +111,7 @@ START_TEST(broken_configuration_refuses_everything)
 
     for (i = 0; i < PROV_CLASSES; i++) {
         ERR_clear_error();
-        ck_assert_int_eq(prov_permits(&ctx, (enum prov_class)i, NULL), 0);
+        ck_assert_int_eq(prov_permits(&ctx, (enum prov_operation)i, NULL), 0);
         ck_assert_str_eq(last_error(), ctx.broken);
     }
     ERR_clear_error();
