@@ -1,14 +1,19 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""circles.py [--floors NAME,NAME...] OBJECT...: do these object files need each other in circles?
+"""circles.py [--floors NAME,NAME...] [--draw FOLDER] OBJECT...: do these object files need each other
+in circles?
 
 Asks nm what each gives and needs. Prints each circle, with the symbols that make it, and fails if
 there is one. With --floors an object file belongs to the floor that its name begins with
 (token_pool.c.o), and may need only its own floor and those before it in the list.
+
+With --draw it prints a picture of FOLDER, from which the object files come, and looks for nothing:
+the floors, or the rooms of the folder, or the levels of its files, the highest first.
 """
 import os
 import subprocess
 import sys
+import textwrap
 
 
 def read(objects):
@@ -50,15 +55,70 @@ def circles(arrows):
     return found
 
 
+def heights(arrows):
+    """How many files stand one upon the other below each file. There are no circles."""
+    height = {}
+
+    def visit(name):
+        if name not in height:
+            height[name] = max([visit(other) + 1 for other in arrows[name]], default=0)
+        return height[name]
+
+    for name in arrows:
+        visit(name)
+    return height
+
+
+def draw(folder, floors, arrows):
+    """One row for each floor, room or level: its name, its files, what it needs of the others."""
+    height = heights(arrows)
+    room, shown = {}, {}
+    for name in arrows:
+        first, _, rest = name.partition("_")
+        inside = os.path.isfile(os.path.join(folder, first, rest + ".c"))
+        room[name] = first + "/" if inside else folder + "/"
+        shown[name] = rest if inside else name.removeprefix(".._").replace("_", "/", name.startswith(".._"))
+    names = sorted(set(room.values()), key=lambda r: -max(height[n] for n in arrows if room[n] == r))
+    if floors:
+        names = [f + "/" for f in reversed(floors)]
+    if len(names) == 1:
+        room = {name: str(height[name]) for name in arrows}
+        names = sorted(set(room.values()), key=lambda r: -int(r))
+    rows = []
+    for r in names:
+        files = sorted(shown[n] for n in arrows if room[n] == r)
+        needs = [o for o in names if o != r and any(room[b] == o for a in arrows if room[a] == r for b in arrows[a])]
+        rows.append((r, textwrap.wrap(" ".join(files), 66), textwrap.wrap(" ".join(needs), 30)))
+    if names[0].isdigit():
+        for _, files, _ in rows:
+            print("\n    ".join(files))
+        return
+    left = max(len(r) for r in names)
+    line = "+" + "-" * (left + 2) + "+" + "-" * 68 + "+"
+    print("%-*s needs" % (left + 73, folder + "/"))
+    for r, files, needs in rows:
+        print(line)
+        for i in range(max(len(files), len(needs))):
+            cells = [part[i] if i < len(part) else "" for part in ([r], files, needs)]
+            print(("| %-*s | %-66s | %s" % (left, *cells)).rstrip())
+    print(line)
+
+
 def main(args):
-    floors = []
-    if args and args[0] == "--floors":
-        floors = args[1].split(",")
+    floors, folder = [], None
+    while args and args[0] in ("--floors", "--draw"):
+        if args[0] == "--floors":
+            floors = args[1].split(",")
+        else:
+            folder = args[1]
         args = args[2:]
     if not args:
         sys.exit("circles.py: no object files")
     gives, needs = read(args)
     arrows = {name: {gives[s] for s in needs[name] if s in gives} - {name} for name in needs}
+    if folder:
+        draw(folder, floors, arrows)
+        return
     bad = False
 
     def why(a, b):

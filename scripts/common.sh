@@ -85,3 +85,8 @@ c_files() {
     (cd "$root" && find "${folders[@]}" -name '*.[ch]' -type f | sort)
 }
 all_c='keystore provider tools engine tests bench'
+
+# Where a build has the object files of each folder, and the floors of keystore/, lowest first
+# (docs/design.md).
+object_folders='keystore/libkeystore.a.p provider/libhsmprovider.a.p tools/hsmkey.p engine/hsm.so.p'
+keystore_floors=base,observe,module,token,op,verbs,group,report

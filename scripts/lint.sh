@@ -73,26 +73,28 @@ shared_object() {
     grep -q NODELETE <<<"$(readelf -d "$build/$1")" || fail "$1 is linked without -z nodelete"
 }
 
-# The floors of keystore/, lowest first (docs/design.md).
-floors=base,observe,module,token,op,verbs,group,report
-
-# No two files of a folder need each other, directly or round a corner. A function that is registered
-# hides an arrow, so those who register are named in docs/design.md.
+# No two files of a folder need each other, directly or through others. A function that is registered
+# hides an arrow, so those who register are named in docs/design/folders.md. The pictures in
+# docs/design.md and docs/design/ show what the object files need.
 check_circles() {
     local folder objects name
-    for folder in keystore/libkeystore.a.p provider/libhsmprovider.a.p tools/hsmkey.p engine/hsm.so.p; do
+    for folder in $object_folders; do
         # a build without engines has no such folder
         [ "$folder" != engine/hsm.so.p ] || [ -e "$build/engine/hsm.so" ] || continue
         mapfile -t objects < <(find "$build/$folder" -name '*.o' | sort)
         case $folder in
-        keystore/*) scripts/circles.py --floors $floors "${objects[@]}" || fail "$folder: see above" ;;
+        keystore/*) scripts/circles.py --floors $keystore_floors "${objects[@]}" || fail "$folder: see above" ;;
         *) scripts/circles.py "${objects[@]}" || fail "$folder: see above" ;;
         esac
     done
     for name in $(nm --defined-only "$build/keystore/libkeystore.a" "$build/provider/libhsmprovider.a" 2>/dev/null |
         awk '$2 ~ /[A-Z]/ && $3 ~ /^(ks_set_|ks_process_add$|ks_stats_listener$|ks_kind_|prov_set_)/ { print $3 }' | sort -u); do
-        grep -q "\`$name\`" docs/design.md || fail "$name registers functions, and docs/design.md does not name it"
+        grep -q "\`$name\`" docs/design/folders.md ||
+            fail "$name registers functions, and docs/design/folders.md does not name it"
     done
+    if [ -e "$build/engine/hsm.so" ]; then
+        LINT_BUILD=$build scripts/floors-doc.sh --check || fail "a picture in docs/design is not what the object files say"
+    fi
     circles_are_found
 }
 
@@ -112,12 +114,15 @@ circles_are_found() {
         ! grep -q 'low_d needs high_c of high_c, which is a floor above it' "$dir/out"; then
         fail "circles.py does not see a step up"
     fi
+    if [ "$(scripts/circles.py --draw "$dir" "$dir"/low_d.c.o "$dir"/high_[ce].c.o | paste -sd ' ')" != "high_e low_d high_c" ]; then
+        fail "circles.py does not draw what needs what"
+    fi
     scripts/circles.py --floors low,high "$dir"/low_d.c.o "$dir"/high_e.c.o >"$dir/out" ||
         fail "circles.py sees a circle where there is none"
     rm -rf "$dir"
 }
 
-# The arrows of docs/design.md: which folder may know what.
+# The arrows of docs/design/folders.md: which folder may know what.
 check_arrows() {
     local out libcrypto lib
     check_circles
@@ -201,11 +206,11 @@ check_man() {
     done
 }
 
-# What the pages for newcomers name is there: functions, `name()`, and files, `folder/file.c`.
+# What the pages about the code name is there: functions, `name()`, and files, `folder/file.c`.
 check_names() {
     local page name all
     all=$(c_files keystore provider tools engine tests | grep '\.c$' | xargs cat)
-    for page in docs/tour.md docs/glossary.md docs/debugging.md; do
+    for page in docs/tour.md docs/glossary.md docs/debugging.md docs/design.md docs/design/*.md; do
         for name in $(grep -oE '`[a-z_][a-z_0-9]*\(\)`' "$page" | tr -d '`()' | sort -u); do
             grep -qE "^[a-z].*[ *]$name\(" <<<"$all" || fail "$page names $name(), which is not defined"
         done
