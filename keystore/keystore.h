@@ -41,12 +41,22 @@ static inline bool ks_ok(ks_status s)
     return s.code == KS_OK;
 }
 
+/* The functions of PKCS#11 that the keystore calls. */
+enum ks_fn {
+    KS_NO_FUNCTION,
+#define KS_FUNCTION(name) KS_##name,
+#include "base/functions.def"
+#undef KS_FUNCTION
+    KS_FUNCTIONS
+};
+
 /* Everything that there is to say about a failure. Owned by the caller, no pointers to free. */
 struct ks_error {
     enum ks_code code;
     unsigned long rv;     /* the CKR_ value, 0 when the token was not asked */
     const char *rv_name;  /* "CKR_PIN_INCORRECT", static; NULL without rv */
-    const char *function; /* "C_Login", static; NULL without rv */
+    enum ks_fn fn;        /* KS_NO_FUNCTION without rv */
+    const char *function; /* its name: "C_Login", static; NULL without rv */
     char token[160];      /* the token's label, escaped; "" when none was reached */
     char text[768];       /* one complete line for people, escaped, no secret in it */
 };

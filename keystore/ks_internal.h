@@ -43,8 +43,10 @@ enum ks_recovery {
 
 struct ks_token;
 
+/* Purpose: the name of a function, "C_Login"; "" for KS_NO_FUNCTION. Static. */
+const char *ks_fn_name(enum ks_fn fn);
 /* Purpose: what `rv` from `function` means. */
-void ks_classify(const char *function, CK_RV rv, enum ks_code *code, enum ks_recovery *class);
+void ks_classify(enum ks_fn function, CK_RV rv, enum ks_code *code, enum ks_recovery *class);
 /* Purpose: what may help when a token could not be brought up, or logged in to: KS_PERMANENT,
  * KS_RETRY, KS_SESSION_LOST, KS_DEVICE_LOST, or KS_AMBIGUOUS for a login that failed for a reason
  * that need not be the PIN: bring_back() looks once more, and nobody else does. */
@@ -60,9 +62,9 @@ size_t ks_error_begin(struct ks_error *err, enum ks_code code, const char *label
 /* Purpose: fill `err` for a code that a module returned; `label` and `name` as above. `hint` may be
  * NULL, and says what to do. */
 ks_status ks_error_rv(struct ks_error *err, const char *label, const char *name,
-                      const char *function, CK_RV rv, const char *hint);
+                      enum ks_fn function, CK_RV rv, const char *hint);
 /* Purpose: the same, about a token, which may be NULL. (token/about.c) */
-ks_status ks_fail_rv(struct ks_error *err, const struct ks_token *token, const char *function,
+ks_status ks_fail_rv(struct ks_error *err, const struct ks_token *token, enum ks_fn function,
                      CK_RV rv, const char *hint);
 /* Purpose: put the token's name before the text of a ks_fail() about it. */
 ks_status ks_fail_token(struct ks_error *err, const struct ks_token *token, enum ks_code code,
@@ -399,7 +401,7 @@ ks_status ks_token_make(const struct ks_token_config *config, struct ks_token **
  * another token finds the same numbers given to others: then it fails, as
  * CKR_SESSION_HANDLE_INVALID from `function`, and is outside. Inside, nothing is initialised. */
 ks_status ks_gate_enter_since(struct ks_gate *gate, const struct ks_token *token,
-                              unsigned init_count, const char *function, struct ks_error *err);
+                              unsigned init_count, enum ks_fn function, struct ks_error *err);
 /* Purpose: the token's escaped label, "" before the first connect. */
 const char *ks_token_label(const struct ks_token *token);
 /* Purpose: whether another token of the module is up, so that the module as a whole is not what is
@@ -592,8 +594,9 @@ struct ks_op {
     bool read_write;  /* needs a read-write session */
     enum ks_operation class;
     /* set by the step */
-    const char *function;
+    enum ks_fn function;
     CK_RV rv;
+    bool attempted;     /* a try has begun; not copied back from a worker that was left behind */
     bool close_session; /* something was left in it */
     unsigned logins;    /* how often ks_op has logged in again for this operation */
     /* set by ks_op_run: what the step's result is obtained with, and where it is called in */
@@ -617,7 +620,7 @@ ks_status ks_op_run_direct(struct ks_op *op);
 /* Purpose: the loop of tries of ks_op_run, on one token and on this thread. */
 ks_status ks_op_try(struct ks_op *op);
 /* Purpose: note the function and its code, for classification. Returns success for CKR_OK. */
-ks_status ks_op_rv(struct ks_op *op, const char *function, CK_RV rv);
+ks_status ks_op_rv(struct ks_op *op, enum ks_fn function, CK_RV rv);
 
 /* --- op/proof.c ------------------------------------------------------------------------------ */
 

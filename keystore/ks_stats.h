@@ -102,7 +102,7 @@ void ks_stats_failed_over(struct ks_token *from, const struct ks_token *to,
 
 /* Purpose: note that the token was lost, or is there (again); and log it. An epoch is lost once,
  * however many threads say so. Without token->lock. */
-void ks_stats_token_down(struct ks_token *token, uint64_t epoch, const char *function,
+void ks_stats_token_down(struct ks_token *token, uint64_t epoch, enum ks_fn function,
                          unsigned long rv);
 void ks_stats_token_up(struct ks_token *token);
 
@@ -175,7 +175,7 @@ void ks_log_event(enum ks_log_level level, const char *event, const struct ks_to
 /* Purpose: the same of a call into a module: function and CKR_ name, the latter only if rv is not
  * CKR_OK. */
 void ks_log_call(enum ks_log_level level, const char *event, const struct ks_token *token,
-                 const char *function, unsigned long rv);
+                 enum ks_fn function, unsigned long rv);
 /* Purpose: audit: one line for each operation with a private key, never left out, by the member
  * that did it, or was tried last. */
 void ks_log_audit(const struct ks_op *op, ks_status st);

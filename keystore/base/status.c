@@ -16,6 +16,13 @@ static const char *const code_texts[] = {
 #undef KS_STATUS
 };
 
+static const char *const fn_names[] = {
+    [KS_NO_FUNCTION] = "",
+#define KS_FUNCTION(name) [KS_##name] = #name,
+#include "functions.def"
+#undef KS_FUNCTION
+};
+
 struct rv_row {
     CK_RV rv;
     const char *name;
@@ -33,31 +40,31 @@ static const struct rv_row rv_rows[] = {
  * data that a stranger sent must neither take the token down nor be told apart (an oracle), and
  * *Init functions say "bad argument" about parameters that they do not support. */
 struct exception_row {
-    const char *function;
+    enum ks_fn function;
     CK_RV rv;
     enum ks_code code;
     enum ks_recovery class;
 };
 
 static const struct exception_row exceptions[] = {
-    {"C_Decrypt", CKR_GENERAL_ERROR, KS_DATA, KS_PERMANENT},
-    {"C_Decrypt", CKR_FUNCTION_FAILED, KS_DATA, KS_PERMANENT},
-    {"C_Decrypt", CKR_ARGUMENTS_BAD, KS_DATA, KS_PERMANENT},
-    {"C_Decrypt", CKR_DATA_INVALID, KS_DATA, KS_PERMANENT},
-    {"C_Decrypt", CKR_DATA_LEN_RANGE, KS_DATA, KS_PERMANENT},
-    {"C_Decrypt", CKR_BUFFER_TOO_SMALL, KS_DATA, KS_PERMANENT},
-    {"C_Decrypt", CKR_ENCRYPTED_DATA_INVALID, KS_DATA, KS_PERMANENT},
-    {"C_Decrypt", CKR_ENCRYPTED_DATA_LEN_RANGE, KS_DATA, KS_PERMANENT},
-    {"C_DecryptInit", CKR_ARGUMENTS_BAD, KS_MECHANISM, KS_PERMANENT},
-    {"C_SignInit", CKR_ARGUMENTS_BAD, KS_MECHANISM, KS_PERMANENT},
+    {KS_C_Decrypt, CKR_GENERAL_ERROR, KS_DATA, KS_PERMANENT},
+    {KS_C_Decrypt, CKR_FUNCTION_FAILED, KS_DATA, KS_PERMANENT},
+    {KS_C_Decrypt, CKR_ARGUMENTS_BAD, KS_DATA, KS_PERMANENT},
+    {KS_C_Decrypt, CKR_DATA_INVALID, KS_DATA, KS_PERMANENT},
+    {KS_C_Decrypt, CKR_DATA_LEN_RANGE, KS_DATA, KS_PERMANENT},
+    {KS_C_Decrypt, CKR_BUFFER_TOO_SMALL, KS_DATA, KS_PERMANENT},
+    {KS_C_Decrypt, CKR_ENCRYPTED_DATA_INVALID, KS_DATA, KS_PERMANENT},
+    {KS_C_Decrypt, CKR_ENCRYPTED_DATA_LEN_RANGE, KS_DATA, KS_PERMANENT},
+    {KS_C_DecryptInit, CKR_ARGUMENTS_BAD, KS_MECHANISM, KS_PERMANENT},
+    {KS_C_SignInit, CKR_ARGUMENTS_BAD, KS_MECHANISM, KS_PERMANENT},
     /* with nothing of the caller's in it, these are about the device */
-    {"C_GetSlotList", CKR_GENERAL_ERROR, KS_DEVICE, KS_DEVICE_LOST},
-    {"C_GetSlotList", CKR_FUNCTION_FAILED, KS_DEVICE, KS_DEVICE_LOST},
-    {"C_GetTokenInfo", CKR_GENERAL_ERROR, KS_DEVICE, KS_DEVICE_LOST},
-    {"C_GetTokenInfo", CKR_FUNCTION_FAILED, KS_DEVICE, KS_DEVICE_LOST},
-    {"C_OpenSession", CKR_GENERAL_ERROR, KS_DEVICE, KS_DEVICE_LOST},
-    {"C_OpenSession", CKR_FUNCTION_FAILED, KS_DEVICE, KS_DEVICE_LOST},
-    {"C_GenerateKeyPair", CKR_ATTRIBUTE_VALUE_INVALID, KS_MECHANISM, KS_PERMANENT},
+    {KS_C_GetSlotList, CKR_GENERAL_ERROR, KS_DEVICE, KS_DEVICE_LOST},
+    {KS_C_GetSlotList, CKR_FUNCTION_FAILED, KS_DEVICE, KS_DEVICE_LOST},
+    {KS_C_GetTokenInfo, CKR_GENERAL_ERROR, KS_DEVICE, KS_DEVICE_LOST},
+    {KS_C_GetTokenInfo, CKR_FUNCTION_FAILED, KS_DEVICE, KS_DEVICE_LOST},
+    {KS_C_OpenSession, CKR_GENERAL_ERROR, KS_DEVICE, KS_DEVICE_LOST},
+    {KS_C_OpenSession, CKR_FUNCTION_FAILED, KS_DEVICE, KS_DEVICE_LOST},
+    {KS_C_GenerateKeyPair, CKR_ATTRIBUTE_VALUE_INVALID, KS_MECHANISM, KS_PERMANENT},
 };
 
 const char *ks_code_text(enum ks_code code)
@@ -65,6 +72,11 @@ const char *ks_code_text(enum ks_code code)
     size_t i = (size_t)code;
 
     return i < sizeof(code_texts) / sizeof(code_texts[0]) ? code_texts[i] : "unknown error";
+}
+
+const char *ks_fn_name(enum ks_fn fn)
+{
+    return fn_names[fn];
 }
 
 static const struct rv_row *rv_find(CK_RV rv)
@@ -84,12 +96,12 @@ const char *ks_rv_name(CK_RV rv)
     return rv >= CKR_VENDOR_DEFINED ? "CKR_VENDOR_DEFINED" : "unknown CKR_";
 }
 
-void ks_classify(const char *function, CK_RV rv, enum ks_code *code, enum ks_recovery *class)
+void ks_classify(enum ks_fn function, CK_RV rv, enum ks_code *code, enum ks_recovery *class)
 {
     const struct rv_row *row;
 
     for (size_t i = 0; i < sizeof(exceptions) / sizeof(exceptions[0]); i++) {
-        if (exceptions[i].rv == rv && strcmp(exceptions[i].function, function) == 0) {
+        if (exceptions[i].rv == rv && exceptions[i].function == function) {
             *code = exceptions[i].code;
             *class = exceptions[i].class;
             return;
@@ -106,12 +118,12 @@ enum ks_recovery ks_class_of_error(const struct ks_error *err)
     enum ks_recovery class;
     enum ks_code code;
 
-    if (err->rv == CKR_OK || strcmp(err->function, "C_Initialize") == 0)
+    if (err->rv == CKR_OK || err->fn == KS_C_Initialize)
         return KS_PERMANENT;
-    ks_classify(err->function, err->rv, &code, &class);
+    ks_classify(err->fn, err->rv, &code, &class);
     if (class == KS_PERMANENT || class == KS_DEVICE_LOST || class == KS_SESSION_LOST)
         return class;
-    if (strcmp(err->function, "C_Login") == 0 && class != KS_RETRY && class != KS_SESSIONS_FULL)
+    if (err->fn == KS_C_Login && class != KS_RETRY && class != KS_SESSIONS_FULL)
         return KS_AMBIGUOUS;
     return KS_RETRY;
 }
@@ -165,6 +177,7 @@ size_t ks_error_begin(struct ks_error *err, enum ks_code code, const char *label
     err->code = code;
     err->rv = 0;
     err->rv_name = NULL;
+    err->fn = KS_NO_FUNCTION;
     err->function = NULL;
     err->token[0] = '\0';
     err->text[0] = '\0';
@@ -192,7 +205,7 @@ ks_status ks_fail(struct ks_error *err, enum ks_code code, const char *fmt, ...)
 }
 
 ks_status ks_error_rv(struct ks_error *err, const char *label, const char *name,
-                      const char *function, CK_RV rv, const char *hint)
+                      enum ks_fn function, CK_RV rv, const char *hint)
 {
     enum ks_recovery class;
     enum ks_code code;
@@ -203,8 +216,9 @@ ks_status ks_error_rv(struct ks_error *err, const char *label, const char *name,
 
         err->rv = rv;
         err->rv_name = ks_rv_name(rv);
-        err->function = function;
-        snprintf(err->text + n, sizeof(err->text) - n, "%s: %s (0x%lx): %s%s%s", function,
+        err->fn = function;
+        err->function = ks_fn_name(function);
+        snprintf(err->text + n, sizeof(err->text) - n, "%s: %s (0x%lx): %s%s%s", err->function,
                  err->rv_name, (unsigned long)rv, ks_code_text(code), hint != NULL ? "; " : "",
                  hint != NULL ? hint : "");
     }

@@ -167,7 +167,7 @@ static ks_status group_can(struct ks_token *group, const struct ks_call_options 
             said = true;
             *can = *can || this;
         } else if (!silent) {
-            silent = why.rv != CKR_OK && strcmp(why.function, "C_GetMechanismList") == 0;
+            silent = why.fn == KS_C_GetMechanismList;
             if (silent || first) {
                 st = one;
                 if (err != NULL)
@@ -480,8 +480,8 @@ static size_t candidates(struct ks_op *op, struct candidate *list)
  * fails before a session is there is none of those, whatever the module calls it. */
 static bool worth_another(ks_status st, const struct ks_error *err)
 {
-    static const char *const before[] = {"C_Initialize", "C_GetSlotList", "C_GetTokenInfo",
-                                         "C_OpenSession"};
+    static const enum ks_fn before[] = {KS_C_Initialize, KS_C_GetSlotList, KS_C_GetTokenInfo,
+                                        KS_C_OpenSession};
     static const enum ks_code codes[] = {
         KS_DEVICE,        KS_TIMEOUT,      KS_SESSIONS,        KS_LOGIN,         KS_PIN_SOURCE,
         KS_PIN_REFUSED,   KS_MODULE,       KS_TOKEN_NOT_FOUND, KS_KEY_NOT_FOUND, KS_TOKEN_AMBIGUOUS,
@@ -491,8 +491,8 @@ static bool worth_another(ks_status st, const struct ks_error *err)
     for (size_t i = 0; i < sizeof(codes) / sizeof(codes[0]); i++)
         if (codes[i] == st.code)
             return true;
-    for (size_t i = 0; err->rv != CKR_OK && i < sizeof(before) / sizeof(before[0]); i++)
-        if (strcmp(before[i], err->function) == 0)
+    for (size_t i = 0; i < sizeof(before) / sizeof(before[0]); i++)
+        if (before[i] == err->fn)
             return true;
     return false;
 }
@@ -515,7 +515,8 @@ static ks_status run_on_member(struct ks_op *op, size_t index, const struct ks_c
     ks_status st = KS_SUCCESS;
 
     op->ran_on = member;
-    op->function = "";
+    op->function = KS_NO_FUNCTION;
+    op->attempted = true;
     op->rv = CKR_OK;
     atomic_fetch_add(&member->in_flight, 1);
     if (op->key != NULL)
@@ -526,9 +527,11 @@ static ks_status run_on_member(struct ks_op *op, size_t index, const struct ks_c
         sub.opts = opts;
         sub.done = NULL;
         sub.move_on = more;
+        sub.attempted = false;
         st = ks_op_run_on(&sub);
         op->out_len = sub.out_len;
         op->function = sub.function;
+        op->attempted = sub.attempted;
         op->rv = sub.rv;
         op->epoch = sub.epoch;
         /* what its object shows, or what it did, was another key's */

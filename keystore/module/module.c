@@ -593,7 +593,7 @@ static ks_status module_initialize(struct ks_module *m, struct ks_error *err)
     snprintf(hint, sizeof(hint),
              "check pkcs11-module (%s) and pkcs11-init-args, and the module's own configuration",
              m->path);
-    st = ks_error_rv(err, NULL, NULL, "C_Initialize", rv, hint);
+    st = ks_error_rv(err, NULL, NULL, KS_C_Initialize, rv, hint);
     return (ks_status){st.code == KS_DEVICE ? KS_DEVICE : KS_MODULE};
 }
 

@@ -309,7 +309,7 @@ void ks_log_event(enum ks_log_level level, const char *event, const struct ks_to
 }
 
 void ks_log_call(enum ks_log_level level, const char *event, const struct ks_token *token,
-                 const char *function, unsigned long rv)
+                 enum ks_fn function, unsigned long rv)
 {
     char number[32];
     const char *name = ks_rv_name(rv);
@@ -318,8 +318,9 @@ void ks_log_call(enum ks_log_level level, const char *event, const struct ks_tok
         snprintf(number, sizeof(number), "0x%lx", rv);
         name = number;
     }
-    ks_log_event(level, event, token, "function", function, "code", rv == CKR_OK ? NULL : name,
-                 NULL);
+    ks_log_event(level, event, token, "function",
+                 function != KS_NO_FUNCTION ? ks_fn_name(function) : NULL, "code",
+                 rv == CKR_OK ? NULL : name, NULL);
 }
 
 void ks_log_audit_line(const struct ks_token *token, enum ks_operation class, const char *key,

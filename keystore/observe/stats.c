@@ -102,7 +102,7 @@ static void log_failure(const struct ks_op *op, ks_status st)
         return;
     ks_log_event(level, "operation-failed", op->token, "class", ks_op_class_names[op->class], "key",
                  op->key != NULL && op->key->stats != NULL ? op->key->stats->uri : NULL, "function",
-                 op->function != NULL && op->function[0] != '\0' ? op->function : NULL, "code",
+                 op->function != KS_NO_FUNCTION ? ks_fn_name(op->function) : NULL, "code",
                  ks_failure_name(op, st, room, sizeof(room)), "text",
                  op->err != NULL && op->err->code == st.code ? op->err->text : NULL, NULL);
 }
@@ -113,7 +113,7 @@ static void failed(struct ks_op *op, ks_status st)
 {
     uint64_t rest = ks_now_ns() - op->measure.mark_ns;
 
-    if (st.code == KS_TIMEOUT && op->function == NULL)
+    if (st.code == KS_TIMEOUT && !op->attempted)
         op->measure.call_ns += rest;
     else if (op->measure.call_ns == 0)
         op->measure.queue_ns += rest;
@@ -177,7 +177,7 @@ void ks_stats_failed_over(struct ks_token *from, const struct ks_token *to, enum
                  NULL);
 }
 
-void ks_stats_token_down(struct ks_token *token, uint64_t epoch, const char *function,
+void ks_stats_token_down(struct ks_token *token, uint64_t epoch, enum ks_fn function,
                          unsigned long rv)
 {
     uint64_t before = atomic_load(&token->stats.lost_epoch);

@@ -26,7 +26,7 @@ static ks_status not_the_key(struct ks_op *op, const char *what)
     ks_key_forget(op->key, op->epoch);
     if (op->out != NULL)
         explicit_bzero(op->out, op->room);
-    op->function = "";
+    op->function = KS_NO_FUNCTION;
     op->rv = CKR_OK;
     return ks_fail_token(op->err, op->token, KS_KEY_MISMATCH,
                          "%s: the token's key is another one; key %s was replaced, or the key "

@@ -35,12 +35,13 @@ static bool back_off(const struct ks_op *op, unsigned tries)
  * init and before the end, for another reason than data that the token looked at. */
 static bool session_clean(const struct ks_op *op, enum ks_code code)
 {
-    static const char *const middle[] = {"C_Sign", "C_Decrypt", "C_Login"}; /* the last: context */
+    static const enum ks_fn middle[] = {KS_C_Sign, KS_C_Decrypt,
+                                        KS_C_Login}; /* the last: context */
 
     if (op->rv == CKR_BUFFER_TOO_SMALL || op->rv == CKR_OPERATION_ACTIVE)
         return false;
     for (size_t i = 0; i < sizeof(middle) / sizeof(middle[0]); i++)
-        if (strcmp(op->function, middle[i]) == 0)
+        if (op->function == middle[i])
             return op->rv == CKR_OK || (code == KS_DATA && i < 2);
     return true;
 }
@@ -79,7 +80,8 @@ static ks_status attempt(struct ks_op *op, enum ks_recovery *class)
 
     *class = KS_PERMANENT;
     op->rv = CKR_OK;
-    op->function = "";
+    op->attempted = true;
+    op->function = KS_NO_FUNCTION;
     op->close_session = false;
     st = (op->read_write ? ks_session_take_rw : ks_session_take)(op->token, op->opts, op->key,
                                                                  &session, &handle, op->err);
@@ -95,7 +97,7 @@ static ks_status attempt(struct ks_op *op, enum ks_recovery *class)
     ks_stats_call_begin(op);
     /* Initialised anew while we waited at the gate: the numbers that we have are others' by now. */
     if (atomic_load(&op->token->module->init_count) != session.init_count)
-        st = ks_op_rv(op, "C_GetSessionInfo", CKR_SESSION_HANDLE_INVALID);
+        st = ks_op_rv(op, KS_C_GetSessionInfo, CKR_SESSION_HANDLE_INVALID);
     if (ks_ok(st) && op->key != NULL && handle == CK_INVALID_HANDLE)
         st = ks_key_locate(op, op->token->module->fn, &session, op->key, &handle);
     if (ks_ok(st))

@@ -238,6 +238,7 @@ static ks_status take_results(struct ks_op *op, struct job *job)
         memcpy(op->out, job->op.out, op->room);
         op->out_len = job->op.out_len;
     }
+    op->attempted = job->op.attempted;
     op->function = job->op.function;
     op->rv = job->op.rv;
     op->epoch = job->op.epoch;
@@ -389,7 +390,7 @@ static ks_status probe_step(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION_H
     CK_SESSION_INFO info = {0};
 
     (void)key;
-    return ks_op_rv(op, "C_GetSessionInfo", fn->C_GetSessionInfo(session, &info));
+    return ks_op_rv(op, KS_C_GetSessionInfo, fn->C_GetSessionInfo(session, &info));
 }
 
 static void run_probe(struct job *job)

@@ -55,7 +55,7 @@ ks_status ks_fail_token(struct ks_error *err, const struct ks_token *token, enum
     return (ks_status){code};
 }
 
-ks_status ks_fail_rv(struct ks_error *err, const struct ks_token *token, const char *function,
+ks_status ks_fail_rv(struct ks_error *err, const struct ks_token *token, enum ks_fn function,
                      CK_RV rv, const char *hint)
 {
     return ks_error_rv(err, token != NULL ? ks_token_label(token) : NULL,
@@ -63,7 +63,7 @@ ks_status ks_fail_rv(struct ks_error *err, const struct ks_token *token, const c
 }
 
 ks_status ks_gate_enter_since(struct ks_gate *gate, const struct ks_token *token,
-                              unsigned init_count, const char *function, struct ks_error *err)
+                              unsigned init_count, enum ks_fn function, struct ks_error *err)
 {
     ks_status st = ks_gate_enter(gate, token->module, err);
 
@@ -73,7 +73,7 @@ ks_status ks_gate_enter_since(struct ks_gate *gate, const struct ks_token *token
     return ks_fail_rv(err, token, function, CKR_SESSION_HANDLE_INVALID, NULL);
 }
 
-ks_status ks_op_rv(struct ks_op *op, const char *function, CK_RV rv)
+ks_status ks_op_rv(struct ks_op *op, enum ks_fn function, CK_RV rv)
 {
     op->function = function;
     op->rv = rv;

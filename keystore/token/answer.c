@@ -28,7 +28,7 @@ CK_ULONG ks_answer_room(struct ks_op *op)
     return op->room;
 }
 
-static ks_status check_length(const struct ks_op *op, const char *function, CK_ULONG len,
+static ks_status check_length(const struct ks_op *op, enum ks_fn function, CK_ULONG len,
                               CK_ULONG room)
 {
     if (len <= room)
@@ -36,10 +36,10 @@ static ks_status check_length(const struct ks_op *op, const char *function, CK_U
     return ks_fail_token(op->err, op->token, KS_TOKEN,
                          "%s: the module says that it gave %lu bytes, and there was room for "
                          "%lu" FAULT,
-                         function, (unsigned long)len, (unsigned long)room);
+                         ks_fn_name(function), (unsigned long)len, (unsigned long)room);
 }
 
-ks_status ks_answer_output(struct ks_op *op, const char *function, CK_RV rv, CK_ULONG len)
+ks_status ks_answer_output(struct ks_op *op, enum ks_fn function, CK_RV rv, CK_ULONG len)
 {
     ks_status st = ks_op_rv(op, function, rv);
 
@@ -65,7 +65,7 @@ static bool all_zero(const uint8_t *data, size_t len)
     return any == 0;
 }
 
-ks_status ks_answer_written(struct ks_op *op, const char *function)
+ks_status ks_answer_written(struct ks_op *op, enum ks_fn function)
 {
     /* raw RSA makes zeros of zeros */
     if (!all_zero(op->out, op->out_len) || (op->in_len > 0 && all_zero(op->in, op->in_len)))
@@ -73,7 +73,7 @@ ks_status ks_answer_written(struct ks_op *op, const char *function)
     return lied(op, ks_fail_token(op->err, op->token, KS_TOKEN,
                                   "%s: the module says CKR_OK and %zu bytes, and wrote nothing to "
                                   "the room of %zu" FAULT,
-                                  function, op->out_len, op->room));
+                                  ks_fn_name(function), op->out_len, op->room));
 }
 
 ks_status ks_answer_random(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION_HANDLE session,
@@ -172,12 +172,13 @@ static CK_RV mechanism_list(CK_FUNCTION_LIST *fn, CK_SLOT_ID slot, CK_ULONG *lis
 }
 
 static const struct list_kind {
-    const char *function, *what;
+    enum ks_fn function;
+    const char *what;
     CK_ULONG max;
     CK_RV (*call)(CK_FUNCTION_LIST *fn, CK_SLOT_ID slot, CK_ULONG *list, CK_ULONG *count);
 } lists[] = {
-    [KS_LIST_SLOTS] = {"C_GetSlotList", "slots", KS_SLOTS_MAX, slot_list},
-    [KS_LIST_MECHANISMS] = {"C_GetMechanismList", "mechanisms", KS_MECHANISMS_MAX, mechanism_list},
+    [KS_LIST_SLOTS] = {KS_C_GetSlotList, "slots", KS_SLOTS_MAX, slot_list},
+    [KS_LIST_MECHANISMS] = {KS_C_GetMechanismList, "mechanisms", KS_MECHANISMS_MAX, mechanism_list},
 };
 
 static ks_status check_count(const struct ks_token *token, const struct list_kind *kind,
@@ -188,7 +189,8 @@ static ks_status check_count(const struct ks_token *token, const struct list_kin
     return ks_fail_token(err, token, KS_TOKEN,
                          "%s: the module says that there are %lu %s, and %s "
                          "%lu" FAULT,
-                         kind->function, (unsigned long)count, kind->what, why, (unsigned long)max);
+                         ks_fn_name(kind->function), (unsigned long)count, kind->what, why,
+                         (unsigned long)max);
 }
 
 /* How many there are now. */
@@ -237,7 +239,8 @@ ks_status ks_answer_list(const struct ks_token *token, CK_FUNCTION_LIST *fn, enu
         st = ks_fail_token(err, token, KS_TOKEN,
                            "%s: the module answered CKR_BUFFER_TOO_SMALL %u times, each time for "
                            "as many %s as it had said, the last time %lu" FAULT,
-                           kind->function, KS_ROUNDS_MAX, kind->what, (unsigned long)*count);
+                           ks_fn_name(kind->function), KS_ROUNDS_MAX, kind->what,
+                           (unsigned long)*count);
     else if (rv != CKR_OK)
         st = ks_fail_rv(err, token, kind->function, rv, NULL);
     else
@@ -296,7 +299,7 @@ void ks_answer_range(CK_ULONG *least, CK_ULONG *most)
 
 /* --- handles --------------------------------------------------------------------------------- */
 
-ks_status ks_answer_handle(const struct ks_token *token, const char *function, CK_ULONG handle,
+ks_status ks_answer_handle(const struct ks_token *token, enum ks_fn function, CK_ULONG handle,
                            struct ks_error *err)
 {
     if (handle != CK_INVALID_HANDLE)
@@ -304,5 +307,5 @@ ks_status ks_answer_handle(const struct ks_token *token, const char *function, C
     return ks_fail_token(err, token, KS_TOKEN,
                          "%s: the module says CKR_OK and gives no handle (CK_INVALID_HANDLE, 0)"
                          "; " KS_MODULE_FAULT,
-                         function);
+                         ks_fn_name(function));
 }

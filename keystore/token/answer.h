@@ -37,11 +37,11 @@
 CK_ULONG ks_answer_room(struct ks_op *op);
 /* Purpose: after it: notes `function` and its code as ks_op_rv() does, and sets op->out_len to
  * `len`, which is what the module says that it wrote. KS_TOKEN if that is more than op->room. */
-ks_status ks_answer_output(struct ks_op *op, const char *function, CK_RV rv, CK_ULONG len);
+ks_status ks_answer_output(struct ks_op *op, enum ks_fn function, CK_RV rv, CK_ULONG len);
 /* Purpose: after that, for results that are zeros for an input of zeros at most (signatures, raw
  * RSA, shared secrets): KS_TOKEN unless one of the op->out_len bytes is another one. The module
  * said CKR_OK and wrote nothing. Takes the same time whatever the bytes are. */
-ks_status ks_answer_written(struct ks_op *op, const char *function);
+ks_status ks_answer_written(struct ks_op *op, enum ks_fn function);
 /* Purpose: calls C_GenerateRandom for `len` bytes, which go to `out`, cleared before. The module is
  * asked for KS_RANDOM_LEAST bytes at least, so that it shows when it wrote nothing: KS_TOKEN then.
  * `*rv` is its code; the status fails for such an answer alone. */
@@ -90,7 +90,7 @@ void ks_answer_range(CK_ULONG *least, CK_ULONG *most);
 /* --- handles --------------------------------------------------------------------------------- */
 
 /* Purpose: KS_TOKEN if `function` said CKR_OK and gave no handle. */
-ks_status ks_answer_handle(const struct ks_token *token, const char *function, CK_ULONG handle,
+ks_status ks_answer_handle(const struct ks_token *token, enum ks_fn function, CK_ULONG handle,
                            struct ks_error *err);
 
 #endif

@@ -48,16 +48,16 @@ static ks_status bring_up(struct ks_token *token, const struct ks_call_options *
     idle = calloc(limit, sizeof(*idle));
     if (idle == NULL)
         return ks_no_memory(err);
-    st = ks_gate_enter_since(&gate, token, init_count, "C_OpenSession", err);
+    st = ks_gate_enter_since(&gate, token, init_count, KS_C_OpenSession, err);
     if (!ks_ok(st))
         goto fail;
     rv = token->module->fn->C_OpenSession(token->slot, CKF_SERIAL_SESSION, NULL, NULL, &session);
     ks_gate_leave(&gate);
     if (rv != CKR_OK) {
-        st = ks_fail_rv(err, token, "C_OpenSession", rv, NULL);
+        st = ks_fail_rv(err, token, KS_C_OpenSession, rv, NULL);
         goto fail;
     }
-    st = ks_answer_handle(token, "C_OpenSession", session, err);
+    st = ks_answer_handle(token, KS_C_OpenSession, session, err);
     if (!ks_ok(st))
         goto fail;
     st = ks_login(token, opts, session, init_count, err);
@@ -148,7 +148,7 @@ static bool not_seen(const struct ks_token *token, ks_status st)
  * sees no token, for ever, or one without a PIN. */
 static bool half_written(const struct ks_token *token, ks_status st, const struct ks_error *err)
 {
-    bool login = err->rv == CKR_USER_PIN_NOT_INITIALIZED && strcmp(err->function, "C_Login") == 0;
+    bool login = err->rv == CKR_USER_PIN_NOT_INITIALIZED && err->fn == KS_C_Login;
 
     return not_seen(token, st) || (st.code == KS_DEVICE && err->rv == CKR_OK) ||
            (st.code == KS_LOGIN && (err->rv == CKR_OK || login));
@@ -168,8 +168,7 @@ static bool may_look_again(const struct ks_token *token, const struct look *look
 /* Something other than the PIN may be what is wrong with the login. */
 static bool doubtful(const struct ks_error *err)
 {
-    return err->function != NULL && strcmp(err->function, "C_Login") == 0 &&
-           ks_class_of_error(err) == KS_AMBIGUOUS;
+    return err->fn == KS_C_Login && ks_class_of_error(err) == KS_AMBIGUOUS;
 }
 
 /* May it be different if the module looks again? A device that is gone; a token that was there

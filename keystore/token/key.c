@@ -207,9 +207,9 @@ static ks_status check_login(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION_
     ks_token_copy_facts(op->token, &facts);
     if (!facts.login_required || (op->token->pin == NULL && !facts.protected_path))
         return KS_SUCCESS;
-    st = ks_op_rv(op, "C_GetSessionInfo", fn->C_GetSessionInfo(session, &info));
+    st = ks_op_rv(op, KS_C_GetSessionInfo, fn->C_GetSessionInfo(session, &info));
     if (ks_ok(st) && (info.state == CKS_RO_PUBLIC_SESSION || info.state == CKS_RW_PUBLIC_SESSION))
-        st = ks_op_rv(op, "C_FindObjects", CKR_USER_NOT_LOGGED_IN);
+        st = ks_op_rv(op, KS_C_FindObjects, CKR_USER_NOT_LOGGED_IN);
     return st;
 }
 

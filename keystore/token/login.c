@@ -232,7 +232,7 @@ static void take_note(struct ks_token *token, struct ks_turn *turn, struct ks_pi
     if (rv != CKR_OK)
         atomic_store(&turn->epoch, 0);
     if (rv != CKR_OK && rv != CKR_USER_ALREADY_LOGGED_IN) {
-        ks_classify("C_Login", rv, &code, &class);
+        ks_classify(KS_C_Login, rv, &code, &class);
         answer = code == KS_PIN_REFUSED  ? KS_PIN_WRONG
                  : class == KS_AMBIGUOUS ? KS_PIN_PERHAPS_WRONG
                                          : KS_PIN_NO_ANSWER;
@@ -276,7 +276,7 @@ static ks_status log_in(struct ks_token *token, struct ks_pin_value *value,
     const char *pin = NULL;
     struct ks_gate gate;
     size_t len = 0;
-    ks_status st = ks_gate_enter_since(&gate, token, init_count, "C_Login", err);
+    ks_status st = ks_gate_enter_since(&gate, token, init_count, KS_C_Login, err);
 
     if (!ks_ok(st))
         return st;
@@ -322,19 +322,19 @@ static ks_status login_result(struct ks_token *token, CK_RV rv, bool with_pin, s
 
     if (rv == CKR_OK || rv == CKR_USER_ALREADY_LOGGED_IN) {
         token->doubtful = false;
-        ks_log_call(KS_LOG_INFO, "login", token, NULL, rv);
+        ks_log_call(KS_LOG_INFO, "login", token, KS_NO_FUNCTION, rv);
         if (token->forget_pin && token->pin != NULL)
             ks_pin_forget(token->pin);
         return KS_SUCCESS;
     }
-    ks_log_call(KS_LOG_ERROR, "login-failed", token, "C_Login", rv);
-    ks_classify("C_Login", rv, &code, &class);
+    ks_log_call(KS_LOG_ERROR, "login-failed", token, KS_C_Login, rv);
+    ks_classify(KS_C_Login, rv, &code, &class);
     if (!with_pin)
         hint = "the token's own PIN pad or service refused";
     else if (code == KS_PIN_REFUSED)
         hint = "this PIN is not sent again by this process; check pin in the provider's section";
     token->doubtful = code != KS_PIN_REFUSED;
-    return ks_fail_rv(err, token, "C_Login", rv, hint);
+    return ks_fail_rv(err, token, KS_C_Login, rv, hint);
 }
 
 ks_status ks_login(struct ks_token *token, const struct ks_call_options *opts,
@@ -402,7 +402,7 @@ static ks_status wait_for_turn(struct ks_op *op, struct ks_turn *turn, unsigned 
     if (*ticket == 0)
         return turn_late(op->err, op->token);
     if (atomic_load(&op->token->module->init_count) != seen)
-        return ks_op_rv(op, "C_Login", CKR_SESSION_HANDLE_INVALID); /* it is another's by now */
+        return ks_op_rv(op, KS_C_Login, CKR_SESSION_HANDLE_INVALID); /* it is another's by now */
     return KS_SUCCESS;
 }
 
@@ -410,7 +410,7 @@ static ks_status wait_for_turn(struct ks_op *op, struct ks_turn *turn, unsigned 
 static ks_status look(struct ks_op *op, CK_FUNCTION_LIST *fn, struct ks_turn *turn)
 {
     struct ks_token_facts facts;
-    ks_status st = ks_op_rv(op, "C_GetTokenInfo", ks_slot_flags(fn, op->token->slot, &facts));
+    ks_status st = ks_op_rv(op, KS_C_GetTokenInfo, ks_slot_flags(fn, op->token->slot, &facts));
 
     if (!ks_ok(st))
         return st;
@@ -444,7 +444,7 @@ static ks_status send_pin(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION_HAN
         atomic_store(&turn->epoch, op->epoch);
     }
     take_note(op->token, turn, value, &mark, rv);
-    return ks_op_rv(op, "C_Login", rv);
+    return ks_op_rv(op, KS_C_Login, rv);
 }
 
 static ks_status log_in_with_pin(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION_HANDLE session)
@@ -456,7 +456,7 @@ static ks_status log_in_with_pin(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESS
 
     /* Whoever logs in to the token reads the PIN, and finds its turn. */
     if (op->token->pin == NULL || turn == NULL)
-        return ks_op_rv(op, "C_Login", CKR_USER_NOT_LOGGED_IN);
+        return ks_op_rv(op, KS_C_Login, CKR_USER_NOT_LOGGED_IN);
     if (op->token->forget_pin)
         return ks_fail_token(op->err, op->token, KS_PIN_SOURCE,
                              "the key wants the PIN for every operation, and pin-keep = no has "
@@ -467,7 +467,7 @@ static ks_status log_in_with_pin(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESS
     if (ks_ok(st)) {
         value = ks_pin_peek(op->token->pin);
         st = value != NULL ? send_pin(op, fn, session, turn, value)
-                           : ks_op_rv(op, "C_Login", CKR_USER_NOT_LOGGED_IN);
+                           : ks_op_rv(op, KS_C_Login, CKR_USER_NOT_LOGGED_IN);
         ks_pin_put(value);
     }
     if (ticket != 0)
@@ -484,7 +484,7 @@ ks_status ks_token_context_login(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESS
     pad = op->token->facts.protected_path;
     pthread_mutex_unlock(&op->token->lock);
     if (pad)
-        return ks_op_rv(op, "C_Login", fn->C_Login(session, CKU_CONTEXT_SPECIFIC, NULL, 0));
+        return ks_op_rv(op, KS_C_Login, fn->C_Login(session, CKU_CONTEXT_SPECIFIC, NULL, 0));
     st = log_in_with_pin(op, fn, session);
     op->close_session = !ks_ok(st); /* an operation has begun in it, and does not go on */
     return st;

@@ -203,7 +203,7 @@ ks_status ks_token_reread_mechanisms(struct ks_token *token, struct ks_error *er
     CK_ULONG *list = NULL, count = 0;
     struct ks_gate gate;
     ks_status st = ks_gate_enter_since(&gate, token, atomic_load(&token->slot_init),
-                                       "C_GetMechanismList", err);
+                                       KS_C_GetMechanismList, err);
 
     if (!ks_ok(st))
         return st;
@@ -230,7 +230,7 @@ ks_status ks_token_read_mechanisms(struct ks_token *token, struct ks_error *err)
     pthread_mutex_unlock(&token->lock);
     if (known)
         return KS_SUCCESS;
-    st = ks_gate_enter_since(&gate, token, atomic_load(&token->slot_init), "C_GetMechanismList",
+    st = ks_gate_enter_since(&gate, token, atomic_load(&token->slot_init), KS_C_GetMechanismList,
                              err);
     if (!ks_ok(st))
         return st;

@@ -55,7 +55,7 @@ static ks_status take_hits(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION_HA
         if (!ks_ok(st) || hits->count == hits->room)
             return st;
         rv = fn->C_FindObjects(session, hits->list + hits->count, hits->room - hits->count, &got);
-        st = ks_op_rv(op, "C_FindObjects", rv);
+        st = ks_op_rv(op, KS_C_FindObjects, rv);
         if (ks_ok(st))
             st = ks_answer_found(op, hits->list + hits->count, hits->count,
                                  hits->room - hits->count, got);
@@ -71,14 +71,14 @@ ks_status ks_object_search_all(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSIO
     ks_status st;
     CK_RV rv;
 
-    st = ks_op_rv(op, "C_FindObjectsInit", fn->C_FindObjectsInit(session, template, count));
+    st = ks_op_rv(op, KS_C_FindObjectsInit, fn->C_FindObjectsInit(session, template, count));
     if (!ks_ok(st))
         return st;
     st = take_hits(op, fn, session, hits);
     /* On every path: a module may accept a second search while one is open. */
     rv = fn->C_FindObjectsFinal(session);
     if (ks_ok(st))
-        st = ks_op_rv(op, "C_FindObjectsFinal", rv);
+        st = ks_op_rv(op, KS_C_FindObjectsFinal, rv);
     return st;
 }
 

@@ -16,12 +16,12 @@ void ks_session_close(struct ks_token *token, CK_SESSION_HANDLE handle, unsigned
     bool open = true;
     CK_RV rv;
 
-    if (!ks_ok(ks_gate_enter_since(&gate, token, init_count, "C_CloseSession", NULL)))
+    if (!ks_ok(ks_gate_enter_since(&gate, token, init_count, KS_C_CloseSession, NULL)))
         return;
     /* One that stays open takes the place of another: tokens have few. */
     for (int tries = 0; open && tries < 2; tries++) {
         rv = token->module->fn->C_CloseSession(handle);
-        ks_classify("C_CloseSession", rv, &code, &class);
+        ks_classify(KS_C_CloseSession, rv, &code, &class);
         open = rv != CKR_OK && class != KS_SESSION_LOST;
     }
     ks_gate_leave(&gate);

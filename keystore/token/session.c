@@ -15,7 +15,7 @@ static bool open_failed(struct ks_token *token, const struct ks_session *session
     enum ks_code code;
     bool again = false;
 
-    ks_classify("C_OpenSession", rv, &code, &class);
+    ks_classify(KS_C_OpenSession, rv, &code, &class);
     pthread_mutex_lock(&token->lock);
     if (token->age == session->age) {
         token->open_count--;
@@ -35,7 +35,7 @@ static bool open_failed(struct ks_token *token, const struct ks_session *session
     pthread_mutex_unlock(&token->lock);
     if (class == KS_DEVICE_LOST || class == KS_SESSION_LOST || class == KS_LOGIN_LOST) {
         ks_token_down(token, session->epoch);
-        ks_stats_token_down(token, session->epoch, "C_OpenSession", rv);
+        ks_stats_token_down(token, session->epoch, KS_C_OpenSession, rv);
         again = tries == 0;
     }
     return again;
@@ -48,17 +48,17 @@ static CK_RV open_session(struct ks_token *token, CK_FLAGS flags, struct ks_sess
     CK_RV rv;
 
     out->handle = CK_INVALID_HANDLE;
-    *st = ks_gate_enter_since(&gate, token, out->init_count, "C_OpenSession", err);
+    *st = ks_gate_enter_since(&gate, token, out->init_count, KS_C_OpenSession, err);
     if (!ks_ok(*st)) /* to try again, unless the gate is closed for good */
         return st->code == KS_SHUTDOWN ? CKR_GENERAL_ERROR : CKR_SESSION_HANDLE_INVALID;
     rv = token->module->fn->C_OpenSession(token->slot, CKF_SERIAL_SESSION | flags, NULL, NULL,
                                           &out->handle);
     ks_gate_leave(&gate);
     if (rv != CKR_OK) {
-        *st = ks_fail_rv(err, token, "C_OpenSession", rv, NULL);
+        *st = ks_fail_rv(err, token, KS_C_OpenSession, rv, NULL);
         return rv;
     }
-    *st = ks_answer_handle(token, "C_OpenSession", out->handle, err);
+    *st = ks_answer_handle(token, KS_C_OpenSession, out->handle, err);
     return ks_ok(*st) ? CKR_OK : CKR_ARGUMENTS_BAD; /* of no use to try again */
 }
 

@@ -126,7 +126,7 @@ static ks_status none_matches(struct ks_token *token, const struct look *look, s
              "%u of %lu slots could not be read (slot %lu was the first), and none of the others "
              "has a token that matches %s ('hsmkey tokens' lists them)",
              look->unread, (unsigned long)look->count, (unsigned long)look->unread_slot, wanted);
-    return ks_fail_rv(err, token, "C_GetTokenInfo", look->unread_rv, hint);
+    return ks_fail_rv(err, token, KS_C_GetTokenInfo, look->unread_rv, hint);
 }
 
 /* The one slot whose token the configuration names. Inside the gate. */
@@ -164,8 +164,9 @@ static void log_unread(const struct ks_token *token, const struct look *look)
         return;
     snprintf(slot, sizeof(slot), "%lu", (unsigned long)look->unread_slot);
     snprintf(count, sizeof(count), "%u", look->unread);
-    ks_log_event(KS_LOG_WARN, "slots-unread", token, "slot", slot, "function", "C_GetTokenInfo",
-                 "rv", ks_rv_name(look->unread_rv), "count", count, NULL);
+    ks_log_event(KS_LOG_WARN, "slots-unread", token, "slot", slot, "function",
+                 ks_fn_name(KS_C_GetTokenInfo), "rv", ks_rv_name(look->unread_rv), "count", count,
+                 NULL);
 }
 
 ks_status ks_slot_connect(struct ks_token *token, struct ks_error *err)
@@ -214,7 +215,7 @@ ks_status ks_slot_refresh(struct ks_token *token, struct ks_error *err)
     struct ks_token_facts facts = {0};
     struct ks_gate gate;
     ks_status st =
-        ks_gate_enter_since(&gate, token, atomic_load(&token->slot_init), "C_GetTokenInfo", err);
+        ks_gate_enter_since(&gate, token, atomic_load(&token->slot_init), KS_C_GetTokenInfo, err);
     CK_RV rv;
 
     if (!ks_ok(st))
@@ -222,7 +223,7 @@ ks_status ks_slot_refresh(struct ks_token *token, struct ks_error *err)
     rv = ks_slot_flags(token->module->fn, token->slot, &facts);
     ks_gate_leave(&gate);
     if (rv != CKR_OK)
-        return ks_fail_rv(err, token, "C_GetTokenInfo", rv, NULL);
+        return ks_fail_rv(err, token, KS_C_GetTokenInfo, rv, NULL);
     memcpy(facts.module_library, token->facts.module_library, sizeof(facts.module_library));
     facts_store(token, &facts);
     return KS_SUCCESS;

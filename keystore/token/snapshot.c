@@ -165,7 +165,7 @@ static ks_status read_it(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION_HAND
     ks_status st = ks_answer_attributes(op, fn, session, object, a, 1, rv);
 
     if (ks_ok(st) && *rv != CKR_OK && !only_attributes(*rv))
-        st = ks_op_rv(op, "C_GetAttributeValue", *rv);
+        st = ks_op_rv(op, KS_C_GetAttributeValue, *rv);
     if (!ks_ok(st) || *rv != CKR_OK)
         a->ulValueLen = CK_UNAVAILABLE_INFORMATION;
     return st;
@@ -258,7 +258,7 @@ static ks_status read_rest(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION_HA
     }
     if (!ks_ok(st))
         return st;
-    return present > 0 ? KS_SUCCESS : ks_op_rv(op, "C_GetAttributeValue", rv);
+    return present > 0 ? KS_SUCCESS : ks_op_rv(op, KS_C_GetAttributeValue, rv);
 }
 
 static ks_status read_all(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION_HANDLE session,
@@ -275,7 +275,7 @@ static ks_status read_all(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION_HAN
         return KS_SUCCESS;
     }
     if (!only_attributes(rv))
-        return ks_op_rv(op, "C_GetAttributeValue", rv);
+        return ks_op_rv(op, KS_C_GetAttributeValue, rv);
     return read_rest(op, fn, session, handle, o, b, rv);
 }
 

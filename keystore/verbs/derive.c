@@ -92,7 +92,7 @@ static ks_status read_secret(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION_
 
     st = ks_answer_attributes(op, fn, session, secret, &a, 1, &rv);
     if (ks_ok(st))
-        st = ks_op_rv(op, "C_GetAttributeValue", rv);
+        st = ks_op_rv(op, KS_C_GetAttributeValue, rv);
     if (ks_ok(st) && (a.ulValueLen == 0 || a.ulValueLen > d->field))
         st = ks_fail_token(op->err, op->token, KS_TOKEN,
                            "C_DeriveKey: the shared secret has %lu bytes and not %zu",
@@ -101,7 +101,7 @@ static ks_status read_secret(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION_
         memset(op->out, 0, d->field - a.ulValueLen);
         memcpy(op->out + (d->field - a.ulValueLen), value, a.ulValueLen);
         op->out_len = d->field;
-        st = ks_answer_written(op, "C_GetAttributeValue");
+        st = ks_answer_written(op, KS_C_GetAttributeValue);
     }
     explicit_bzero(value, sizeof(value));
     return st;
@@ -111,13 +111,13 @@ static ks_status derive_step(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION_
                              CK_OBJECT_HANDLE key)
 {
     CK_OBJECT_HANDLE secret = CK_INVALID_HANDLE;
-    const char *function;
+    enum ks_fn function;
     ks_status st;
     CK_RV rv;
 
-    st = ks_op_rv(op, "C_DeriveKey", derive_secret(op, fn, session, key, &secret));
+    st = ks_op_rv(op, KS_C_DeriveKey, derive_secret(op, fn, session, key, &secret));
     if (ks_ok(st))
-        st = ks_answer_handle(op->token, "C_DeriveKey", secret, op->err);
+        st = ks_answer_handle(op->token, KS_C_DeriveKey, secret, op->err);
     if (!ks_ok(st)) {
         op->close_session = true; /* whatever it made before it failed */
         return st;

@@ -105,7 +105,7 @@ static ks_status list_slot(struct ks_op *op, CK_SLOT_ID slot, const CK_INFO *lib
     if (rv != CKR_OK) {
         one->unread = true;
         one->facts.slot = slot;
-        (void)ks_fail_rv(&one->err, NULL, "C_GetTokenInfo", rv, NULL);
+        (void)ks_fail_rv(&one->err, NULL, KS_C_GetTokenInfo, rv, NULL);
         return KS_SUCCESS;
     }
     ks_slot_facts(&one->facts, slot, &info);

@@ -79,7 +79,7 @@ static ks_status cleanup_step(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION
         if (!ks_ok(one))
             return one;
         for (CK_ULONG i = 0; i < count; i++) {
-            one = ks_op_rv(op, "C_DestroyObject", fn->C_DestroyObject(session, found[i]));
+            one = ks_op_rv(op, KS_C_DestroyObject, fn->C_DestroyObject(session, found[i]));
             if (!ks_ok(one))
                 st = one;
         }
@@ -281,10 +281,10 @@ static ks_status generate_step(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSIO
     if (curve_refused(rv) && g->spec->ec_params_else != NULL)
         rv = generate_pair(g, fn, session, g->spec->ec_params_else, g->spec->ec_params_else_len);
     g->left = rv == CKR_OK ? PAIR : nothing_made(rv) ? NOTHING : PERHAPS;
-    st = ks_op_rv(op, "C_GenerateKeyPair", rv);
+    st = ks_op_rv(op, KS_C_GenerateKeyPair, rv);
     ks_mech_blame(op->err, st, kind_for(g->spec->type));
     if (ks_ok(st)) {
-        st = ks_answer_handle(op->token, "C_GenerateKeyPair", g->handle, op->err);
+        st = ks_answer_handle(op->token, KS_C_GenerateKeyPair, g->handle, op->err);
         if (!ks_ok(st))
             g->left = PERHAPS; /* there is no handle to destroy it by */
     }
@@ -431,9 +431,9 @@ static ks_status destroy_step(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION
                            "not destroyed, remove it by hand",
                            ks_object_name(key->object, name, sizeof(name)));
     if (ks_ok(st))
-        st = ks_op_rv(op, "C_DestroyObject", fn->C_DestroyObject(session, handle));
+        st = ks_op_rv(op, KS_C_DestroyObject, fn->C_DestroyObject(session, handle));
     if (ks_ok(st) && pub != CK_INVALID_HANDLE)
-        st = ks_op_rv(op, "C_DestroyObject", fn->C_DestroyObject(session, pub));
+        st = ks_op_rv(op, KS_C_DestroyObject, fn->C_DestroyObject(session, pub));
     else if (ks_ok(st) && others)
         st = ks_fail_token(op->err, op->token, KS_KEY_MISMATCH,
                            "key %s was destroyed, but nothing tells whether a public key object "

@@ -82,7 +82,7 @@ static ks_status sizes_direct(struct ks_op *op)
     struct sizes *sizes = op->arg;
     struct ks_gate gate;
     ks_status st = ks_gate_enter_since(&gate, op->token, atomic_load(&op->token->slot_init),
-                                       "C_GetMechanismInfo", op->err);
+                                       KS_C_GetMechanismInfo, op->err);
     CK_RV rv;
 
     if (!ks_ok(st))
@@ -90,7 +90,7 @@ static ks_status sizes_direct(struct ks_op *op)
     rv = op->token->module->fn->C_GetMechanismInfo(
         op->token->slot, ks_mech_type(sizes->kind, KS_DIGEST_NONE), &sizes->info);
     ks_gate_leave(&gate);
-    return ks_op_rv(op, "C_GetMechanismInfo", rv);
+    return ks_op_rv(op, KS_C_GetMechanismInfo, rv);
 }
 
 ks_status ks_single_key_sizes(struct ks_token *token, const struct ks_call_options *opts,

@@ -319,7 +319,7 @@ static ks_status gather_step(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION_
     if (ks_ok(st) && g->unread > 0 && g->unread == g->count) {
         if (op->err != NULL)
             *op->err = g->trouble;
-        op->function = g->trouble.function;
+        op->function = g->trouble.fn;
         op->rv = g->trouble.rv;
         st = (ks_status){g->trouble.code};
     }

@@ -28,7 +28,7 @@ static ks_status random_step(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION_
             continue;
         }
         if (ks_ok(st))
-            st = ks_op_rv(op, "C_GenerateRandom", rv);
+            st = ks_op_rv(op, KS_C_GenerateRandom, rv);
         if (!ks_ok(st))
             break;
         done += n;

@@ -66,7 +66,7 @@ static ks_status sign(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION_HANDLE 
     CK_ULONG len = ks_answer_room(op);
     CK_RV rv = fn->C_Sign(session, (uint8_t *)op->in, op->in_len, op->out, &len);
 
-    return ks_answer_output(op, "C_Sign", rv, len);
+    return ks_answer_output(op, KS_C_Sign, rv, len);
 }
 
 static ks_status sign_step(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION_HANDLE session,
@@ -78,7 +78,7 @@ static ks_status sign_step(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION_HA
 
     if (!ks_ok(st))
         return st;
-    st = ks_op_rv(op, "C_SignInit",
+    st = ks_op_rv(op, KS_C_SignInit,
                   mech->kind == KS_MECH_EDDSA ? eddsa_init(op, fn, session, key, &storage.mechanism)
                                               : fn->C_SignInit(session, &storage.mechanism, key));
     if (ks_ok(st))
@@ -87,7 +87,7 @@ static ks_status sign_step(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION_HA
         st = sign(op, fn, session);
     ks_mech_blame(op->err, st, mech->kind);
     if (ks_ok(st))
-        st = ks_answer_written(op, "C_Sign");
+        st = ks_answer_written(op, KS_C_Sign);
     return ks_ok(st) ? restore_zeros(op, mech) : st;
 }
 
@@ -96,7 +96,7 @@ static ks_status decrypt(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION_HAND
     CK_ULONG len = ks_answer_room(op);
     CK_RV rv = fn->C_Decrypt(session, (uint8_t *)op->in, op->in_len, op->out, &len);
 
-    return ks_answer_output(op, "C_Decrypt", rv, len);
+    return ks_answer_output(op, KS_C_Decrypt, rv, len);
 }
 
 static ks_status decrypt_step(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION_HANDLE session,
@@ -108,14 +108,14 @@ static ks_status decrypt_step(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION
 
     if (!ks_ok(st))
         return st;
-    st = ks_op_rv(op, "C_DecryptInit", fn->C_DecryptInit(session, &storage.mechanism, key));
+    st = ks_op_rv(op, KS_C_DecryptInit, fn->C_DecryptInit(session, &storage.mechanism, key));
     if (ks_ok(st))
         st = context_login(op, fn, session);
     if (ks_ok(st))
         st = decrypt(op, fn, session);
     ks_mech_blame(op->err, st, mech->kind);
     if (ks_ok(st) && mech->kind == KS_MECH_RSA_RAW)
-        st = ks_answer_written(op, "C_Decrypt");
+        st = ks_answer_written(op, KS_C_Decrypt);
     return ks_ok(st) ? restore_zeros(op, mech) : st;
 }
 

@@ -107,6 +107,16 @@ enum promise {
     PROMISE_MODULE,   /* served again when the module has recovered by itself */
 };
 
+/* KS_NO_FUNCTION for those that the keystore has no exceptions for. */
+static enum ks_fn fn_of(const char *name)
+{
+    unsigned fn = KS_FUNCTIONS;
+
+    while (--fn > 0 && strcmp(ks_fn_name((enum ks_fn)fn), name) != 0)
+        ;
+    return (enum ks_fn)fn;
+}
+
 static enum promise promise(const struct row *row, CK_RV rv)
 {
     enum ks_recovery class;
@@ -125,7 +135,7 @@ static enum promise promise(const struct row *row, CK_RV rv)
         if (overcome[i].rv == rv && strcmp(overcome[i].function, row->function) == 0 &&
             (overcome[i].work < 0 || overcome[i].work == (int)row->work))
             return PROMISE_SERVED;
-    ks_classify(row->function, rv, &code, &class);
+    ks_classify(fn_of(row->function), rv, &code, &class);
     login = strcmp(row->function, "C_Login") == 0;
     /* overcome in the second of its two calls: a token was plugged in between */
     if (strcmp(row->function, "C_GetSlotList") == 0 && rv == CKR_BUFFER_TOO_SMALL)
@@ -161,7 +171,7 @@ static void check_table(struct result *r)
     enum ks_code code;
 
     for (size_t i = 0; i < COUNT_OF(never_permanent); i++) {
-        ks_classify("C_Sign", never_permanent[i], &code, &class);
+        ks_classify(KS_C_Sign, never_permanent[i], &code, &class);
         if (class == KS_PERMANENT)
             fault_tell(r, "base/status.def calls %s permanent", ks_rv_name(never_permanent[i]));
     }
@@ -217,7 +227,7 @@ static bool is_answer(void *arg, ks_status st, const struct ks_error *err)
         return false;
     if (run->promise == PROMISE_PIN)
         return st.code == KS_PIN_REFUSED;
-    ks_classify(row->function, run->rv, &code, &class);
+    ks_classify(fn_of(row->function), run->rv, &code, &class);
     if (row->work == WORK_DECRYPT && code == KS_DATA) /* the one error: no code in it */
         return st.code == KS_DATA && err->rv == 0;
     return st.code == code && err->rv == run->rv && err->function != NULL &&
@@ -463,7 +473,7 @@ bool code_facts(unsigned i, struct code_facts *out)
 
     if (i >= COUNT_OF(all_codes))
         return false;
-    ks_classify("", all_codes[i].rv, &code, &class);
+    ks_classify(KS_NO_FUNCTION, all_codes[i].rv, &code, &class);
     *out = (struct code_facts){all_codes[i].name, treated[class], all_codes[i].rv};
     return true;
 }

@@ -147,7 +147,7 @@ START_TEST(the_one_that_is_meant_may_be_the_one_in_trouble)
     three_slots();
     fake_set_trouble(fx.slot, NULL, codes[_i]);
     fx.token = token_of(fx.uri, "mine", 1);
-    ks_classify("C_GetTokenInfo", codes[_i], &code, &class);
+    ks_classify(KS_C_GetTokenInfo, codes[_i], &code, &class);
     switch (codes[_i]) {
     case CKR_TOKEN_NOT_PRESENT:
     case CKR_TOKEN_NOT_RECOGNIZED:
