@@ -3,7 +3,7 @@
  * ks_internal.h - structs and functions for keystore/ alone.
  *
  * Locks, in the order in which they may be taken:
- *   token->up_lock      long: one thread brings a token up, the others wait
+ *   token->connect_lock      long: one thread brings a token up, the others wait
  *   module->init_lock   long: C_Initialize
  *   registry lock       short: lists of modules and tokens, reference counts (module/module.c)
  *   token->lock         short: sessions, epoch, key handles
@@ -21,6 +21,7 @@
 #include <stdatomic.h>
 #include <time.h>
 
+#include "base/clock.h"
 #include "keystore.h"
 #include "ks_stats.h"
 
@@ -49,8 +50,8 @@ const char *ks_fn_name(enum ks_fn fn);
 void ks_classify(enum ks_fn function, CK_RV rv, enum ks_code *code, enum ks_recovery *class);
 /* Purpose: what may help when a token could not be brought up, or logged in to: KS_PERMANENT,
  * KS_RETRY, KS_SESSION_LOST, KS_DEVICE_LOST, or KS_AMBIGUOUS for a login that failed for a reason
- * that need not be the PIN: bring_back() looks once more, and nobody else does. */
-enum ks_recovery ks_class_of_error(const struct ks_error *err);
+ * that need not be the PIN: reconnect() looks once more, and nobody else does. */
+enum ks_recovery ks_recovery_of_error(const struct ks_error *err);
 /* Purpose: "CKR_..." of a value, "CKR_VENDOR_DEFINED" or "unknown CKR_" for others. */
 const char *ks_rv_name(CK_RV rv);
 /* Purpose: fill `err` (may be NULL) with a sentence, and return its status. */
@@ -241,7 +242,7 @@ const char *ks_pin_source(const struct ks_pin *pin);
 /* Purpose: tell whether a person is asked for it. */
 bool ks_pin_asks(const struct ks_pin *pin);
 /* Purpose: the PIN from memory, or from its source. `what` is what a person is asked. `*out` is a
- * reference, given back with ks_pin_put(). The caller holds token->up_lock. */
+ * reference, given back with ks_pin_put(). The caller holds token->connect_lock. */
 ks_status ks_pin_get(struct ks_pin *pin, const struct ks_call_options *opts, const char *what,
                      struct ks_pin_value **out, struct ks_error *err);
 /* Purpose: the PIN that is in memory already, as a reference; NULL when there is none. Needs no
@@ -255,7 +256,7 @@ const char *ks_pin_bytes(const struct ks_pin_value *value, size_t *len);
 void ks_pin_mark(struct ks_pin_value *value, uint64_t token, struct ks_pin_mark *mark);
 /* Purpose: where a PIN is kept that came from a file, and this process may read that, take what is
  * in it now; one that was refused only if the file has changed. For a forked child, which has one
- * thread and nobody's locks, or with token->up_lock. */
+ * thread and nobody's locks, or with token->connect_lock. */
 void ks_pin_renew(struct ks_pin *pin);
 /* Purpose: the token refused `value`: it is wiped, and the source looked at for the next login. */
 void ks_pin_drop(struct ks_pin *pin, struct ks_pin_value *value);
@@ -336,16 +337,17 @@ struct ks_token {
     uint64_t recover_ns;            /* a lost module is initialised anew at most this often */
     uint64_t timeout_ns; /* an operation ends within it; 0: whenever the module returns */
 
-    pthread_mutex_t up_lock;
-    /* written under up_lock and lock, read under either */
+    pthread_mutex_t connect_lock;
+    /* written under connect_lock and lock, read under either */
     struct ks_token_facts facts;
-    _Atomic CK_SLOT_ID slot; /* written under up_lock */
+    _Atomic CK_SLOT_ID slot; /* written under connect_lock */
     atomic_uint
         slot_init; /* the module's init_count when it was found: another one, another slot */
-    /* under up_lock */
-    bool doubtful;  /* the last login failed, and not because of the PIN, it seems */
-    bool half_seen; /* the last look has found other tokens, and a slot unreadable */
-    unsigned vain;  /* how often the module was initialised anew in vain since it was up */
+    /* under connect_lock */
+    bool login_unclear; /* the last login failed, and not because of the PIN, it seems */
+    bool half_seen;     /* the last look has found other tokens, and a slot unreadable */
+    unsigned
+        reinits_in_vain; /* how often the module was initialised anew in vain since it was up */
     uint64_t failed_began_ns;   /* the last try that initialised the module anew, in vain */
     struct ks_error failed_err; /* what came of it */
 
@@ -412,7 +414,7 @@ uint64_t ks_epoch_new(void);
 /* --- token/slot.c ---------------------------------------------------------------------------- */
 
 /* Purpose: initialise the module where that is still to be done, find the token's slot, and note
- * what the module says of it. The caller holds up_lock. */
+ * what the module says of it. The caller holds connect_lock. */
 ks_status ks_slot_connect(struct ks_token *token, struct ks_error *err);
 /* Purpose: what a token says of itself, as plain data. */
 void ks_slot_facts(struct ks_token_facts *facts, CK_SLOT_ID slot, const CK_TOKEN_INFO *info);
@@ -420,7 +422,7 @@ void ks_slot_facts(struct ks_token_facts *facts, CK_SLOT_ID slot, const CK_TOKEN
 bool ks_slot_empty(CK_RV rv);
 /* Purpose: PKCS#11's texts end in blanks; `out` has room for `size` + 1 bytes. */
 void ks_copy_padded(char *out, const unsigned char *in, size_t size);
-/* Purpose: ask the slot again: others may have used up tries of the PIN. Holds up_lock. */
+/* Purpose: ask the slot again: others may have used up tries of the PIN. Holds connect_lock. */
 ks_status ks_slot_refresh(struct ks_token *token, struct ks_error *err);
 /* Purpose: token->facts, which another thread may be writing. Takes token->lock. */
 void ks_token_copy_facts(struct ks_token *token, struct ks_token_facts *out);
@@ -438,7 +440,7 @@ struct ks_op;
 extern uint64_t ks_login_lost_ns;
 
 /* Purpose: log in on `session`, where the token wants it. Never sends a PIN that it refused. Holds
- * up_lock; outside the gate, for a person may be asked. */
+ * connect_lock; outside the gate, for a person may be asked. */
 ks_status ks_login(struct ks_token *token, const struct ks_call_options *opts,
                    CK_SESSION_HANDLE session, unsigned init_count, struct ks_error *err);
 /* Purpose: C_Login(CKU_CONTEXT_SPECIFIC) for an operation that was just initialised. The PIN is
@@ -452,19 +454,19 @@ void ks_turns_forked(void);
 
 #define KS_RECOVER_MS_DEFAULT 1000U
 /* Purpose: find out whether the token is usable as it stands; brings it up if not. */
-ks_status ks_token_up(struct ks_token *token, const struct ks_call_options *opts,
-                      struct ks_error *err);
-/* Purpose: ks_slot_connect(), once more where what failed may pass. The caller holds up_lock. */
-ks_status ks_token_find(struct ks_token *token, const struct ks_call_options *opts,
-                        struct ks_error *err);
-/* Purpose: take up_lock; false when the deadline has passed. */
-bool ks_token_lock_up(struct ks_token *token, const struct ks_call_options *opts);
+ks_status ks_token_reconnect(struct ks_token *token, const struct ks_call_options *opts,
+                             struct ks_error *err);
+/* Purpose: ks_slot_connect(), once more where what failed may pass. The caller holds connect_lock. */
+ks_status ks_token_find_slot(struct ks_token *token, const struct ks_call_options *opts,
+                             struct ks_error *err);
+/* Purpose: take connect_lock; false when the deadline has passed. */
+bool ks_token_connect_lock(struct ks_token *token, const struct ks_call_options *opts);
 /* Purpose: whether the present epoch is good. The second: the caller holds token->lock. */
 bool ks_token_is_up(struct ks_token *token);
-bool ks_token_up_locked(const struct ks_token *token);
+bool ks_token_is_up_unlocked(const struct ks_token *token);
 /* Purpose: something is wrong with everything of `epoch`: take the token down, unless another
  * thread has replaced that epoch already. The next use brings it up again. */
-void ks_token_down(struct ks_token *token, uint64_t epoch);
+void ks_token_mark_lost(struct ks_token *token, uint64_t epoch);
 /* Purpose: the login of the session's epoch is gone: log in again in it, for a new epoch, unless
  * another thread did (`*did` tells). A login ends with the last session, so the others are
  * probably gone as well: the session begins a new age. */
@@ -516,7 +518,7 @@ void ks_pool_none_left(struct ks_token *token);
 /* Purpose: C_CloseSession, once more where that may help, of a session that was opened when the
  * module's init_count was that. Outside the gate; counts nothing. */
 void ks_session_close(struct ks_token *token, CK_SESSION_HANDLE handle, unsigned init_count);
-/* Purpose: close all idle sessions; the caller holds up_lock or is the last owner. */
+/* Purpose: close all idle sessions; the caller holds connect_lock or is the last owner. */
 void ks_session_close_idle(struct ks_token *token);
 
 /* Purpose: there may be a session for the first one who waits; or things have changed for all. The
@@ -785,10 +787,6 @@ static inline bool ks_proof_wanted(const struct ks_op *op, ks_status st)
 
 /* --- small things (base/status.c) ------------------------------------------------------------ */
 
-uint64_t ks_now_ns(void);
-struct timespec ks_timespec(uint64_t ns);
-/* Purpose: for timed waits on CLOCK_MONOTONIC. */
-void ks_cond_init(pthread_cond_t *cond);
 char *ks_strdup_n(const void *data, size_t len); /* with a NUL behind */
 
 #endif

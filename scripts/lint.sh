@@ -186,6 +186,7 @@ check_limits() {
 }
 
 check_policy-doc() {
+    scripts/recovery-doc.sh --check || fail "docs/recovery.md is not what the keystore's tables say"
     scripts/policy-doc.sh --check || fail "docs/policy.md is not what the tests' table says"
 }
 

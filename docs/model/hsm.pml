@@ -5,7 +5,7 @@
  * has the name of the function that it stands for.
  *
  * atomic { ... } is one of: what happens under token->lock, under job->lock, one atomic variable,
- * or a C_ function's return. token->up_lock and module->init_lock are held across calls into the
+ * or a C_ function's return. token->connect_lock and module->init_lock are held across calls into the
  * module, so they are variables here. `ghost` marks what only the model knows.
  */
 
@@ -62,7 +62,7 @@ byte troubles = TROUBLES;
 
 /* --- the token: struct ks_token --------------------------------------------------------------- */
 
-byte up_lock;
+byte connect_lock;
 byte epoch = 1, age = 1, epochs = 1; /* 0: down; the last is ks_epoch_new()'s */
 byte tok_init = 1, tok_gen;          /* token->init_count, token->generation */
 byte idle_count = 1, open_count = 1, limit = LIMIT, closing;
@@ -407,7 +407,7 @@ inline reserve()
     fi
 }
 
-inline ks_token_down(its)
+inline ks_token_mark_lost(its)
 {
     atomic {
         if
@@ -467,7 +467,7 @@ inline open_session()
        };
        if
        :: class == SESSIONS_FULL
-       :: else -> ks_token_down(s_epoch)
+       :: else -> ks_token_mark_lost(s_epoch)
        fi
     fi
 }
@@ -529,7 +529,7 @@ inline ks_session_give()
 /* --- up and down: token/connect.c --------------------------------------------------------------------- */
 
 /* The slot, the first session and the login are one passage of the gate here. */
-inline bring_up()
+inline connect_once()
 {
     ks_module_ready();
     if
@@ -572,10 +572,10 @@ inline bring_up()
     fi
 }
 
-inline bring_back()
+inline reconnect()
 {
     ks_session_close_idle();
-    bring_up();
+    connect_once();
     if
     :: ok
     :: else ->
@@ -583,26 +583,26 @@ inline bring_back()
        ks_module_reinit(seen);
        seen = 0;
        if
-       :: ok -> bring_up()
+       :: ok -> connect_once()
        :: else
        fi
     fi
 }
 
 #ifndef BREAK_UP_LOCK
-#define UP_FREE (up_lock == 0)
+#define UP_FREE (connect_lock == 0)
 #else
 #define UP_FREE true
 #endif
 
-/* With ks_token_lock_up(), where the deadline may pass. */
-inline ks_token_up()
+/* With ks_token_connect_lock(), where the deadline may pass. */
+inline ks_token_reconnect()
 {
     if
     :: atomic { UP_FREE && UP -> ok = true }
-    :: atomic { UP_FREE && !UP -> up_lock = me + 1; reconnects++; ONE_CONNECTS };
-       bring_back();
-       atomic { reconnects--; up_lock = 0 }
+    :: atomic { UP_FREE && !UP -> connect_lock = me + 1; reconnects++; ONE_CONNECTS };
+       reconnect();
+       atomic { reconnects--; connect_lock = 0 }
     :: atomic { me == 0 -> ok = false }
     fi
 }
@@ -612,7 +612,7 @@ inline ks_token_relogin()
     if
     :: atomic { UP_FREE && (epoch != s_epoch || tok_gen != generation) -> ok = true }
     :: atomic { UP_FREE && epoch == s_epoch && tok_gen == generation ->
-           up_lock = me + 1; reconnects++; ONE_CONNECTS };
+           connect_lock = me + 1; reconnects++; ONE_CONNECTS };
        atomic {
            gate_enter_briefly(s_init);
            if
@@ -635,7 +635,7 @@ inline ks_token_relogin()
           }
        :: else
        fi;
-       atomic { reconnects--; up_lock = 0 }
+       atomic { reconnects--; connect_lock = 0 }
     :: atomic { me == 0 -> ok = false }
     fi
 }
@@ -649,7 +649,7 @@ inline ks_session_take()
     :: reserve();
        if
        :: place == DOWN ->
-          ks_token_up();
+          ks_token_reconnect();
           if
           :: ok
           :: else -> break
@@ -735,7 +735,7 @@ inline attempt()
        class = 0;
        ks_session_give();
        if
-       :: again == SESSION_LOST || again == DEVICE_LOST -> ks_token_down(s_epoch)
+       :: again == SESSION_LOST || again == DEVICE_LOST -> ks_token_mark_lost(s_epoch)
        :: else
        fi
     :: else -> again = NONE; FORGET
@@ -849,7 +849,7 @@ proctype forker()
            in_flight = 0;
            gate_paused = false;
            init_lock = 0;
-           up_lock = 0;
+           connect_lock = 0;
            waiters = 0;
            queue[0] = 0; queue[1] = 0; queue[2] = 0;
            called[0] = false; called[1] = false; called[2] = false;

@@ -113,7 +113,7 @@ void ks_classify(enum ks_fn function, CK_RV rv, enum ks_code *code, enum ks_reco
     *class = row != NULL ? row->class : KS_AMBIGUOUS;
 }
 
-enum ks_recovery ks_class_of_error(const struct ks_error *err)
+enum ks_recovery ks_recovery_of_error(const struct ks_error *err)
 {
     enum ks_recovery class;
     enum ks_code code;
@@ -241,30 +241,6 @@ void ks_error_add(struct ks_error *err, const char *fmt, ...)
 ks_status ks_no_memory(struct ks_error *err)
 {
     return ks_fail(err, KS_NO_MEMORY, "out of memory");
-}
-
-uint64_t ks_now_ns(void)
-{
-    struct timespec ts;
-
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (uint64_t)ts.tv_sec * 1000000000U + (uint64_t)ts.tv_nsec;
-}
-
-struct timespec ks_timespec(uint64_t ns)
-{
-    return (struct timespec){.tv_sec = (time_t)(ns / 1000000000U),
-                             .tv_nsec = (long)(ns % 1000000000U)};
-}
-
-void ks_cond_init(pthread_cond_t *cond)
-{
-    pthread_condattr_t attr;
-
-    pthread_condattr_init(&attr);
-    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    pthread_cond_init(cond, &attr);
-    pthread_condattr_destroy(&attr);
 }
 
 char *ks_strdup_n(const void *data, size_t len)

@@ -635,7 +635,7 @@ static ks_status run_on_candidates(struct ks_op *op, struct candidate *list, siz
         if (deadline != 0 && ks_now_ns() >= deadline)
             break;
         /* It may only have been away for a while, unnoticed: if the others cannot, it is next. */
-        if (more && ks_class_of_error(op->err) == KS_DEVICE_LOST)
+        if (more && ks_recovery_of_error(op->err) == KS_DEVICE_LOST)
             list[turns++] = list[i];
         if (i + 1 < turns)
             ks_stats_failed_over(op->token->members[list[i].index],

@@ -110,7 +110,6 @@ static uint64_t fork_wants(void)
  * waiting. */
 static void atfork_prepare(void)
 {
-    const struct timespec pause = {.tv_nsec = 50000};
     const uint64_t began = ks_now_ns();
     const bool waits = ks_calls_inside == 0;
 
@@ -118,7 +117,7 @@ static void atfork_prepare(void)
     threads_at_fork = __libc_single_threaded == 0;
     atomic_store(&forking, waits);
     while (waits && ks_now_ns() - began < fork_wants())
-        nanosleep(&pause, NULL);
+        ks_sleep(50000U);
     ks_process_run(KS_FORKING);
 }
 
@@ -285,10 +284,9 @@ static void sigpipe_restore(struct ks_gate *gate)
 
 static void wait_for_fork(void)
 {
-    const struct timespec pause = {.tv_nsec = 50000};
 
     while (atomic_load(&forking))
-        nanosleep(&pause, NULL);
+        ks_sleep(50000U);
 }
 
 static void module_enter(struct ks_gate *gate, struct ks_module *m)
@@ -331,13 +329,12 @@ static void module_enter_alone(struct ks_gate *gate, struct ks_module *m)
  * a thread that is still inside it must not find it gone. Nobody can enter meanwhile. */
 static bool module_finalize(struct ks_module *m, uint64_t until_ns)
 {
-    const struct timespec pause = {.tv_nsec = 1000000};
     struct ks_gate gate;
 
     if (!initialised_here(m))
         return true;
     while (atomic_load(&m->in_flight) > 0 && ks_now_ns() < until_ns)
-        nanosleep(&pause, NULL);
+        ks_sleep(1000000U);
     if (atomic_load(&m->in_flight) > 0)
         return false;
     module_enter_alone(&gate, m);
@@ -401,7 +398,6 @@ static bool any_initialised(void)
  * waited for: the module's destructors come next. */
 static void wait_for_others(void)
 {
-    const struct timespec pause = {.tv_nsec = 1000000};
     const uint64_t until = ks_now_ns() + DRAIN_WAIT_NS;
     unsigned others = 1;
 
@@ -411,7 +407,7 @@ static void wait_for_others(void)
             others += atomic_load(&m->in_flight);
         others -= others > 0; /* this thread's own */
         if (others > 0)
-            nanosleep(&pause, NULL);
+            ks_sleep(1000000U);
     }
 }
 

@@ -123,8 +123,6 @@ static void touch(void);
 
 static void *writer_main(void *arg)
 {
-    const struct timespec pause = {.tv_sec = INTERVAL_NS / 1000000000U,
-                                   .tv_nsec = INTERVAL_NS % 1000000000U};
     unsigned idle = 0;
 
     (void)arg;
@@ -138,7 +136,7 @@ static void *writer_main(void *arg)
         } else {
             idle++;
         }
-        nanosleep(&pause, NULL);
+        ks_sleep(INTERVAL_NS);
     }
     atomic_store(&running, false);
     /* an operation that ended just now saw a thread that was still there */
@@ -211,7 +209,6 @@ static void *final_main(void *arg)
  * with any lock held, by a signal's handler. Takes over `path`. */
 static void write_final(char *path)
 {
-    const struct timespec pause = {.tv_nsec = 100000};
     uint64_t end = ks_now_ns() + FINAL_WAIT_NS;
     unsigned mine = atomic_fetch_add(&finals_asked, 1) + 1;
 
@@ -220,7 +217,7 @@ static void write_final(char *path)
         return;
     }
     while ((int)(atomic_load(&finals_done) - mine) < 0 && ks_now_ns() < end)
-        nanosleep(&pause, NULL);
+        ks_sleep(100000U);
 }
 
 static void shut_down(void)

@@ -286,7 +286,7 @@ static struct state state_of(struct ks_token *token)
     struct state s = {0};
 
     pthread_mutex_lock(&token->lock);
-    s.up = ks_token_up_locked(token);
+    s.up = ks_token_is_up_unlocked(token);
     if (s.up) {
         s.open = token->open_count;
         s.busy = token->open_count - token->idle_count;

@@ -22,7 +22,7 @@ const char *ks_token_label(const struct ks_token *token)
     return label != NULL ? label : "";
 }
 
-bool ks_token_up_locked(const struct ks_token *token)
+bool ks_token_is_up_unlocked(const struct ks_token *token)
 {
     return token->epoch != 0 && token->generation == ks_fork_count() &&
            token->init_count ==
@@ -34,7 +34,7 @@ bool ks_token_is_up(struct ks_token *token)
     bool up;
 
     pthread_mutex_lock(&token->lock);
-    up = ks_token_up_locked(token);
+    up = ks_token_is_up_unlocked(token);
     pthread_mutex_unlock(&token->lock);
     return up;
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * connect.c - a token goes up and down: the first session, a login, an epoch; and back.
+ * connect.c - connecting to a token and reconnecting it: open the first session, log in, begin a new
+ * epoch; initialise the module again if its device was lost.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -10,16 +11,24 @@
 #endif
 
 #include "answer.h"
+#include "reconnect.h"
 
-/* How long an operation without a time limit waits before a module is initialised anew. */
-#define WAIT_MAX_NS 1000000000U
-/* How often a module that has only just started looks again, and the first pause before that. */
-#define LOOKS_FRESH   4
-#define LOOK_AGAIN_NS 20000000U
-/* What has to be left for the look itself when its time has come. */
-#define LOOK_TAKES_NS 50000000U
-/* How often the pause between two recoveries that are in vain grows, where others are disturbed. */
+/* The first pause between two tries of something that may pass, and how many tries there are. */
+#define TRANSIENT_PAUSE_NS 5000000U
+#define TRANSIENT_TRIES    3
+/* The first pause before a module is initialised again at once, or a login is tried again. */
+#define REINIT_PAUSE_NS 20000000U
+/* How long an operation without a time limit waits for the recover interval to end. */
+#define INTERVAL_WAIT_MAX_NS 1000000000U
+/* What connecting takes: so much has to be left before the deadline when the interval ends. */
+#define CONNECT_TAKES_NS 50000000U
+/* How often the recover interval doubles while the module's other tokens serve. */
 #define VAIN_MAX 6U
+
+static uint64_t deadline_of(const struct ks_call_options *opts)
+{
+    return opts != NULL ? opts->deadline_ns : 0;
+}
 
 static unsigned session_limit(const struct ks_token *token)
 {
@@ -30,9 +39,9 @@ static unsigned session_limit(const struct ks_token *token)
     return limit;
 }
 
-/* The first session, login, and everything that a new epoch needs. Holds up_lock. */
-static ks_status bring_up(struct ks_token *token, const struct ks_call_options *opts,
-                          struct ks_error *err)
+/* Open the first session, log in, and begin a new epoch. The caller holds connect_lock. */
+static ks_status connect_once(struct ks_token *token, const struct ks_call_options *opts,
+                              struct ks_error *err)
 {
     CK_SESSION_HANDLE session = CK_INVALID_HANDLE, *idle, *old_idle;
     unsigned limit, init_count;
@@ -65,10 +74,11 @@ static ks_status bring_up(struct ks_token *token, const struct ks_call_options *
         ks_session_close(token, session, init_count);
         goto fail;
     }
-    /* Now, so that no operation has to ask; whoever needs it asks again if this fails. */
+    /* Read them now, so that no operation has to wait for it; if this fails, the first operation
+     * that needs the list reads it. */
     (void)ks_token_read_mechanisms(token, NULL);
     pthread_mutex_lock(&token->lock);
-    old_idle = token->idle; /* freed later: a fork may come in between */
+    old_idle = token->idle; /* freed without the lock, for which a fork may be waiting */
     token->idle = idle;
     token->idle[0] = session;
     token->idle_count = 1;
@@ -95,181 +105,195 @@ static ks_status find_slot(struct ks_token *token, const struct ks_call_options 
     return ks_slot_connect(token, err);
 }
 
-typedef ks_status step_fn(struct ks_token *token, const struct ks_call_options *opts,
-                          struct ks_error *err);
+typedef ks_status connect_fn(struct ks_token *token, const struct ks_call_options *opts,
+                             struct ks_error *err);
 
-/* Again where a new session was lost as quickly as the old ones, and after a pause for what
- * passes. Holds up_lock. */
-static ks_status patiently(step_fn *step, struct ks_token *token,
-                           const struct ks_call_options *opts, struct ks_error *err)
+/* Run `connect` up to three times: at once if the new session was lost as well, after 5 and then
+ * 10 ms if the error is a transient one. The caller holds connect_lock. */
+static ks_status retry_transient(connect_fn *connect, struct ks_token *token,
+                                 const struct ks_call_options *opts, struct ks_error *err)
 {
-    struct timespec pause = {.tv_nsec = 5000000};
-    enum ks_recovery class;
+    struct ks_backoff backoff = {.pause_ns = TRANSIENT_PAUSE_NS};
+    enum ks_recovery recovery;
     ks_status st;
 
-    for (int tries = 0;; tries++) {
-        st = step(token, opts, err);
-        if (ks_ok(st) || tries == 2)
+    for (int tries = 1;; tries++) {
+        st = connect(token, opts, err);
+        if (ks_ok(st) || tries == TRANSIENT_TRIES)
             return st;
-        class = ks_class_of_error(err);
-        if (class == KS_RETRY) {
-            if (opts != NULL && opts->deadline_ns != 0 &&
-                ks_now_ns() + (uint64_t)pause.tv_nsec >= opts->deadline_ns)
-                return st;
-            nanosleep(&pause, NULL);
-            pause.tv_nsec *= 2;
-        } else if (class != KS_SESSION_LOST) {
+        recovery = ks_recovery_of_error(err);
+        if (recovery != KS_SESSION_LOST &&
+            (recovery != KS_RETRY || !ks_backoff_wait(&backoff, deadline_of(opts))))
             return st;
-        }
     }
 }
 
-ks_status ks_token_find(struct ks_token *token, const struct ks_call_options *opts,
-                        struct ks_error *err)
+ks_status ks_token_find_slot(struct ks_token *token, const struct ks_call_options *opts,
+                             struct ks_error *err)
 {
-    return patiently(find_slot, token, opts, err);
+    return retry_transient(find_slot, token, opts, err);
 }
 
-/* What bring_back() knows after a try that failed. */
-struct look {
-    bool fresh;  /* the module has only just started */
-    bool second; /* a doubtful login was looked at twice */
-    bool served; /* the token was up since the module was initialised last */
-    bool tried;  /* the module was initialised anew */
-};
-
-/* Others were there, and not this one; a slot that could not be read may have been it, or not. */
+/* The token is not among those that the module shows, or in a slot that could not be read. */
 static bool not_seen(const struct ks_token *token, ks_status st)
 {
     return st.code == KS_TOKEN_NOT_FOUND || token->half_seen;
 }
 
-/* SoftHSM, for one, rewrites a token's file at every login, and a process that starts in between
- * sees no token, for ever, or one without a PIN. */
+/* Another process may be writing the token's files: it is not seen, or without its PIN. */
 static bool half_written(const struct ks_token *token, ks_status st, const struct ks_error *err)
 {
-    bool login = err->rv == CKR_USER_PIN_NOT_INITIALIZED && err->fn == KS_C_Login;
+    bool no_pin = err->rv == CKR_USER_PIN_NOT_INITIALIZED && err->fn == KS_C_Login;
 
     return not_seen(token, st) || (st.code == KS_DEVICE && err->rv == CKR_OK) ||
-           (st.code == KS_LOGIN && (err->rv == CKR_OK || login));
+           (st.code == KS_LOGIN && (err->rv == CKR_OK || no_pin));
 }
 
-/* May the module be initialised once more? One that has only just started a few times, in quick
- * succession; another one after the interval, and then once more if it seems to have looked at the
- * wrong moment. `looks` is how often it was. */
-static bool may_look_again(const struct ks_token *token, const struct look *look, unsigned looks,
-                           ks_status st, const struct ks_error *err)
+static enum ks_reconnect_outcome outcome_of(const struct ks_token *token, ks_status st,
+                                            const struct ks_error *err)
 {
-    if (look->fresh)
-        return looks < LOOKS_FRESH;
-    return looks == 0 || (looks == 1 && half_written(token, st, err));
-}
+    bool half, gone;
 
-/* Something other than the PIN may be what is wrong with the login. */
-static bool doubtful(const struct ks_error *err)
-{
-    return err->fn == KS_C_Login && ks_class_of_error(err) == KS_AMBIGUOUS;
-}
-
-/* May it be different if the module looks again? A device that is gone; a token that was there
- * before; or what a module that has only just started did not see. */
-static bool may_come_back(const struct ks_token *token, ks_status st, const struct ks_error *err,
-                          const struct look *look)
-{
-    if (doubtful(err))
-        return !look->second;
-    return st.code == KS_DEVICE || (not_seen(token, st) && ks_token_label(token)[0] != '\0') ||
-           (look->fresh && half_written(token, st, err));
-}
-
-/* To initialise a module anew disturbs its other tokens. While they serve, it is this token that is
- * lost and not the module: each time that it was in vain makes the pause twice as long. */
-static uint64_t interval(const struct ks_token *token)
-{
-    return ks_token_others_up(token) ? token->recover_ns << token->vain : token->recover_ns;
-}
-
-/* A module is initialised anew once in an interval: wait for the rest of it, if there is time. An
- * operation without a time waits only for a token that has served since the last time; another one
- * is down, and it may be so for long. */
-static void wait_for_interval(struct ks_token *token, const struct ks_call_options *opts,
-                              uint64_t pause_ns, bool served)
-{
-    uint64_t now = ks_now_ns(), at = ks_module_reinit_at(token->module, pause_ns);
-    uint64_t until = opts != NULL ? opts->deadline_ns : 0;
-    struct timespec pause = ks_timespec(at - now);
-
-    if (until == 0 && served)
-        until = now + WAIT_MAX_NS + LOOK_TAKES_NS;
-    if (at <= now || at + LOOK_TAKES_NS >= until)
-        return;
-    if (atomic_load(&token->module->initialized) == 0) /* after a C_Initialize that failed */
-        return;
-    nanosleep(&pause, NULL);
-}
-
-/* Twice as long each time, and not as long as others: processes that got in each other's way should
- * not do so again. False when there is no time. */
-static bool short_pause(const struct ks_call_options *opts, unsigned round)
-{
-    uint64_t now = ks_now_ns(), ns = (uint64_t)LOOK_AGAIN_NS << round;
-    struct timespec pause;
-
-    ns += ns * (now / 1000U % 16U) / 16U;
-    pause = ks_timespec(ns);
-    if (opts != NULL && opts->deadline_ns != 0 && now + ns >= opts->deadline_ns)
-        return false;
-    nanosleep(&pause, NULL);
-    return true;
-}
-
-/* Holds up_lock. First without disturbing the module's other tokens; a module that has lost its
- * device (p11-kit's remote client has, when its server was away) says so again, and has to be
- * initialised anew. */
-static ks_status bring_back(struct ks_token *token, const struct ks_call_options *opts,
-                            struct ks_error *err)
-{
-    unsigned seen = atomic_load(&token->module->init_count);
-    struct look look = {.second = token->doubtful,
-                        .served =
-                            token->generation == ks_fork_count() && token->init_count == seen};
-    struct ks_error why;
-    uint64_t pause = interval(token);
-    ks_status st, reinit;
-    bool doubt, hurry;
-
-    ks_session_close_idle(token);
-    for (unsigned round = 0, looks = 0;; round++) {
-        st = patiently(bring_up, token, opts, err);
-        if (round == 0)
-            look.fresh = seen != atomic_load(&token->module->init_count);
-        if (ks_ok(st) || !may_come_back(token, st, err, &look))
-            break;
-        doubt = doubtful(err);
-        if (!doubt && !may_look_again(token, &look, looks, st, err))
-            break;
-        hurry = look.fresh || (looks > 0 && !doubt);
-        if (!hurry && !doubt)
-            wait_for_interval(token, opts, pause, look.served);
-        else if (!short_pause(opts, round))
-            break;
-        look.second = look.second || doubt;
-        looks += !doubt;
-        seen = atomic_load(&token->module->init_count);
-        reinit = ks_module_reinit(token->module, seen, hurry ? 0 : pause,
-                                  opts != NULL ? opts->deadline_ns : 0, &why);
-        if (!ks_ok(reinit) && !doubt) { /* a new session may do for a login */
-            ks_error_add(err, "%s", why.text);
-            break;
-        }
-        look.tried = look.tried || ks_ok(reinit);
-    }
-    token->doubtful = false; /* the next operation looks twice again */
     if (ks_ok(st))
-        token->vain = 0;
-    else if (look.tried && token->vain < VAIN_MAX)
-        token->vain++;
-    return st;
+        return KS_OUTCOME_CONNECTED;
+    if (err->fn == KS_C_Login && ks_recovery_of_error(err) == KS_AMBIGUOUS)
+        return KS_OUTCOME_LOGIN_UNCLEAR;
+    half = half_written(token, st, err);
+    gone = st.code == KS_DEVICE || (not_seen(token, st) && ks_token_label(token)[0] != '\0');
+    if (gone)
+        return half ? KS_OUTCOME_TOKEN_MISSING : KS_OUTCOME_DEVICE_LOST;
+    return half ? KS_OUTCOME_HALF_WRITTEN : KS_OUTCOME_FAILED;
+}
+
+/* Initialising a module again disturbs its other tokens. While these serve, it is this token that
+ * is lost and not the module: each time that it was in vain makes the interval twice as long. */
+static uint64_t recover_interval(const struct ks_token *token)
+{
+    return ks_token_others_up(token) ? token->recover_ns << token->reinits_in_vain
+                                     : token->recover_ns;
+}
+
+/* Sleep until the module may be initialised again, if there is time for that before the deadline.
+ * An operation without a deadline waits a bounded time, and only for a token that has served since
+ * the module was last initialised: another one has been down before, and may be so for long. */
+static void wait_for_interval(struct ks_token *token, uint64_t interval_ns, uint64_t deadline_ns,
+                              bool had_session)
+{
+    uint64_t now = ks_now_ns(), at = ks_module_reinit_at(token->module, interval_ns);
+
+    if (deadline_ns == 0 && had_session)
+        deadline_ns = now + INTERVAL_WAIT_MAX_NS + CONNECT_TAKES_NS;
+    if (at <= now || at + CONNECT_TAKES_NS >= deadline_ns)
+        return;
+    if (atomic_load(&token->module->initialized) == 0) /* the last C_Initialize has failed */
+        return;
+    ks_sleep(at - now);
+}
+
+/* What a reconnect goes on to use from state to state. */
+struct run {
+    struct ks_token *token;
+    const struct ks_call_options *opts;
+    struct ks_error *err;
+    struct ks_reconnect facts;
+    struct ks_backoff backoff;
+    uint64_t interval_ns;  /* at least so long between two initialisations of the module, */
+    bool skip_interval;    /* except where one has only just seen the wrong moment */
+    bool had_session;      /* the token has served since the module was last initialised */
+    bool failure_is_fatal; /* of initialising it again: for an unclear login a session may do */
+    bool reinit_done;
+    unsigned connects;
+    ks_status st;
+};
+
+static enum ks_reconnect_state connect_state(struct run *run)
+{
+    unsigned before = atomic_load(&run->token->module->init_count);
+    enum ks_reconnect_outcome outcome;
+    enum ks_reconnect_state next;
+
+    run->st = retry_transient(connect_once, run->token, run->opts, run->err);
+    if (run->connects++ == 0)
+        run->facts.just_loaded = before != atomic_load(&run->token->module->init_count);
+    outcome = outcome_of(run->token, run->st, run->err);
+    next = ks_reconnect_next(&run->facts, outcome);
+    run->failure_is_fatal = outcome != KS_OUTCOME_LOGIN_UNCLEAR;
+    if (outcome == KS_OUTCOME_LOGIN_UNCLEAR)
+        run->facts.login_retried = true;
+    else
+        run->facts.reinits++;
+    return next;
+}
+
+static enum ks_reconnect_state reinit_state(struct run *run)
+{
+    struct ks_module *module = run->token->module;
+    struct ks_error why;
+
+    if (ks_ok(ks_module_reinit(module, atomic_load(&module->init_count),
+                               run->skip_interval ? 0 : run->interval_ns, deadline_of(run->opts),
+                               &why))) {
+        run->reinit_done = true;
+    } else if (run->failure_is_fatal) {
+        ks_error_add(run->err, "%s", why.text);
+        return KS_RECONNECT_GIVE_UP;
+    }
+    return KS_RECONNECT_CONNECT;
+}
+
+static enum ks_reconnect_state step(struct run *run, enum ks_reconnect_state state)
+{
+    uint64_t deadline_ns = deadline_of(run->opts);
+
+    switch (state) {
+    case KS_RECONNECT_CONNECT:
+        return connect_state(run);
+    case KS_RECONNECT_WAIT_INTERVAL:
+        wait_for_interval(run->token, run->interval_ns, deadline_ns, run->had_session);
+        run->backoff.pause_ns *= 2;
+        run->skip_interval = false;
+        return KS_RECONNECT_REINIT;
+    case KS_RECONNECT_PAUSE:
+    case KS_RECONNECT_PAUSE_IF_DUE:
+        run->skip_interval = state == KS_RECONNECT_PAUSE;
+        return ks_backoff_wait(&run->backoff, deadline_ns) ? KS_RECONNECT_REINIT
+                                                           : KS_RECONNECT_GIVE_UP;
+    case KS_RECONNECT_REINIT:
+        return reinit_state(run);
+    case KS_RECONNECT_DONE:
+    case KS_RECONNECT_GIVE_UP:
+    case KS_RECONNECT_STATES:
+    default:
+        return KS_RECONNECT_GIVE_UP;
+    }
+}
+
+/* Connect the token again; docs/recovery.md has the table. A new session and login come first, as
+ * they disturb none of the module's other tokens; a module that has lost its device, as p11-kit's
+ * remote client has when its server was away, fails again then, and has to be initialised again.
+ * The caller holds connect_lock. */
+static ks_status reconnect(struct ks_token *token, const struct ks_call_options *opts,
+                           struct ks_error *err)
+{
+    enum ks_reconnect_state state = KS_RECONNECT_CONNECT;
+    struct run run = {.token = token,
+                      .opts = opts,
+                      .err = err,
+                      .facts = {.login_retried = token->login_unclear},
+                      .backoff = {.pause_ns = REINIT_PAUSE_NS, .jitter = true},
+                      .interval_ns = recover_interval(token)};
+
+    run.had_session = token->generation == ks_fork_count() &&
+                      token->init_count == atomic_load(&token->module->init_count);
+    ks_session_close_idle(token);
+    while (state != KS_RECONNECT_DONE && state != KS_RECONNECT_GIVE_UP)
+        state = step(&run, state);
+    token->login_unclear = false; /* the next reconnect may try a login twice again */
+    if (ks_ok(run.st))
+        token->reinits_in_vain = 0;
+    else if (run.reinit_done && token->reinits_in_vain < VAIN_MAX)
+        token->reinits_in_vain++;
+    return run.st;
 }
 
 /* ThreadSanitizer of gcc 12 and clang 14 does not see pthread_mutex_clocklock(). */
@@ -283,22 +307,22 @@ static void tell_tsan_of_lock(pthread_mutex_t *lock)
 #endif
 }
 
-/* Another thread may be inside the module with the lock, for as long as that takes. */
-bool ks_token_lock_up(struct ks_token *token, const struct ks_call_options *opts)
+/* A thread that holds the lock may be inside the module for as long as a call takes. */
+bool ks_token_connect_lock(struct ks_token *token, const struct ks_call_options *opts)
 {
     struct timespec until;
 
     if (opts == NULL || opts->deadline_ns == 0)
-        return pthread_mutex_lock(&token->up_lock) == 0;
+        return pthread_mutex_lock(&token->connect_lock) == 0;
     until = ks_timespec(opts->deadline_ns);
-    if (pthread_mutex_clocklock(&token->up_lock, CLOCK_MONOTONIC, &until) != 0)
+    if (pthread_mutex_clocklock(&token->connect_lock, CLOCK_MONOTONIC, &until) != 0)
         return false;
-    tell_tsan_of_lock(&token->up_lock);
+    tell_tsan_of_lock(&token->connect_lock);
     return true;
 }
 
-ks_status ks_token_up(struct ks_token *token, const struct ks_call_options *opts,
-                      struct ks_error *err)
+ks_status ks_token_reconnect(struct ks_token *token, const struct ks_call_options *opts,
+                             struct ks_error *err)
 {
     uint64_t came = ks_now_ns(), began;
     ks_status st = KS_SUCCESS;
@@ -307,20 +331,21 @@ ks_status ks_token_up(struct ks_token *token, const struct ks_call_options *opts
 
     if (err == NULL)
         err = &why;
-    if (!ks_token_lock_up(token, opts))
+    if (!ks_token_connect_lock(token, opts))
         return ks_fail_token(err, token, KS_TIMEOUT,
                              "another thread has not finished connecting to the token in time");
     if (token->failed_began_ns >= came && !ks_token_is_up(token) &&
         (opts == NULL || opts->prompt == NULL)) {
-        /* All of it happened while we waited: it would be the same for us, a second later. */
+        /* That thread has failed while this one waited for it: trying again, a moment later, would
+         * initialise the module once more to meet the same. */
         *err = token->failed_err;
         st.code = err->code;
     } else if (!ks_token_is_up(token)) {
         began = ks_now_ns();
         seen = atomic_load(&token->module->init_count);
-        st = bring_back(token, opts, err);
+        st = reconnect(token, opts, err);
         atomic_store(&token->lost, !ks_ok(st));
-        /* what served here before did not lack anything */
+        /* Only for a token that this process has not used: one that it has used lacks nothing. */
         if (!ks_ok(st) && token->generation != ks_fork_count() && !token->module->not_after_fork)
             ks_error_note_fork(err);
         if (!ks_ok(st))
@@ -330,11 +355,11 @@ ks_status ks_token_up(struct ks_token *token, const struct ks_call_options *opts
             token->failed_err = *err;
         }
     }
-    pthread_mutex_unlock(&token->up_lock);
+    pthread_mutex_unlock(&token->connect_lock);
     return st;
 }
 
-void ks_token_down(struct ks_token *token, uint64_t epoch)
+void ks_token_mark_lost(struct ks_token *token, uint64_t epoch)
 {
     pthread_mutex_lock(&token->lock);
     if (token->epoch == epoch) {
@@ -349,11 +374,12 @@ void ks_token_down(struct ks_token *token, uint64_t epoch)
 ks_status ks_token_relogin(struct ks_token *token, const struct ks_call_options *opts,
                            struct ks_session *session, bool *did, struct ks_error *err)
 {
+    struct ks_backoff backoff = {.pause_ns = REINIT_PAUSE_NS, .jitter = true};
     ks_status st = KS_SUCCESS;
     bool done, second;
 
     *did = false;
-    if (!ks_token_lock_up(token, opts))
+    if (!ks_token_connect_lock(token, opts))
         return ks_fail_token(err, token, KS_TIMEOUT,
                              "another thread has not finished logging in to the token in time");
     pthread_mutex_lock(&token->lock);
@@ -361,14 +387,14 @@ ks_status ks_token_relogin(struct ks_token *token, const struct ks_call_options 
     pthread_mutex_unlock(&token->lock);
     *did = !done;
     if (!done) {
-        second = token->doubtful;
+        second = token->login_unclear;
         if (second)
-            (void)short_pause(opts, 0);
+            (void)ks_backoff_wait(&backoff, deadline_of(opts));
         st = ks_slot_refresh(token, err); /* others may have used up the tries meanwhile */
         if (ks_ok(st))
             st = ks_login(token, opts, session->handle, session->init_count, err);
         if (second)
-            token->doubtful = false;
+            token->login_unclear = false;
         if (ks_ok(st)) {
             ks_session_close_idle(token);
             pthread_mutex_lock(&token->lock);
@@ -378,6 +404,6 @@ ks_status ks_token_relogin(struct ks_token *token, const struct ks_call_options 
             pthread_mutex_unlock(&token->lock);
         }
     }
-    pthread_mutex_unlock(&token->up_lock);
+    pthread_mutex_unlock(&token->connect_lock);
     return st;
 }

@@ -321,7 +321,7 @@ static ks_status login_result(struct ks_token *token, CK_RV rv, bool with_pin, s
     enum ks_code code;
 
     if (rv == CKR_OK || rv == CKR_USER_ALREADY_LOGGED_IN) {
-        token->doubtful = false;
+        token->login_unclear = false;
         ks_log_call(KS_LOG_INFO, "login", token, KS_NO_FUNCTION, rv);
         if (token->forget_pin && token->pin != NULL)
             ks_pin_forget(token->pin);
@@ -333,7 +333,7 @@ static ks_status login_result(struct ks_token *token, CK_RV rv, bool with_pin, s
         hint = "the token's own PIN pad or service refused";
     else if (code == KS_PIN_REFUSED)
         hint = "this PIN is not sent again by this process; check pin in the provider's section";
-    token->doubtful = code != KS_PIN_REFUSED;
+    token->login_unclear = code != KS_PIN_REFUSED;
     return ks_fail_rv(err, token, KS_C_Login, rv, hint);
 }
 
@@ -368,7 +368,7 @@ void ks_single_preload_pin(struct ks_token *token, const struct ks_call_options 
     char name[136], what[200];
 
     /* Whoever has the lock is about to log in, and reads it. */
-    if (token->pin == NULL || token->forget_pin || pthread_mutex_trylock(&token->up_lock) != 0)
+    if (token->pin == NULL || token->forget_pin || pthread_mutex_trylock(&token->connect_lock) != 0)
         return;
     if (ks_pin_gone(token->pin)) {
         ks_pin_renew(token->pin);
@@ -380,7 +380,7 @@ void ks_single_preload_pin(struct ks_token *token, const struct ks_call_options 
         if (ks_ok(ks_pin_get(token->pin, opts, what, &pin, NULL)))
             ks_pin_put(pin);
     }
-    pthread_mutex_unlock(&token->up_lock);
+    pthread_mutex_unlock(&token->connect_lock);
 }
 
 /* --- the login of an operation --------------------------------------------------------------- */

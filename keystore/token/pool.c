@@ -73,7 +73,7 @@ static bool room(const struct ks_token *token)
 
 void ks_session_call_next(struct ks_token *token)
 {
-    if (token->waiters != NULL && (room(token) || !ks_token_up_locked(token)))
+    if (token->waiters != NULL && (room(token) || !ks_token_is_up_unlocked(token)))
         pthread_cond_signal(&token->waiters->called);
 }
 
@@ -106,7 +106,7 @@ static bool wait_in_turn(struct ks_token *token, const struct ks_call_options *o
     *at = &self;
     if (opts != NULL && opts->deadline_ns != 0)
         ts = ks_timespec(opts->deadline_ns);
-    while (in_time && ks_token_up_locked(token) && !(token->waiters == &self && room(token))) {
+    while (in_time && ks_token_is_up_unlocked(token) && !(token->waiters == &self && room(token))) {
         if (opts == NULL || opts->deadline_ns == 0)
             pthread_cond_wait(&self.called, &token->lock);
         else
@@ -153,10 +153,10 @@ enum ks_pool_place ks_pool_reserve(struct ks_token *token, const struct ks_call_
     bool known;
 
     pthread_mutex_lock(&token->lock);
-    up = ks_token_up_locked(token);
+    up = ks_token_is_up_unlocked(token);
     if (up && (token->waiters != NULL || !room(token))) {
         in_time = wait_in_turn(token, opts);
-        up = ks_token_up_locked(token);
+        up = ks_token_is_up_unlocked(token);
     }
     if (!up) {
         place = KS_POOL_DOWN;

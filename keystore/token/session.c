@@ -34,7 +34,7 @@ static bool open_failed(struct ks_token *token, const struct ks_session *session
     ks_session_call_next(token);
     pthread_mutex_unlock(&token->lock);
     if (class == KS_DEVICE_LOST || class == KS_SESSION_LOST || class == KS_LOGIN_LOST) {
-        ks_token_down(token, session->epoch);
+        ks_token_mark_lost(token, session->epoch);
         ks_stats_token_down(token, session->epoch, KS_C_OpenSession, rv);
         again = tries == 0;
     }
@@ -73,7 +73,7 @@ static ks_status take(struct ks_token *token, const struct ks_call_options *opts
     for (unsigned tries = 0;;) {
         switch (ks_pool_reserve(token, opts, key, flags != 0, out, handle)) {
         case KS_POOL_DOWN:
-            st = ks_token_up(token, opts, err);
+            st = ks_token_reconnect(token, opts, err);
             if (!ks_ok(st))
                 return st;
             continue;

@@ -29,7 +29,7 @@ bool ks_token_others_up(const struct ks_token *token)
 
 static void locks_init(struct ks_token *token)
 {
-    pthread_mutex_init(&token->up_lock, NULL);
+    pthread_mutex_init(&token->connect_lock, NULL);
     pthread_mutex_init(&token->lock, NULL);
 }
 
@@ -73,7 +73,7 @@ static void token_destroy(struct ks_token *token)
     ks_uri_free(token->uri);
     ks_pin_free(token->pin);
     pthread_mutex_destroy(&token->lock);
-    pthread_mutex_destroy(&token->up_lock);
+    pthread_mutex_destroy(&token->connect_lock);
     free(token->mechanisms);
     free(token->idle);
     free(token->name);

@@ -26,16 +26,16 @@ static ks_status facts_direct(struct ks_op *op)
 {
     ks_status st = KS_SUCCESS;
 
-    if (!ks_token_lock_up(op->token, op->opts))
+    if (!ks_token_connect_lock(op->token, op->opts))
         return ks_fail_token(op->err, op->token, KS_TIMEOUT,
                              "another thread has not finished connecting to the token in time");
     if (!ks_token_is_up(op->token))
-        st = ks_token_find(op->token, op->opts, op->err);
+        st = ks_token_find_slot(op->token, op->opts, op->err);
     if (ks_ok(st))
         ks_token_copy_facts(op->token, op->arg);
     if (ks_ok(st))
         add_library(op);
-    pthread_mutex_unlock(&op->token->up_lock);
+    pthread_mutex_unlock(&op->token->connect_lock);
     return st;
 }
 

@@ -25,14 +25,14 @@ ks_status ks_single_connect(struct ks_token *token, const struct ks_call_options
     if (ks_token_is_up(token))
         return KS_SUCCESS;
     if (token->timeout_ns == 0 && !ks_worker_needed())
-        return ks_token_up(token, opts, err);
+        return ks_token_reconnect(token, opts, err);
     /* Within the token's time, or from a stack that is too small, on a worker. Where a person has
      * to be asked for the PIN, which is done on this thread and takes as long as it takes, at least
      * the question whether it answers. */
     if (opts == NULL || opts->prompt == NULL || token->pin == NULL || !ks_pin_asks(token->pin))
         return ks_op_run_direct(&op); /* whoever is to use the token accounts for it */
     st = ks_single_facts(token, opts, &facts, err);
-    return ks_ok(st) ? ks_token_up(token, opts, err) : st;
+    return ks_ok(st) ? ks_token_reconnect(token, opts, err) : st;
 }
 
 ks_status ks_token_connect(struct ks_token *token, const struct ks_call_options *opts,

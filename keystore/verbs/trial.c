@@ -99,7 +99,7 @@ bool ks_single_shown(struct ks_key *key)
     bool is;
 
     pthread_mutex_lock(&key->token->lock);
-    is = atomic_load(&key->proved) == key->finding && ks_token_up_locked(key->token) &&
+    is = atomic_load(&key->proved) == key->finding && ks_token_is_up_unlocked(key->token) &&
          key->epoch == key->token->epoch;
     pthread_mutex_unlock(&key->token->lock);
     return is;

@@ -360,7 +360,7 @@ START_TEST(those_who_wait_survive_that_the_token_goes_down)
     for (unsigned i = 0; i < COUNT_OF(guests); i++)
         queue(&guests[i], i);
     fake_lose_sessions(false);
-    ks_token_down(fx.token, session.epoch);
+    ks_token_mark_lost(fx.token, session.epoch);
     for (unsigned i = 0; i < COUNT_OF(guests); i++)
         pthread_join(guests[i].thread, NULL);
     ks_session_give(fx.token, &session, KS_SESSION_GONE);
