@@ -21,7 +21,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../provider/padding.h"
+#include "../provider/key/padding.h"
 #include "bench.h"
 
 #define SIZE        256U /* of the modulus */

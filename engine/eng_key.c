@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../provider/prov_configure.h"
+#include "../provider/core/control.h"
 #include "eng_local.h"
 
 #define URI_MAX 4096

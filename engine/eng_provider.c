@@ -14,7 +14,7 @@
 #include <pthread.h>
 #include <string.h>
 
-#include "../provider/prov_configure.h"
+#include "../provider/core/control.h"
 #include "eng_local.h"
 
 static const char *const keys[ENG_SETTINGS] = {

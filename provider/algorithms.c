@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "prov_local.h"
-#include "signature_common.h"
+#include "signature/signature.h"
 
 #define ROW(names, extra, table, description)                                                      \
     {                                                                                              \
@@ -25,7 +25,7 @@ static const OSSL_ALGORITHM keymgmt[] = {
     ROW(PROV_NAMES_ED448, "", prov_keymgmt_ed448, "Ed448 keys in an HSM"),
 #define REFUSED(id, name, others) ROW(name others, "", prov_refused_##id, "refused: not in an HSM"),
 #define REFUSED_SIGNS             REFUSED
-#include "keymgmt_refused.def"
+#include "keymgmt/refused.def"
 #undef REFUSED
 #undef REFUSED_SIGNS
     LAST_ROW,
@@ -92,7 +92,7 @@ static const OSSL_ALGORITHM signature_strict[] = {
 #define REFUSED(id, name, others)
 #define REFUSED_SIGNS(id, name, others)                                                            \
     ROW(name others, "", prov_signature_refused, "refuses software keys"),
-#include "keymgmt_refused.def"
+#include "keymgmt/refused.def"
 #undef REFUSED
 #undef REFUSED_SIGNS
     LAST_ROW,
@@ -151,8 +151,8 @@ static const OSSL_ALGORITHM random_numbers[] = {
  * software keys too, and on OpenSSL 3.0 each costs 300,000 instructions there. */
 #define DER_PKI ",input=der,structure=PrivateKeyInfo"
 
-/* Parameters of one type, between two rows without "provider": decoder_params.c says why. (A name
- * of a property that is not libcrypto's needs a dot.) */
+/* Parameters of one type, between two rows without "provider": codec/decoder_params.c says why. (The
+ * name of a property that is not libcrypto's needs a dot.) */
 #define DER_PARAMS "input=der,structure=" PROV_PARAMS_STRUCTURE
 #define PARAMETERS(names, id)                                                                      \
     {names, DER_PARAMS ",hsm.place=before", prov_decoder_params_mark, "tells how it was asked"},   \

@@ -62,9 +62,9 @@ struct prov_type_info {
 };
 extern const struct prov_type_info prov_types[PROV_KEY_TYPES];
 
-/* --- errors (prov_err.c) --------------------------------------------------------------------- */
+/* --- errors (core/errors.c) ------------------------------------------------------------------- */
 
-/* Our reason codes; prov_err.c has the text of each. */
+/* Our reason codes; core/errors.c has the text of each. */
 enum prov_reason {
     PROV_R_CONFIG = 1,     /* the provider's configuration is broken */
     PROV_R_POLICY,         /* the operation class is not offloaded */
@@ -113,7 +113,7 @@ void prov_raise_ks_at(const struct prov_ctx *ctx, struct prov_where where,
 /* Purpose: the table for OSSL_FUNC_provider_get_reason_strings. */
 const OSSL_ITEM *prov_reason_strings(void);
 
-/* --- configuration and policy (config.c, policy.c) ------------------------------------------- */
+/* --- configuration and policy (config/parse.c, key/policy.c) ---------------------------------- */
 
 enum prov_operation {
     PROV_CLASS_RSA_SIGN,
@@ -212,7 +212,7 @@ bool prov_config_unset(const char *key, const char *value);
 /* Purpose: the override of a key, or NULL. */
 const char *prov_config_overridden(const char *key);
 
-/* Purpose: the token, set or cluster that the configuration describes (config_tokens.c); `get` has
+/* Purpose: the token, set or cluster that the configuration describes (config/tokens.c); `get` has
  * the values of NAME.KEY. On failure NULL, with a sentence in `why`; raises nothing. Calls nothing
  * in PKCS#11. */
 struct ks_token *prov_config_token(const char *name, const struct prov_config *config,
@@ -252,7 +252,7 @@ void prov_config_override(const char *key, const char *value);
 /* How many threads may empty the application's cache of fetches at once. */
 #define PROV_THROWERS 4
 
-/* What is known of that cache; fetch_cache.c. */
+/* What is known of that cache; core/fetch_cache.c. */
 struct prov_fetch_cache {
     OSSL_LIB_CTX *libctx; /* the application's; NULL: it has another libcrypto */
     atomic_uint misses;   /* fetches that were not in it since it was emptied last, about */
@@ -268,21 +268,21 @@ struct prov_ctx {
     const OSSL_CORE_HANDLE *core;
     struct prov_fetch_cache fetched;
     OSSL_LIB_CTX *libctx;   /* a child of the application's: its providers, digests, properties */
-    struct prov_link *link; /* what ties it to that; child_context.c */
+    struct prov_link *link; /* what ties it to that; core/child_context.c */
     struct prov_config config;
     char *broken;                   /* why the configuration is unusable; NULL: it is fine */
     struct ks_token *token;         /* NULL when broken */
     bool name_token;                /* references name the token, although it is the only one */
     atomic_uint able;               /* classes that the token was found to have a mechanism for */
-    struct prov_supplied *supplied; /* what the engine added; configure.c */
-    struct prov_watch *watch;       /* statistics and log; observe.c */
+    struct prov_supplied *supplied; /* what the engine added; core/control.c */
+    struct prov_watch *watch;       /* statistics and log; core/stats.c */
     OSSL_FUNC_core_get_params_fn *core_get_params;
     OSSL_FUNC_core_new_error_fn *core_new_error;
     OSSL_FUNC_core_set_error_debug_fn *core_set_error_debug;
     OSSL_FUNC_core_vset_error_fn *core_vset_error;
 };
 
-/* Purpose: find the application's library context, among the core's functions (fetch_cache.c). */
+/* Purpose: find the application's library context, among the core's functions. */
 void prov_fetch_cache_init(struct prov_ctx *ctx, const OSSL_DISPATCH *in);
 /* Purpose: called when libcrypto asks for algorithms, which it does for what is not in its cache:
  * keeps the others' key managements before ours. */
@@ -297,13 +297,13 @@ void prov_fetch_expected(void);
  * where its cache cannot be kept in order. */
 const char *prov_operation_name(const char *own, const char *common);
 
-/* Purpose: fill ctx->config and ctx->token, or ctx->broken; and empty them again (configure.c).
+/* Purpose: fill ctx->config and ctx->token, or ctx->broken; and empty them again (core/control.c).
  * Returns 0, with nothing raised, only when memory is out. */
 int prov_configure(struct prov_ctx *ctx);
 void prov_unconfigure(struct prov_ctx *ctx);
 void prov_supplied_free(struct prov_ctx *ctx);
 
-/* Purpose: turn on what ctx->config says of statistics and log, and off again (observe.c). Start
+/* Purpose: turn on what ctx->config says of statistics and log, and off again (core/stats.c). Start
  * returns 0 with a sentence in `why`; raises nothing. Stop before the token is freed. */
 int prov_watch_start(struct prov_ctx *ctx, char *why, size_t why_size);
 extern bool prov_watch_no_file; /* hsmkey: statistics are about services */
@@ -325,7 +325,7 @@ void prov_children_forked(void);
  * until the process is gone. Whoever has a key may free it at any time after that. */
 void prov_children_keep(void);
 
-/* Purpose: the engine's ways in, see prov_configure.h. */
+/* Purpose: the engine's ways in, see core/control.h. */
 int prov_configure_entry(void *provctx, const OSSL_PARAM params[]);
 int prov_slot(struct prov_ctx *ctx, OSSL_PARAM *p);
 
@@ -338,7 +338,7 @@ __attribute__((visibility("default"))) int OSSL_provider_init(const OSSL_CORE_HA
 /* Purpose: the algorithms of one operation (algorithms.c). */
 const OSSL_ALGORITHM *prov_algorithms(const struct prov_ctx *ctx, int operation_id);
 
-/* --- prompts (prompt.c) ---------------------------------------------------------------------- */
+/* --- prompts (core/prompt.c) ------------------------------------------------------------------ */
 
 /* Bridges OpenSSL's passphrase callback to the keystore's. Lives on the caller's stack. */
 struct prov_prompt {
@@ -349,7 +349,7 @@ struct prov_prompt {
 };
 void prov_prompt_init(struct prov_prompt *p, OSSL_PASSPHRASE_CALLBACK *cb, void *cbarg);
 
-/* --- key references (reference.c) ------------------------------------------------------------ */
+/* --- key references (key/reference.c) --------------------------------------------------------- */
 
 /* A parsed reference, plain data; nothing of it has been checked against a token. */
 struct prov_ref {
@@ -388,7 +388,7 @@ int prov_ref_to_der(const struct prov_key *key, unsigned char **der, size_t *len
 
 /* --- what keys need from the operations' files ----------------------------------------------- */
 
-/* Purpose: wipe and free prov_key.ir_secret; NULL is allowed (padding.c). */
+/* Purpose: wipe and free prov_key.ir_secret; NULL is allowed (key/padding.c). */
 void prov_ir_secret_free(void *secret);
 
 /* The largest ECDSA signature, of P-521, as r || s and as DER. */
@@ -397,17 +397,17 @@ void prov_ir_secret_free(void *secret);
 
 /* Purpose: r || s, each half of `raw_len` bytes, as the DER of Ecdsa-Sig-Value (RFC 3279, 2.2.3).
  * `der` has room for PROV_ECDSA_DER_MAX bytes. Returns the length; 0 if that failed, also where
- * `raw` is too long (signature_common.c). */
+ * `raw` is too long (signature/common.c). */
 size_t prov_ecdsa_to_der(const uint8_t *raw, size_t raw_len, unsigned char *der);
 /* Purpose: verify r || s in software with the key `key`, a struct prov_key; raises nothing
- * (signature_common.c). */
+ * (signature/common.c). */
 bool prov_ecdsa_verify_raw(void *key, const uint8_t *digest, size_t digest_len,
                            const uint8_t *signature, size_t signature_len);
-/* Purpose: the same for EdDSA, over a message (signature_eddsa.c). */
+/* Purpose: the same for EdDSA, over a message (signature/eddsa.c). */
 bool prov_eddsa_verify_raw(void *key, const uint8_t *message, size_t message_len,
                            const uint8_t *signature, size_t signature_len);
 
-/* --- is it the key of this public half? (proof.c) -------------------------------------------- */
+/* --- is it the key of this public half? (key/proof.c) ----------------------------------------- */
 
 /* Purpose: what struct ks_expect wants of us, done in software with the public half. `key` is a
  * struct prov_key. They raise nothing. */
@@ -418,7 +418,7 @@ bool prov_proof_challenge(void *key, const struct ks_mech *mech, uint8_t *in, si
 /* Purpose: whether a SubjectPublicKeyInfo is another key's; not if it cannot be read. */
 bool prov_proof_other_spki(const struct prov_key *key, const uint8_t *der, size_t len);
 
-/* --- ASYNC_JOBs (async.c) -------------------------------------------------------------------- */
+/* --- ASYNC_JOBs (core/async.c) ---------------------------------------------------------------- */
 
 /* What the keystore is told of them. */
 extern const struct ks_pauser prov_async_pauser;
@@ -428,7 +428,7 @@ extern const struct ks_pauser prov_async_pauser;
 void prov_async_hold(void);
 void prov_async_release(void);
 
-/* --- curves and public halves (prov_public.c) ------------------------------------------------ */
+/* --- curves and public halves (key/public.c) ------------------------------------------------ */
 
 /* The curves that keys on a token may have. Other curves work with public keys only. */
 struct prov_curve {
@@ -498,7 +498,7 @@ EVP_PKEY *prov_public_certificate(const struct prov_ctx *ctx, const struct ks_ob
  * key in the error. Asks the token for certificates. */
 EVP_PKEY *prov_public_private(const struct prov_ctx *ctx, struct ks_key *priv, const char *uri);
 
-/* --- keys (prov_key.c) ----------------------------------------------------------------------- */
+/* --- keys (key/key.c) ----------------------------------------------------------------------- */
 
 /* What keymgmt's keydata points to. Immutable once it is shared, but for what is found out later
  * and published by compare-and-swap: `priv` of a key that was loaded lazily, and `ir_secret`. No
@@ -512,11 +512,11 @@ struct prov_key {
     bool has_public; /* false: `pub` holds EC domain parameters only, or is NULL */
     bool has_private;
     bool software; /* the private half was a software key's and has been left out: not usable */
-    const char *refused;    /* keymgmt_refused.c: the type's name; `type` is PROV_KEY_TYPES then */
+    const char *refused;    /* keymgmt/refused.c: the type's name; `type` is PROV_KEY_TYPES then */
     struct ks_key *priv;    /* NULL while lazy, or without private half: use prov_key_private() */
     struct prov_ref *ref;   /* the reference a lazy key came from, else NULL */
     char *uri;              /* as a reference would have it, for messages and encoders */
-    void *ir_secret;        /* implicit rejection: 32 bytes in secure memory, asymcipher_rsa.c */
+    void *ir_secret;        /* implicit rejection: 32 bytes in secure memory, asymcipher/rsa.c */
     atomic_uint mechanisms; /* what the token's list says of each ks_mech_kind: prov_key_can() */
 };
 
@@ -542,8 +542,8 @@ struct prov_key *prov_key_from_ks(struct prov_ctx *ctx, struct ks_key *priv, EVP
 struct prov_key *prov_key_from_object(struct prov_ctx *ctx, const struct ks_object *object);
 
 /* Purpose: hold a key of the token against key->pub, now and whenever it is found again: what it
- * shows, or else its first result (proof.c). `key` must outlive the use of `priv`. Refuses (raises)
- * a key that is another one, and curves that we do not have. */
+ * shows, or else its first result (key/proof.c). `key` must outlive the use of `priv`. Refuses
+ * (raises) a key that is another one, and curves that we do not have. */
 int prov_key_expect(struct prov_key *key, struct ks_key *priv);
 
 /* Purpose: tell whether the key waits for its first use (check-key-at-load = no). */
@@ -567,7 +567,7 @@ struct prov_load {
     struct ks_error err;
 };
 
-/* --- digests (digest.c) ---------------------------------------------------------------------- */
+/* --- digests (core/digest.c) ------------------------------------------------------------------ */
 
 /* One row per digest that we sign with or use in MGF1. */
 struct prov_digest {
@@ -584,14 +584,14 @@ const struct prov_digest *prov_digest_by_ks(enum ks_digest ks);
 EVP_MD *prov_digest_fetch(const struct prov_ctx *ctx, const struct prov_digest *digest,
                           const char *propq);
 
-/* --- random numbers (rand.c) ----------------------------------------------------------------- */
+/* --- random numbers (rand/rand.c) ------------------------------------------------------------- */
 
 /* Purpose: have libcrypto decide now who serves RAND_bytes(). SoftHSM makes the rdrand engine,
  * where libcrypto has it, the whole process's generator when it is initialised; without this the
  * application's random numbers would come from there, whatever is configured. */
 void prov_rand_keep_method(void);
 
-/* --- our library context (child_context.c) --------------------------------------------------- */
+/* --- our library context (core/child_context.c) ----------------------------------------------- */
 
 /* Purpose: a child of the application's library context, as OSSL_LIB_CTX_new_child() makes it, that
  * may be freed after its parent. `*link` goes with it. NULL without memory. */
@@ -600,7 +600,7 @@ OSSL_LIB_CTX *prov_child_new(const OSSL_CORE_HANDLE *handle, const OSSL_DISPATCH
 /* Purpose: free it; both may be NULL. */
 void prov_child_free(OSSL_LIB_CTX *child, struct prov_link *link);
 
-/* --- libcrypto (libcrypto.c) ----------------------------------------------------------------- */
+/* --- libcrypto (core/check_libcrypto.c) ------------------------------------------------------- */
 
 /* Purpose: whether all functions of libcrypto that we use come from the same one; if not, `why`
  * says which do not. Calls nothing of libcrypto. */
@@ -615,7 +615,7 @@ extern const OSSL_DISPATCH prov_keymgmt_ed25519[];
 extern const OSSL_DISPATCH prov_keymgmt_ed448[];
 #define REFUSED(id, name, others) extern const OSSL_DISPATCH prov_refused_##id[];
 #define REFUSED_SIGNS             REFUSED
-#include "keymgmt_refused.def"
+#include "keymgmt/refused.def"
 #undef REFUSED
 #undef REFUSED_SIGNS
 extern const OSSL_DISPATCH prov_signature_refused[];
@@ -636,8 +636,8 @@ extern const OSSL_DISPATCH prov_decoder_der_ec[];
 extern const OSSL_DISPATCH prov_decoder_der_ed25519[];
 extern const OSSL_DISPATCH prov_decoder_der_ed448[];
 extern const OSSL_DISPATCH prov_decoder_pem[];
-/* decoders of parameters (decoder_params.c): input=pem and input=der, which run before all others,
- * and one a type. The structure is a name of our own: nobody else's decoder is meant. */
+/* decoders of parameters (codec/decoder_params.c): input=pem and input=der, which run before all
+ * others, and one a type. The structure is a name of our own: nobody else's decoder is meant. */
 #define PROV_PARAMS_STRUCTURE "hsm-parameters"
 /* Purpose: whether the running libcrypto sorts decoders by how well they fit the query, from 3.5
  * on. Those of one type are of no use elsewhere. */

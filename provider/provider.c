@@ -14,7 +14,7 @@
 #include <pthread.h>
 #include <stdio.h>
 
-#include "prov_configure.h"
+#include "core/control.h"
 #include "prov_local.h"
 
 #define PROV_FULL_NAME "OpenSSL HSM provider (PKCS#11)"

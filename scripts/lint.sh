@@ -146,8 +146,8 @@ check_arrows() {
 
     # What the engine and the provider agreed upon stands in one header; hsmkey builds fakepem.c.
     if grep -nE '# *include *".*(keystore|provider|tools)/' engine/*.[ch] |
-        grep -v 'provider/prov_configure\.h"'; then
-        fail "engine/ may use provider/prov_configure.h only"
+        grep -v 'provider/core/control\.h"'; then
+        fail "engine/ may use provider/core/control.h only"
     fi
     if grep -nE '# *include *".*engine/' tools/*.[ch] | grep -v 'engine/fakepem\.h"'; then
         fail "tools/ may use engine/fakepem.h only"
@@ -196,7 +196,7 @@ check_man() {
     for page in docs/man/*; do
         mandoc -T lint -W warning "$page" || fail "$page: not well-formed"
     done
-    keys=$(sed -n '/^const struct prov_config_key/,/^};/s/^    {"\([a-z0-9-]*\)".*/\1/p' provider/config.c)
+    keys=$(sed -n '/^const struct prov_config_key/,/^};/s/^    {"\([a-z0-9-]*\)".*/\1/p' provider/config/parse.c)
     verbs=$(sed -n '/^const struct cmd /{n;s/^ *"\([a-z]*\)",$/\1/p}' tools/cmd_*.c)
     [ -n "$keys" ] && [ -n "$verbs" ] || fail "keys and subcommands are not where this check looks"
     for name in $keys; do

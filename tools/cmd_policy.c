@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * cmd_policy.c - hsmkey policy: what the provider would do for each operation class, and why. The
- * decision is provider/policy.c's.
+ * decision is provider/key/policy.c's.
  */
 #include <stdint.h>
 #include <stdio.h>

@@ -8,7 +8,7 @@
 #include <openssl/params.h>
 #include <p11-kit/pkcs11.h>
 
-#include "../../provider/padding.h"
+#include "../../provider/key/padding.h"
 #include "with_provider.h"
 
 #define SIZE    256U /* of the modulus */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * ECDH: keyexch_ecdh.c at the EVP level, over the fake module. Whatever happens, no secret stays
+ * ECDH: keyexch/ecdh.c at the EVP level, over the fake module. Whatever happens, no secret stays
  * behind on the token.
  */
 #include "with_provider.h"

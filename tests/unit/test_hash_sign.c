@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Tokens that hash by themselves: they lack CKM_RSA_PKCS, CKM_RSA_PKCS_PSS or CKM_ECDSA, and have
- * CKM_SHA256_RSA_PKCS and its kind (signature_message.c). Over the fake module.
+ * CKM_SHA256_RSA_PKCS and its kind (signature/buffer.c). Over the fake module.
  */
 #include <openssl/pem.h>
 #include <p11-kit/pkcs11.h>

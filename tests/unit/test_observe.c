@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * observe.c: statistics as the provider's parameter, operations that the policy refuses, and the
+ * core/stats.c: statistics as the provider's parameter, operations that the policy refuses, and the
  * configuration of file and log.
  */
 #include <pthread.h>

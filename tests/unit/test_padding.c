@@ -11,8 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../../provider/padding.h"
-#include "../../provider/signature_common.h"
+#include "../../provider/key/padding.h"
+#include "../../provider/signature/signature.h"
 
 static struct prov_ctx ctx; /* without a core: errors go to libcrypto's queue directly */
 

@@ -8,7 +8,7 @@
 #include <openssl/params.h>
 #include <p11-kit/pkcs11.h>
 
-#include "../../provider/padding.h"
+#include "../../provider/key/padding.h"
 #include "with_provider.h"
 
 #ifndef RSA_PSS_SALTLEN_AUTO_DIGEST_MAX

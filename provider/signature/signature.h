@@ -1,0 +1,187 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * signature.h - what the signature algorithms' files share: the key, hashing, and
+ * verification, which is libcrypto's own work on the public half.
+ */
+#ifndef HSM_SIGNATURE_COMMON_H
+#define HSM_SIGNATURE_COMMON_H
+
+#include "../prov_local.h"
+
+/* The first member of both signature contexts, so that a context pointer is one of these too. */
+struct prov_sig {
+    struct prov_ctx *ctx;
+    char *propq;          /* the caller's property query, made safe for software work */
+    struct prov_key *key; /* one reference */
+    struct ks_key *priv;  /* key's private half while signing, borrowed; NULL: verifying */
+    bool postponed;       /* signing, and `priv` is looked up when there is something to sign */
+
+    /* signing */
+    const struct prov_digest *digest; /* NULL: sign what is given as it is */
+    EVP_MD *md;                       /* fetched once, at init */
+    EVP_MD_CTX *mdctx;                /* NULL: nothing is being hashed */
+    bool hashed;                      /* mdctx was finished, and starts anew when used again */
+    bool streaming;                   /* after digest_sign_init: the digest cannot change */
+
+    /* tokens that hash by themselves want the message, which is kept beside the hash */
+    bool keeping;
+    bool too_long; /* over KS_MESSAGE_MAX: not kept any longer */
+    unsigned char *kept;
+    size_t kept_len, kept_room;
+
+    /* verification, in software */
+    EVP_MD_CTX *soft_md; /* digest-verify; owns `soft` */
+    EVP_PKEY_CTX *soft;  /* NULL: signing */
+
+    /* sigalg-style algorithms (OpenSSL 3.4 and later) */
+    const struct prov_digest *fixed; /* the algorithm's digest; NULL: not a sigalg */
+    bool message;                    /* sign() and verify() get the message, not the digest */
+    unsigned char *expected;         /* the signature that verify_message_final() looks at */
+    size_t expected_len;
+};
+
+/* Purpose: fill `sig`, which is zeroed, for newctx; release what it owns, for freectx; and make
+ * `dst`, a plain copy of `src`, own what it points to, for dupctx (on failure it is empty). */
+int prov_sig_setup(struct prov_sig *sig, void *provctx, const char *propq);
+void prov_sig_release(struct prov_sig *sig);
+int prov_sig_duplicate(struct prov_sig *dst, const struct prov_sig *src);
+
+/* Purpose: start signing with `key` (NULL: with the one from before): policy, private half, and
+ * what the key may be used for. With check-key-at-load = no a key that was not looked up yet is
+ * left for prov_sig_ready(). */
+int prov_sig_sign_start(struct prov_sig *sig, struct prov_key *key, enum prov_operation class);
+
+/* Purpose: `sig->priv` at the moment of signing. Returns 0, raised, when it cannot be had, and 0
+ * when nothing is being signed. */
+int prov_sig_ready(struct prov_sig *sig);
+
+/* Purpose: the size of the largest signature, and the size of the modulus or order in bits. */
+size_t prov_sig_size(const struct prov_sig *sig);
+unsigned prov_sig_bits(const struct prov_sig *sig);
+
+/* Purpose: set the digest by name, refusing what we do not have, or what differs from the one
+ * that is in use already. */
+int prov_sig_set_digest(struct prov_sig *sig, const char *name);
+
+/* Purpose: read a digest's name from a parameter. NULL and raised when we do not have it. */
+const struct prov_digest *prov_sig_digest_param(const struct prov_sig *sig, const OSSL_PARAM *p);
+
+/* Purpose: begin hashing, with the digest that was set; what digest_sign_init ends with. */
+int prov_sig_hash_start(struct prov_sig *sig, const OSSL_PARAM params[]);
+
+/* Purpose: finish hashing. `out` has room for EVP_MAX_MD_SIZE bytes. */
+int prov_sig_hash_finish(struct prov_sig *sig, unsigned char *out, size_t *len);
+
+/* Purpose: check the digest's length when there is a digest. */
+int prov_sig_check_tbs(const struct prov_sig *sig, size_t tbs_len);
+
+/* Purpose: raise what the keystore said about a private operation. Always returns 0. */
+int prov_sig_raise_failed(const struct prov_sig *sig, const struct ks_error *err);
+
+/* Purpose: raise that the token lacks a mechanism, by its name. Always returns 0. */
+int prov_sig_raise_lacks(const struct prov_sig *sig, enum ks_mech_kind kind);
+
+/* Purpose: tell whether the token lacks `raw`, and has `hash` for the digest instead, or whether
+ * that is not known yet. Costs nothing where it has `raw`. */
+bool prov_sig_hashes(const struct prov_sig *sig, enum ks_mech_kind raw, enum ks_mech_kind hash);
+
+/* Purpose: have prov_sig_update() keep the message, up to KS_MESSAGE_MAX. Before
+ * prov_sig_hash_start(). */
+void prov_sig_keep(struct prov_sig *sig);
+
+/* Purpose: keep that much more of the message. */
+int prov_sig_keep_more(struct prov_sig *sig, const unsigned char *data, size_t len);
+
+/* Purpose: refuse (raise, return 0) to go on with nothing but a digest on a token that lacks
+ * `raw` and hashes by itself; 1 otherwise. */
+int prov_sig_digest_suffices(const struct prov_sig *sig, enum ks_mech_kind raw,
+                             enum ks_mech_kind hash);
+
+/* Purpose: sign the kept message with a mechanism that hashes in the token. `*out_len` is the room
+ * at `out` and becomes the length. The caller verifies the result. */
+int prov_sig_sign_kept(const struct prov_sig *sig, const struct ks_mech *mech, unsigned char *out,
+                       size_t *out_len);
+
+/* Purpose: raise that what the token hashed and signed is not good, and wipe it. Returns 0. */
+int prov_sig_raise_not_good(const struct prov_sig *sig, unsigned char *out, size_t len);
+
+/* Purpose: the AlgorithmIdentifier of a signature with `digest` by a key of `key_nid`
+ * (NID_rsaEncryption or NID_X9_62_id_ecPublicKey) into parameter `p`. */
+int prov_sig_algorithm_id(const struct prov_sig *sig, int key_nid, OSSL_PARAM *p);
+
+/* Purpose: the same for RSA-PSS. */
+int prov_sig_algorithm_id_pss(const struct prov_sig *sig, const struct prov_digest *mgf1,
+                              long salt_len, OSSL_PARAM *p);
+
+/* Dispatch functions that serve both algorithms as they are. */
+OSSL_FUNC_signature_digest_sign_update_fn prov_sig_update;
+OSSL_FUNC_signature_verify_init_fn prov_sig_verify_init;
+OSSL_FUNC_signature_verify_fn prov_sig_verify;
+OSSL_FUNC_signature_verify_recover_init_fn prov_sig_verify_recover_init;
+OSSL_FUNC_signature_verify_recover_fn prov_sig_verify_recover;
+OSSL_FUNC_signature_digest_verify_init_fn prov_sig_digest_verify_init;
+OSSL_FUNC_signature_digest_verify_update_fn prov_sig_digest_verify_update;
+OSSL_FUNC_signature_digest_verify_final_fn prov_sig_digest_verify_final;
+OSSL_FUNC_signature_digest_verify_fn prov_sig_digest_verify;
+OSSL_FUNC_signature_get_ctx_md_params_fn prov_sig_get_ctx_md_params;
+OSSL_FUNC_signature_gettable_ctx_md_params_fn prov_sig_gettable_ctx_md_params;
+OSSL_FUNC_signature_set_ctx_md_params_fn prov_sig_set_ctx_md_params;
+OSSL_FUNC_signature_settable_ctx_md_params_fn prov_sig_settable_ctx_md_params;
+
+/* rsa.c's and ecdsa.c's own, for sigalgs.c. */
+OSSL_FUNC_signature_newctx_fn prov_rsa_sig_newctx;
+OSSL_FUNC_signature_freectx_fn prov_rsa_sig_freectx;
+OSSL_FUNC_signature_dupctx_fn prov_rsa_sig_dupctx;
+OSSL_FUNC_signature_sign_init_fn prov_rsa_sig_sign_init;
+OSSL_FUNC_signature_sign_fn prov_rsa_sig_sign;
+OSSL_FUNC_signature_digest_sign_init_fn prov_rsa_sig_digest_sign_init;
+OSSL_FUNC_signature_digest_sign_final_fn prov_rsa_sig_digest_sign_final;
+OSSL_FUNC_signature_get_ctx_params_fn prov_rsa_sig_get_ctx_params;
+OSSL_FUNC_signature_gettable_ctx_params_fn prov_rsa_sig_gettable_ctx_params;
+OSSL_FUNC_signature_newctx_fn prov_ecdsa_newctx;
+OSSL_FUNC_signature_freectx_fn prov_ecdsa_freectx;
+OSSL_FUNC_signature_dupctx_fn prov_ecdsa_dupctx;
+OSSL_FUNC_signature_sign_init_fn prov_ecdsa_sign_init;
+OSSL_FUNC_signature_sign_fn prov_ecdsa_sign;
+OSSL_FUNC_signature_digest_sign_init_fn prov_ecdsa_digest_sign_init;
+OSSL_FUNC_signature_digest_sign_final_fn prov_ecdsa_digest_sign_final;
+OSSL_FUNC_signature_set_ctx_params_fn prov_ecdsa_set_ctx_params;
+OSSL_FUNC_signature_get_ctx_params_fn prov_ecdsa_get_ctx_params;
+OSSL_FUNC_signature_gettable_ctx_params_fn prov_ecdsa_gettable_ctx_params;
+
+/* Purpose: a copy of the property query without what it says of "provider", and with
+ * PROV_NOT_US: a caller who asks for us by provider=hsm does not mean hashing and public
+ * operations, which we do not have, but fips=yes has to stay. Freed with OPENSSL_free(). */
+char *prov_propq_not_us(const char *propq);
+
+#ifdef OSSL_FUNC_SIGNATURE_SIGN_MESSAGE_INIT
+OSSL_FUNC_signature_verify_message_init_fn prov_sig_verify_message_init;
+OSSL_FUNC_signature_verify_message_final_fn prov_sig_verify_message_final;
+
+/* Purpose: keep the signature that comes as a parameter before verify_message_final(). */
+int prov_sig_set_expected(struct prov_sig *sig, const OSSL_PARAM params[]);
+
+/* Signature algorithms with a digest in their name (sigalgs.c). */
+extern const OSSL_DISPATCH prov_sigalg_rsa_sha1[];
+extern const OSSL_DISPATCH prov_sigalg_rsa_sha224[];
+extern const OSSL_DISPATCH prov_sigalg_rsa_sha256[];
+extern const OSSL_DISPATCH prov_sigalg_rsa_sha384[];
+extern const OSSL_DISPATCH prov_sigalg_rsa_sha512[];
+extern const OSSL_DISPATCH prov_sigalg_rsa_sha512_224[];
+extern const OSSL_DISPATCH prov_sigalg_rsa_sha512_256[];
+extern const OSSL_DISPATCH prov_sigalg_rsa_sha3_224[];
+extern const OSSL_DISPATCH prov_sigalg_rsa_sha3_256[];
+extern const OSSL_DISPATCH prov_sigalg_rsa_sha3_384[];
+extern const OSSL_DISPATCH prov_sigalg_rsa_sha3_512[];
+extern const OSSL_DISPATCH prov_sigalg_ecdsa_sha1[];
+extern const OSSL_DISPATCH prov_sigalg_ecdsa_sha224[];
+extern const OSSL_DISPATCH prov_sigalg_ecdsa_sha256[];
+extern const OSSL_DISPATCH prov_sigalg_ecdsa_sha384[];
+extern const OSSL_DISPATCH prov_sigalg_ecdsa_sha512[];
+extern const OSSL_DISPATCH prov_sigalg_ecdsa_sha3_224[];
+extern const OSSL_DISPATCH prov_sigalg_ecdsa_sha3_256[];
+extern const OSSL_DISPATCH prov_sigalg_ecdsa_sha3_384[];
+extern const OSSL_DISPATCH prov_sigalg_ecdsa_sha3_512[];
+#endif
+
+#endif
