@@ -3,6 +3,7 @@
  * bench.c - see bench.h.
  */
 #include "bench.h"
+#include "../provider/config/config.h"
 
 #include <openssl/err.h>
 #include <openssl/provider.h>
@@ -12,7 +13,7 @@
 #include <stdlib.h>
 #include <time.h>
 
-#include "../provider/prov_local.h"
+#include "../provider/provider.h"
 
 #define THREADS_MAX 256
 

@@ -12,7 +12,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "../provider/prov_local.h"
 #include "bench.h"
 
 #define MESSAGE "what a TLS server signs has about this size: 64 bytes and 2 nonces"

@@ -21,7 +21,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-#include "../provider/prov_local.h"
+#include "../provider/config/config.h"
 #include "bench.h"
 
 #define THREADS_MAX 64

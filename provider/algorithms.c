@@ -5,7 +5,12 @@
 #include <pthread.h>
 #include <string.h>
 
-#include "prov_local.h"
+#include "algorithms.h"
+#include "asymcipher/asymcipher.h"
+#include "codec/codec.h"
+#include "keyexch/keyexch.h"
+#include "keymgmt/keymgmt.h"
+#include "rand/rand.h"
 #include "signature/signature.h"
 
 #define ROW(names, extra, table, description)                                                      \
@@ -151,8 +156,8 @@ static const OSSL_ALGORITHM random_numbers[] = {
  * software keys too, and on OpenSSL 3.0 each costs 300,000 instructions there. */
 #define DER_PKI ",input=der,structure=PrivateKeyInfo"
 
-/* Parameters of one type, between two rows without "provider": codec/decoder_params.c says why. (The
- * name of a property that is not libcrypto's needs a dot.) */
+/* Parameters of one type, between two rows without "provider": codec/decoder_params.c says why.
+ * (The name of a property that is not libcrypto's needs a dot.) */
 #define DER_PARAMS "input=der,structure=" PROV_PARAMS_STRUCTURE
 #define PARAMETERS(names, id)                                                                      \
     {names, DER_PARAMS ",hsm.place=before", prov_decoder_params_mark, "tells how it was asked"},   \

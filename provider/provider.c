@@ -14,73 +14,14 @@
 #include <pthread.h>
 #include <stdio.h>
 
+#include "algorithms.h"
+#include "core/async.h"
 #include "core/control.h"
-#include "prov_local.h"
+#include "core/fetch_cache.h"
+#include "core/lifecycle.h"
+#include "provider.h"
 
 #define PROV_FULL_NAME "OpenSSL HSM provider (PKCS#11)"
-
-/* --- hooks around calls into PKCS#11 modules ------------------------------------------------- */
-
-/* A module may be built on the same libcrypto. While it runs, the thread's default library
- * context is one of its own, so that nothing it fetches can come back to us; and what it leaves in
- * the thread's error queue is taken away again, or it would look like our caller's failure. The
- * context is never freed: the module may use it until the process ends. */
-static OSSL_LIB_CTX *module_libctx;
-static pthread_once_t module_libctx_once = PTHREAD_ONCE_INIT;
-
-static void make_module_libctx(void)
-{
-    OSSL_LIB_CTX *libctx = OSSL_LIB_CTX_new();
-
-    prov_rand_keep_method(); /* no module has run before */
-    if (libctx != NULL && OSSL_PROVIDER_load(libctx, "default") == NULL) {
-        OSSL_LIB_CTX_free(libctx);
-        libctx = NULL;
-    }
-    module_libctx = libctx;
-}
-
-static void *hook_enter(void)
-{
-    (void)pthread_once(&module_libctx_once, make_module_libctx);
-    /* What a module on libcrypto leaves in the error queue is not the application's: "padding
-     * check failed" in there would be an oracle, and any left-over fails libssl's next call. */
-    (void)ERR_set_mark();
-    return module_libctx != NULL ? OSSL_LIB_CTX_set0_default(module_libctx) : NULL;
-}
-
-static void hook_leave(void *cookie)
-{
-    if (cookie != NULL)
-        (void)OSSL_LIB_CTX_set0_default(cookie);
-    (void)ERR_pop_to_mark(); /* an empty queue takes no mark, and is empty again then */
-}
-
-static const struct ks_hooks hooks = {hook_enter, hook_leave};
-
-/* HMAC-SHA256 for what is remembered of refused PINs, in the modules' library context, which no
- * application changes and nothing of ours is in. EVP_MAC-HMAC(7) */
-static bool mac(const unsigned char *key, size_t key_len, const void *who, size_t who_len,
-                const void *data, size_t len, unsigned char *out)
-{
-    const OSSL_PARAM params[] = {
-        OSSL_PARAM_construct_utf8_string(OSSL_MAC_PARAM_DIGEST, (char *)"SHA256", 0),
-        OSSL_PARAM_construct_utf8_string(OSSL_MAC_PARAM_PROPERTIES, (char *)"provider=default", 0),
-        OSSL_PARAM_construct_end(),
-    };
-    EVP_MAC *hmac = module_libctx != NULL
-                        ? EVP_MAC_fetch(module_libctx, OSSL_MAC_NAME_HMAC, "provider=default")
-                        : NULL;
-    EVP_MAC_CTX *ctx = hmac != NULL ? EVP_MAC_CTX_new(hmac) : NULL;
-    size_t out_len = 0;
-    bool ok = ctx != NULL && EVP_MAC_init(ctx, key, key_len, params) == 1 &&
-              EVP_MAC_update(ctx, who, who_len) == 1 && EVP_MAC_update(ctx, data, len) == 1 &&
-              EVP_MAC_final(ctx, out, &out_len, KS_MAC_SIZE) == 1 && out_len == KS_MAC_SIZE;
-
-    EVP_MAC_CTX_free(ctx);
-    EVP_MAC_free(hmac);
-    return ok;
-}
 
 static void forked(void)
 {
@@ -97,9 +38,8 @@ static void cleaning_up(void)
 
 static void once_per_process(void)
 {
-    ks_set_hooks(&hooks);
+    prov_hooks_install();
     ks_set_pauser(&prov_async_pauser);
-    ks_set_mac(mac);
     (void)pthread_atfork(NULL, NULL, forked);
 #if OPENSSL_VERSION_MAJOR < 4
     (void)OPENSSL_atexit(cleaning_up);

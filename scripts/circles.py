@@ -1,16 +1,19 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""circles.py [--floors NAME,NAME...] [--draw FOLDER] OBJECT...: do these object files need each other
-in circles?
+"""circles.py [--floors FLOOR,FLOOR...] [--sources FOLDER] [--draw FOLDER] OBJECT...: do these object
+files need each other in circles?
 
 Asks nm what each gives and needs. Prints each circle, with the symbols that make it, and fails if
 there is one. With --floors an object file belongs to the floor that its name begins with
-(token_pool.c.o), and may need only its own floor and those before it in the list.
+(token_pool.c.o, from token/pool.c), and may need only its own floor and those before it in the list.
+A FLOOR may be several rooms side by side (a|b), which may not need each other. With --sources the
+same holds for what the files in FOLDER include from one another.
 
 With --draw it prints a picture of FOLDER, from which the object files come, and looks for nothing:
 the floors, or the rooms of the folder, or the levels of its files, the highest first.
 """
 import os
+import re
 import subprocess
 import sys
 import textwrap
@@ -53,6 +56,35 @@ def circles(arrows):
         if name not in index:
             visit(name)
     return found
+
+
+def included(folder):
+    """(file, included file) for each #include of a file below folder, as paths from there."""
+    for where, _, names in sorted(os.walk(folder)):
+        for name in sorted(names):
+            if not name.endswith((".c", ".h")):
+                continue
+            with open(os.path.join(where, name), encoding="utf-8") as file:
+                for other in re.findall(r'^ *# *include *"([^"]+)"', file.read(), re.M):
+                    path = os.path.relpath(os.path.join(where, other), folder)
+                    if not path.startswith(".."):
+                        yield os.path.relpath(os.path.join(where, name), folder), path
+
+
+class Floors:
+    def __init__(self, text):
+        self.of = {}
+        for number, floor in enumerate(text.split(",")):
+            for room in floor.split("|"):
+                self.of[room] = number
+
+    def wrong(self, room, other):
+        """Why `room` may not need `other`; None if it may."""
+        if room not in self.of:
+            return "is on no floor"
+        if other not in self.of or room == other or self.of[other] < self.of[room]:
+            return None
+        return "which is " + ("a floor above it" if self.of[other] > self.of[room] else "beside it")
 
 
 def heights(arrows):
@@ -105,10 +137,12 @@ def draw(folder, floors, arrows):
 
 
 def main(args):
-    floors, folder = [], None
-    while args and args[0] in ("--floors", "--draw"):
+    floors, sources, folder, bad = None, None, None, False
+    while args and args[0].startswith("--"):
         if args[0] == "--floors":
-            floors = args[1].split(",")
+            floors = Floors(args[1])
+        elif args[0] == "--sources":
+            sources = args[1]
         else:
             folder = args[1]
         args = args[2:]
@@ -116,10 +150,10 @@ def main(args):
         sys.exit("circles.py: no object files")
     gives, needs = read(args)
     arrows = {name: {gives[s] for s in needs[name] if s in gives} - {name} for name in needs}
+
     if folder:
-        draw(folder, floors, arrows)
+        draw(folder, floors and list(floors.of), arrows)
         return
-    bad = False
 
     def why(a, b):
         return ", ".join(sorted(s for s in needs[a] if gives.get(s) == b))
@@ -130,17 +164,21 @@ def main(args):
         for a in circle:
             for b in sorted(arrows[a] & set(circle)):
                 print("  %s needs %s of %s" % (a, why(a, b), b))
-    floor = {name: name.split("_")[0] for name in needs}
+    wrong = []
     for a in sorted(needs) if floors else []:
-        if floor[a] not in floors:
-            bad = True
-            print("%s is on no floor" % a)
-            continue
+        if a.split("_")[0] not in floors.of:
+            wrong.append("%s is on no floor" % a)
         for b in sorted(arrows[a]):
-            if floor[b] in floors and floors.index(floor[b]) > floors.index(floor[a]):
-                bad = True
-                print("%s needs %s of %s, which is a floor above it" % (a, why(a, b), b))
-    sys.exit(bad)
+            reason = floors.wrong(a.split("_")[0], b.split("_")[0])
+            if reason:
+                wrong.append("%s needs %s of %s, %s" % (a, why(a, b), b, reason))
+    for a, b in included(sources) if sources else []:
+        reason = floors.wrong(*(path.split("/")[0].split(".")[0] for path in (a, b)))
+        if reason:
+            wrong.append("%s includes %s, %s" % (a, b, reason))
+    for line in dict.fromkeys(wrong):
+        print(line)
+    sys.exit(bad or bool(wrong))
 
 
 main(sys.argv[1:])

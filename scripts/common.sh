@@ -86,7 +86,8 @@ c_files() {
 }
 all_c='keystore provider tools engine tests bench'
 
-# Where a build has the object files of each folder, and the floors of keystore/, lowest first
-# (docs/design.md).
+# Where a build has the object files of each folder, and the floors of keystore/ and of
+# provider/, lowest first (docs/design/folders.md); a|b stand side by side and do not need each other.
 object_folders='keystore/libkeystore.a.p provider/libhsmprovider.a.p tools/hsmkey.p engine/hsm.so.p'
 keystore_floors=base,observe,module,token,op,verbs,group,report
+provider_floors='config,core,key,keymgmt|signature|asymcipher|keyexch|rand|codec,algorithms,provider'

@@ -84,6 +84,7 @@ check_circles() {
         mapfile -t objects < <(find "$build/$folder" -name '*.o' | sort)
         case $folder in
         keystore/*) scripts/circles.py --floors $keystore_floors "${objects[@]}" || fail "$folder: see above" ;;
+        provider/*) scripts/circles.py --floors "$provider_floors" --sources provider "${objects[@]}" || fail "$folder: see above" ;;
         *) scripts/circles.py "${objects[@]}" || fail "$folder: see above" ;;
         esac
     done
@@ -116,6 +117,13 @@ circles_are_found() {
     fi
     if [ "$(scripts/circles.py --draw "$dir" "$dir"/low_d.c.o "$dir"/high_[ce].c.o | paste -sd ' ')" != "high_e low_d high_c" ]; then
         fail "circles.py does not draw what needs what"
+    fi
+    mkdir -p "$dir/low" "$dir/high"
+    echo '#include "../high/x.h"' >"$dir/low/d.c"
+    if scripts/circles.py --floors 'low|high' --sources "$dir" "$dir"/low_d.c.o "$dir"/high_c.c.o >"$dir/out" ||
+        ! grep -q 'low_d needs high_c of high_c, which is beside it' "$dir/out" ||
+        ! grep -q 'low/d.c includes high/x.h, which is beside it' "$dir/out"; then
+        fail "circles.py does not see a step aside, or not what is included"
     fi
     scripts/circles.py --floors low,high "$dir"/low_d.c.o "$dir"/high_e.c.o >"$dir/out" ||
         fail "circles.py sees a circle where there is none"

@@ -14,7 +14,7 @@
 #include <stddef.h>
 #include <stdio.h>
 
-#include "../provider/prov_local.h"
+#include "../provider/core/core.h"
 
 /* Exit codes. */
 enum { CMD_OK = 0, CMD_FAILED = 1, CMD_USAGE = 2 };

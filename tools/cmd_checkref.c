@@ -17,6 +17,8 @@
 #include <string.h>
 
 #include "../engine/fakepem.h"
+#include "../provider/key/key.h"
+#include "../provider/key/reference.h"
 #include "cmd_checkfile.h"
 
 static void fail_openssl(struct cmd_check_file *file, const char *what)

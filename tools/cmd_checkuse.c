@@ -12,6 +12,8 @@
 #include <openssl/x509.h>
 #include <string.h>
 
+#include "../provider/key/key.h"
+#include "../provider/key/reference.h"
 #include "cmd_checkfile.h"
 #include "cmd_trial.h"
 

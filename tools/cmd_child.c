@@ -19,6 +19,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "../provider/core/lifecycle.h"
 #include "cmd_trial.h"
 
 /* Network HSMs take seconds to log in; systemd gives a service's start 90 s. */

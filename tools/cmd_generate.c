@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../provider/key/reference.h"
 #include "cmd.h"
 
 struct request {

@@ -14,6 +14,7 @@
 #include <termios.h>
 #include <unistd.h>
 
+#include "../provider/provider.h"
 #include "cmd.h"
 
 /* --- PINs from a person ---------------------------------------------------------------------- */

@@ -6,6 +6,7 @@
 #include <stdint.h>
 #include <stdio.h>
 
+#include "../provider/key/policy.h"
 #include "cmd.h"
 
 #define NAMES_SIZE 200
@@ -39,7 +40,7 @@ static void decide(struct cmd_env *env, enum prov_operation class, struct outcom
     out->hsm = out->listed && (need->count == 0 || out->have != 0);
     if (!out->listed)
         snprintf(out->why, sizeof(out->why), "not listed; this line would allow it: %s",
-                 prov_policy_line(prov, class, line, sizeof(line)));
+                 prov_policy_line(prov->config.offload, class, line, sizeof(line)));
     else if (out->unknown)
         snprintf(out->why, sizeof(out->why), "%s", err.text);
     else if (need->count == 0)

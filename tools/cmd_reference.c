@@ -7,6 +7,8 @@
 #include <openssl/pem.h>
 #include <string.h>
 
+#include "../provider/key/key.h"
+#include "../provider/key/reference.h"
 #include "cmd.h"
 
 BIO *cmd_reference_pem(const unsigned char *der, size_t len)

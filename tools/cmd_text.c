@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../provider/key/types.h"
 #include "cmd.h"
 
 const char *cmd_hex(const unsigned char *in, size_t len, char *out, size_t size)

@@ -18,6 +18,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "../provider/key/types.h"
+#include "../provider/provider.h"
 #include "cmd_trial.h"
 
 /* --- answers --------------------------------------------------------------------------------- */

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../provider/core/lifecycle.h"
 #include "cmd_trial.h"
 
 /* In the order in which somebody sets up a token. A new verb is a file and a line here. */

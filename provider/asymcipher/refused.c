@@ -6,7 +6,7 @@
  */
 #include <openssl/crypto.h>
 
-#include "../prov_local.h"
+#include "asymcipher.h"
 
 struct refused_cipher {
     struct prov_ctx *ctx;

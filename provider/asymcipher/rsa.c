@@ -14,8 +14,10 @@
 #include <openssl/rsa.h>
 #include <string.h>
 
+#include "../core/fetch_cache.h"
 #include "../key/padding.h"
-#include "../signature/signature.h"
+#include "../key/policy.h"
+#include "asymcipher.h"
 
 #ifndef OSSL_ASYM_CIPHER_PARAM_IMPLICIT_REJECTION
 #define OSSL_ASYM_CIPHER_PARAM_IMPLICIT_REJECTION "implicit-rejection" /* OpenSSL 3.2 and later */

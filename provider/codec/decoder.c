@@ -25,7 +25,9 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "../prov_local.h"
+#include "../core/prompt.h"
+#include "../key/reference.h"
+#include "codec.h"
 
 /* What is handed on from PEM: the DER decoders look at the bytes, and take a bare reference or a
  * foreign one as well. A structure of its own would need decoders of its own. */

@@ -35,7 +35,7 @@
 #include <openssl/provider.h>
 #include <string.h>
 
-#include "../prov_local.h"
+#include "codec.h"
 
 /* A type that each software provider has, and for which our keymgmt has no load(). */
 #define QUESTION "X25519"

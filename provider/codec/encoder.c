@@ -29,7 +29,8 @@
 #include <openssl/x509.h>
 #include <string.h>
 
-#include "../prov_local.h"
+#include "../key/reference.h"
+#include "codec.h"
 
 struct encoder_ctx {
     struct prov_ctx *ctx;

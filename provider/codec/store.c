@@ -22,7 +22,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../prov_local.h"
+#include "../core/fetch_cache.h"
+#include "../core/prompt.h"
+#include "../key/public.h"
+#include "codec.h"
 
 /* One thing to hand out. */
 struct entry {

@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "../prov_local.h"
+#include "config.h"
 
 #define BIT(class) (1U << (unsigned)(class))
 
@@ -108,23 +108,13 @@ int prov_policy_parse(const char *value, unsigned *classes, char *why, size_t wh
     return 1;
 }
 
-int prov_usable(const struct prov_ctx *ctx)
-{
-    if (ctx->broken != NULL) {
-        prov_raise(ctx, PROV_R_CONFIG, "%s", ctx->broken);
-        return 0;
-    }
-    return 1;
-}
-
-const char *prov_policy_line(const struct prov_ctx *ctx, enum prov_operation class, char *out,
-                             size_t size)
+const char *prov_policy_line(unsigned offload, enum prov_operation class, char *out, size_t size)
 {
     int used = snprintf(out, size, "offload =");
     unsigned i;
 
     for (i = 0; i < PROV_CLASSES && used > 0 && (size_t)used < size; i++) {
-        if ((ctx->config.offload | BIT(class)) & BIT(i))
+        if ((offload | BIT(class)) & BIT(i))
             used += snprintf(out + used, size - (size_t)used, " %s", prov_class_names[i]);
     }
     return out;

@@ -9,7 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "../prov_local.h"
+#include "config.h"
 
 const struct prov_config_key prov_config_keys[] = {
     {"pkcs11-module", "path of the PKCS#11 module, a file name in p11-kit's module folder, or the "

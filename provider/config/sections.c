@@ -3,7 +3,7 @@
  * sections.c - looks into openssl.cnf itself, for what libcrypto does not pass on: keys that
  * nobody knows, and a section that is not used.
  */
-#include "../prov_local.h"
+#include "config.h"
 #include <ctype.h>
 #include <openssl/conf.h>
 #include <openssl/crypto.h>

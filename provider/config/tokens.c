@@ -8,7 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "../prov_local.h"
+#include "config.h"
 
 #define NAME_MAX_LEN 32
 

@@ -12,7 +12,7 @@
 #include <sys/timerfd.h>
 #include <unistd.h>
 
-#include "../prov_local.h"
+#include "async.h"
 
 /* Programs are told of descriptors when a job pauses, not before: HAProxy at the end takes all of
  * them out of its table, and ends itself over one that it never saw. And they stay open, and in the

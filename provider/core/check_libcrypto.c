@@ -15,7 +15,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "../prov_local.h"
+#include "lifecycle.h"
 
 /* <link.h> has ElfW() for this, which not every checker understands. */
 #if __ELF_NATIVE_CLASS == 64

@@ -19,7 +19,7 @@
 #include <pthread.h>
 #include <string.h>
 
-#include "../prov_local.h"
+#include "lifecycle.h"
 
 #define FUNCTIONS_MAX 128 /* of the core's; 3.5 has about 60 */
 

@@ -10,8 +10,8 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "../prov_local.h"
 #include "control.h"
+#include "lifecycle.h"
 
 /* The keys that the engine's commands map to. */
 static const char *const supplied_keys[] = {"pkcs11-module", "pkcs11-init-args", "token", "pin"};

@@ -7,7 +7,7 @@
 #include <openssl/objects.h>
 #include <string.h>
 
-#include "../prov_local.h"
+#include "digest.h"
 
 /* In the order of enum ks_digest, from KS_DIGEST_SHA1 on. */
 static const struct prov_digest digests[] = {

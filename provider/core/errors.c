@@ -5,7 +5,7 @@
 #include <openssl/err.h>
 #include <stdarg.h>
 
-#include "../prov_local.h"
+#include "core.h"
 
 static const OSSL_ITEM reasons[] = {
     {PROV_R_CONFIG, (void *)"the provider's configuration is broken"},
@@ -76,4 +76,13 @@ void prov_raise_ks_at(const struct prov_ctx *ctx, struct prov_where where,
 
     raise_code(ctx, where, reason, "%s",
                err->text[0] != '\0' ? err->text : ks_code_text(err->code));
+}
+
+int prov_usable(const struct prov_ctx *ctx)
+{
+    if (ctx->broken != NULL) {
+        prov_raise(ctx, PROV_R_CONFIG, "%s", ctx->broken);
+        return 0;
+    }
+    return 1;
 }

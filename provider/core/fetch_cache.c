@@ -26,7 +26,7 @@
 #include <openssl/provider.h>
 #include <unistd.h>
 
-#include "../prov_local.h"
+#include "fetch_cache.h"
 
 /* The answers are thrown out after so many fetches that were not among them. Some are not seen
  * here: those that name another provider, at most one for each that is seen. */

@@ -2,7 +2,7 @@
  *
  * prompt.c - lets the keystore ask for a PIN through the application's passphrase callback.
  */
-#include "../prov_local.h"
+#include "prompt.h"
 
 static bool ask(void *arg, const char *what, char *pin, size_t size, size_t *len)
 {

@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../prov_local.h"
+#include "lifecycle.h"
 
 /* What is on. */
 struct prov_watch {
@@ -108,24 +108,4 @@ int prov_stats(struct prov_ctx *ctx, OSSL_PARAM *p)
     }
     free(before);
     return OSSL_PARAM_set_utf8_ptr(p, text);
-}
-
-/* --- refused operations ---------------------------------------------------------------------- */
-
-static const enum ks_operation classes[PROV_CLASSES] = {
-    [PROV_CLASS_RSA_SIGN] = KS_OP_SIGN,     [PROV_CLASS_EC_SIGN] = KS_OP_SIGN,
-    [PROV_CLASS_ED_SIGN] = KS_OP_SIGN,      [PROV_CLASS_RSA_OAEP] = KS_OP_DECRYPT,
-    [PROV_CLASS_RSA_PKCS1] = KS_OP_DECRYPT, [PROV_CLASS_RSA_TLS] = KS_OP_DECRYPT,
-    [PROV_CLASS_EC_DERIVE] = KS_OP_DERIVE,  [PROV_CLASS_KEYGEN] = KS_OP_GENERATE,
-    [PROV_CLASS_RAND] = KS_OP_RANDOM,
-};
-
-void prov_note_refused(const struct prov_ctx *ctx, enum prov_operation class,
-                       const struct prov_key *key, const char *why)
-{
-    char text[80];
-
-    snprintf(text, sizeof(text), "%s: %s", prov_class_names[class], why);
-    if (ctx->token != NULL)
-        ks_stats_refused(ctx->token, classes[class], key != NULL ? key->uri : NULL, text);
 }

@@ -8,7 +8,10 @@
 #include <openssl/err.h>
 #include <string.h>
 
-#include "../prov_local.h"
+#include "padding.h"
+#include "proof.h"
+#include "public.h"
+#include "reference.h"
 
 /* The longest URI that a reference may hold. */
 #define URI_MAX 4096

@@ -8,7 +8,8 @@
 #ifndef HSM_PADDING_H
 #define HSM_PADDING_H
 
-#include "../prov_local.h"
+#include "../core/digest.h"
+#include "key.h"
 
 /* Largest RSA block, 16384 bits, so that blocks fit on the stack. */
 #define PROV_RSA_MAX_BYTES 2048U
@@ -73,6 +74,9 @@ int prov_ir_allows(const struct prov_key *key, const unsigned char *block, size_
 
 /* Purpose: the modulus of `key`, big-endian; `*len` is the room and becomes its size. */
 int prov_rsa_modulus(const struct prov_key *key, unsigned char *out, size_t *len);
+
+/* Purpose: wipe and free prov_key.ir_secret; NULL is allowed (key/padding.c). */
+void prov_ir_secret_free(void *secret);
 
 /* Purpose: the per-key secret from RSADP(c0), in secure memory; NULL on failure. Freed with
  * prov_ir_secret_free(). */

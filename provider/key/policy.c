@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "../prov_local.h"
+#include "policy.h"
 
 #define BIT(class) (1U << (unsigned)(class))
 
@@ -23,6 +23,26 @@ const struct prov_not_asked prov_not_asked[] = {
      "it asks no provider, as RSA_generate_key_ex(), DSA_generate_key() and DH_generate_key()"},
     {NULL, NULL},
 };
+
+/* --- refused operations ---------------------------------------------------------------------- */
+
+static const enum ks_operation classes[PROV_CLASSES] = {
+    [PROV_CLASS_RSA_SIGN] = KS_OP_SIGN,     [PROV_CLASS_EC_SIGN] = KS_OP_SIGN,
+    [PROV_CLASS_ED_SIGN] = KS_OP_SIGN,      [PROV_CLASS_RSA_OAEP] = KS_OP_DECRYPT,
+    [PROV_CLASS_RSA_PKCS1] = KS_OP_DECRYPT, [PROV_CLASS_RSA_TLS] = KS_OP_DECRYPT,
+    [PROV_CLASS_EC_DERIVE] = KS_OP_DERIVE,  [PROV_CLASS_KEYGEN] = KS_OP_GENERATE,
+    [PROV_CLASS_RAND] = KS_OP_RANDOM,
+};
+
+void prov_note_refused(const struct prov_ctx *ctx, enum prov_operation class,
+                       const struct prov_key *key, const char *why)
+{
+    char text[80];
+
+    snprintf(text, sizeof(text), "%s: %s", prov_class_names[class], why);
+    if (ctx->token != NULL)
+        ks_stats_refused(ctx->token, classes[class], key != NULL ? key->uri : NULL, text);
+}
 
 /* --- what the token has for a class ---------------------------------------------------------- */
 
@@ -144,6 +164,6 @@ int prov_permits(const struct prov_ctx *ctx, enum prov_operation class, const st
                "provider's section would allow it: %s",
                prov_class_names[class], key != NULL && key->uri != NULL ? " for " : "",
                key != NULL && key->uri != NULL ? key->uri : "",
-               prov_policy_line(ctx, class, line, sizeof(line)));
+               prov_policy_line(ctx->config.offload, class, line, sizeof(line)));
     return 0;
 }

@@ -12,8 +12,9 @@
 #include <openssl/rsa.h>
 #include <string.h>
 
-#include "../prov_local.h"
 #include "padding.h"
+#include "proof.h"
+#include "public.h"
 
 /* What a token is to find in a padded block; less where the padding leaves less. */
 #define SECRET_LEN 32U

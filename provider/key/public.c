@@ -11,7 +11,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "../prov_local.h"
+#include "public.h"
 
 /* The longest URI that is made here. */
 #define URI_MAX 4096

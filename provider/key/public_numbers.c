@@ -10,7 +10,7 @@
 #include <openssl/param_build.h>
 #include <string.h>
 
-#include "../prov_local.h"
+#include "public.h"
 
 bool prov_raise_no_software(const struct prov_ctx *ctx, const char *name)
 {

@@ -8,7 +8,7 @@
 #include <openssl/evp.h>
 #include <string.h>
 
-#include "../signature/signature.h"
+#include "proof.h"
 
 size_t prov_ecdsa_to_der(const uint8_t *raw, size_t raw_len, unsigned char *der)
 {

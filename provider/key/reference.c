@@ -25,7 +25,9 @@
 #include <openssl/x509.h>
 #include <string.h>
 
-#include "../prov_local.h"
+#include "key.h"
+#include "public.h"
+#include "reference.h"
 
 #define REF_URI_MAX 4096
 

@@ -10,7 +10,7 @@
 #include <openssl/asn1.h>
 #include <string.h>
 
-#include "../prov_local.h"
+#include "public.h"
 
 struct cursor {
     const unsigned char *p;

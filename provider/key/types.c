@@ -7,7 +7,7 @@
 #include <openssl/evp.h>
 #include <string.h>
 
-#include "../prov_local.h"
+#include "types.h"
 
 const struct prov_type_info prov_types[PROV_KEY_TYPES] = {
     [PROV_RSA] = {"RSA", PROV_OID_RSA, KS_KEY_RSA},

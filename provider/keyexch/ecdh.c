@@ -10,8 +10,11 @@
 #include <openssl/kdf.h>
 #include <string.h>
 
-#include "../prov_local.h"
-#include "../signature/signature.h"
+#include "../core/digest.h"
+#include "../core/fetch_cache.h"
+#include "../key/policy.h"
+#include "../key/public.h"
+#include "keyexch.h"
 
 /* P-521's field, and its uncompressed point. */
 #define FIELD_MAX 66U

@@ -8,6 +8,8 @@
 #include <openssl/err.h>
 #include <string.h>
 
+#include "../core/fetch_cache.h"
+#include "../key/public.h"
 #include "keymgmt.h"
 
 #define PRIVATE OSSL_KEYMGMT_SELECT_PRIVATE_KEY

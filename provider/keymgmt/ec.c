@@ -4,6 +4,7 @@
  */
 #include <string.h>
 
+#include "../core/fetch_cache.h"
 #include "keymgmt.h"
 
 #define EC_GROUP_PARAMS                                                                            \

@@ -2,6 +2,7 @@
  *
  * edwards.c - Ed25519 and Ed448 keys.
  */
+#include "../core/fetch_cache.h"
 #include "keymgmt.h"
 
 static void *ed25519_new(void *provctx)

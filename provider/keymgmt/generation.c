@@ -12,6 +12,10 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "../core/digest.h"
+#include "../key/policy.h"
+#include "../key/proof.h"
+#include "../key/public.h"
 #include "keymgmt.h"
 
 #define BITS_DEFAULT 2048U

@@ -6,7 +6,18 @@
 #ifndef HSM_KEYMGMT_COMMON_H
 #define HSM_KEYMGMT_COMMON_H
 
-#include "../prov_local.h"
+#include "../key/key.h"
+
+extern const OSSL_DISPATCH prov_keymgmt_rsa[];
+extern const OSSL_DISPATCH prov_keymgmt_rsa_pss[];
+extern const OSSL_DISPATCH prov_keymgmt_ec[];
+extern const OSSL_DISPATCH prov_keymgmt_ed25519[];
+extern const OSSL_DISPATCH prov_keymgmt_ed448[];
+#define REFUSED(id, name, others) extern const OSSL_DISPATCH prov_refused_##id[];
+#define REFUSED_SIGNS             REFUSED
+#include "refused.def"
+#undef REFUSED
+#undef REFUSED_SIGNS
 
 /* The callbacks that do not depend on the type, or find it in the key. */
 OSSL_FUNC_keymgmt_free_fn prov_keymgmt_free;
@@ -23,7 +34,7 @@ OSSL_FUNC_keymgmt_settable_params_fn prov_keymgmt_settable_params;
 /* Purpose: load() of one type; see struct prov_load. */
 void *prov_keymgmt_load(enum prov_key_type type, const void *reference, size_t size);
 
-/* --- generation (generation.c) -------------------------------------------------------------- */
+/* --- generation (generation.c) --------------------------------------------------------------- */
 
 /* Restrictions that an RSA-PSS key carries in its AlgorithmIdentifier. */
 struct prov_pss {

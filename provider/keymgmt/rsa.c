@@ -2,6 +2,7 @@
  *
  * rsa.c - RSA and RSA-PSS keys.
  */
+#include "../core/fetch_cache.h"
 #include "keymgmt.h"
 
 #define RSA_PUBLIC                                                                                 \

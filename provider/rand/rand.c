@@ -10,7 +10,6 @@
  *
  * There is no lock and no state to protect: the token's sessions have theirs.
  */
-#define OPENSSL_SUPPRESS_DEPRECATED /* RAND_get_rand_method() */
 #include <errno.h>
 #include <openssl/crypto.h>
 #include <openssl/rand.h>
@@ -18,7 +17,9 @@
 #include <sys/random.h>
 #include <time.h>
 
-#include "../prov_local.h"
+#include "../core/async.h"
+#include "../key/policy.h"
+#include "rand.h"
 
 /* Bits. What a token's generator is worth is for its maker to say; less than this and libcrypto
  * would not take it as the parent of its AES-256 generator. */
@@ -252,13 +253,6 @@ static int rand_verify_zeroization(void *vctx)
 {
     (void)vctx;
     return 1;
-}
-
-void prov_rand_keep_method(void)
-{
-#if OPENSSL_VERSION_MAJOR < 4
-    (void)RAND_get_rand_method(); /* decides, for good, at its first call */
-#endif
 }
 
 const OSSL_DISPATCH prov_rand[] = {

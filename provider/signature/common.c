@@ -2,6 +2,7 @@
  *
  * common.c - what all signature algorithms share, see signature.h.
  */
+#include "../core/fetch_cache.h"
 #include "signature.h"
 
 #include <openssl/asn1.h>

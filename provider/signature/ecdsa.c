@@ -6,6 +6,7 @@
 #include <openssl/objects.h>
 #include <string.h>
 
+#include "../key/proof.h"
 #include "signature.h"
 
 void *prov_ecdsa_newctx(void *provctx, const char *propq)

@@ -6,7 +6,14 @@
 #ifndef HSM_SIGNATURE_COMMON_H
 #define HSM_SIGNATURE_COMMON_H
 
-#include "../prov_local.h"
+#include "../core/digest.h"
+#include "../key/policy.h"
+
+extern const OSSL_DISPATCH prov_signature_rsa[];
+extern const OSSL_DISPATCH prov_signature_ecdsa[];
+extern const OSSL_DISPATCH prov_signature_ed25519[];
+extern const OSSL_DISPATCH prov_signature_ed448[];
+extern const OSSL_DISPATCH prov_signature_refused[];
 
 /* The first member of both signature contexts, so that a context pointer is one of these too. */
 struct prov_sig {

@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../../provider/prov_local.h"
+#include "../../provider/core/core.h"
 #include "fuzz.h"
 
 #define LINES 64
@@ -94,7 +94,7 @@ static void check_offload(const struct prov_config *c)
         ;
     if (first == PROV_CLASSES) /* "all -rsa-sign -...": there is no other way to say nothing */
         return;
-    prov_policy_line(&ctx, (enum prov_operation)first, line, sizeof(line));
+    prov_policy_line(ctx.config.offload, (enum prov_operation)first, line, sizeof(line));
     if (strncmp(line, "offload = ", 10) != 0 ||
         !prov_policy_parse(line + 10, &again, why, sizeof(why)) || again != c->offload)
         abort();

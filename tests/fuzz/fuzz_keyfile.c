@@ -9,6 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../../provider/core/lifecycle.h"
+#include "../../provider/provider.h"
 #include "../../tools/cmd.h"
 #include "fuzz.h"
 

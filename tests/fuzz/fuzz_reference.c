@@ -8,7 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../../provider/prov_local.h"
+#include "../../provider/key/key.h"
+#include "../../provider/key/reference.h"
 #include "fuzz.h"
 
 static void check_encoding(struct prov_ctx *ctx, const struct prov_ref *ref,

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../../provider/prov_local.h"
+#include "../../keystore/keystore.h"
 #include "fuzz.h"
 
 /* Is there such an attribute? By hand, so that p11-kit and we cannot be wrong together. */

@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../../provider/prov_local.h"
+#include "../../provider/provider.h"
 #include "fake.h"
 
 void pf_config(const char *key, const char *value)

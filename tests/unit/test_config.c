@@ -12,7 +12,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "../../provider/prov_local.h"
+#include "../../provider/provider.h"
 #include "fake.h"
 
 /* --- values ---------------------------------------------------------------------------------- */

@@ -14,6 +14,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "../../provider/core/lifecycle.h"
 #include "with_provider.h"
 
 #define CHILD_LIMIT 20 /* seconds */

@@ -20,7 +20,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "../../provider/prov_local.h"
+#include "../../provider/key/policy.h"
 #include "fake.h"
 #include "generation_table.h"
 #include "prov_fixture.h"

@@ -14,7 +14,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../../provider/prov_local.h"
+#include "../../provider/core/digest.h"
+#include "../../provider/key/key.h"
+#include "../../provider/key/public.h"
+#include "../../provider/key/reference.h"
+#include "../../provider/provider.h"
 #include "fake.h"
 
 /* --- helpers --------------------------------------------------------------------------------- */

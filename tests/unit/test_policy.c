@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../../provider/prov_local.h"
+#include "../../provider/key/policy.h"
 
 #define BIT(class) (1U << PROV_CLASS_##class)
 #define ALL                                                                                        \

@@ -12,7 +12,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../../provider/prov_local.h"
+#include "../../provider/key/key.h"
+#include "../../provider/key/reference.h"
 
 #define URI_EC  "pkcs11:id=%01%02;object=web;type=private"
 #define URI_RSA "pkcs11:id=%a5;object=my%20key;type=private"

@@ -9,6 +9,8 @@
 #include <p11-kit/pkcs11.h>
 
 #include "../../provider/key/padding.h"
+#include "../../provider/key/reference.h"
+#include "../../provider/keymgmt/keymgmt.h"
 #include "with_provider.h"
 
 #ifndef RSA_PSS_SALTLEN_AUTO_DIGEST_MAX

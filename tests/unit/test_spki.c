@@ -11,7 +11,7 @@
 #include <openssl/x509.h>
 #include <string.h>
 
-#include "../../provider/prov_local.h"
+#include "../../provider/key/public.h"
 
 #define ROOM 1024
 

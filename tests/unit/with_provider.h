@@ -17,7 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../../provider/prov_local.h"
+#include "../../provider/provider.h"
 #include "fake.h"
 
 /* A test may define another one, in front of it. */

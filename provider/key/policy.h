@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * policy.h - may this be done with the key, and can the token do it?
+ */
+#ifndef HSM_PROV_POLICY_H
+#define HSM_PROV_POLICY_H
+
+#include "key.h"
+
+/* Purpose: refuse (raise, return 0) when the configuration is broken, does not offload `class`, or
+ * when the token has no mechanism for it. `key` is named in the error, and may be NULL. Called at
+ * init of every operation: the token is asked once for a class that it can do. */
+int prov_permits(const struct prov_ctx *ctx, enum prov_operation class, const struct prov_key *key);
+
+/* Purpose: count and log that an operation of `class` was refused; raises nothing. */
+void prov_note_refused(const struct prov_ctx *ctx, enum prov_operation class,
+                       const struct prov_key *key, const char *why);
+
+/* What a class can be done with: any one mechanism will do; none needed (count 0): none to lack.
+ * The one table for refusals, and for hsmkey policy. */
+#define PROV_NEEDS_MAX 5
+struct prov_need {
+    enum ks_mech_kind kinds[PROV_NEEDS_MAX];
+    unsigned count;
+};
+extern const struct prov_need prov_needs[PROV_CLASSES];
+
+/* Purpose: which of the mechanisms of prov_needs[class] the token lists: bit n for kinds[n]. The
+ * digest that stands for the hash-and-sign kinds is SHA-256. Raises nothing. */
+ks_status prov_class_mechanisms(const struct prov_ctx *ctx, enum prov_operation class,
+                                unsigned *listed, struct ks_error *err);
+
+/* Purpose: the names of those mechanisms of a class that are in the set (`bits` as above), in
+ * `out`. Returns `out`. */
+const char *prov_class_mech_names(enum prov_operation class, unsigned bits, char *out, size_t size);
+
+/* Ways to have a key made in which libcrypto does not ask us, although the HSM was asked for: the
+ * key is a software key. For hsmkey policy; tests/unit/generation_table.h has all ways. */
+struct prov_not_asked {
+    const char *way;
+    const char *why;
+};
+extern const struct prov_not_asked prov_not_asked[]; /* ends with a NULL way */
+
+#endif
