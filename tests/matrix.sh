@@ -10,6 +10,7 @@
 #   few       some of those, to see whether a release works at all
 #   e2e       all end-to-end tests; e2e:WORD only those with WORD in the name
 #   --fresh   make the roots anew, with the packages of today
+#   --roots   make the roots for these parts, and test nothing
 #
 # Without a release it is all three, without a part unit and core. Needs root's rights. The roots are
 # made by debootstrap from the mirror that apt is set up with, in build/roots/, and kept. Logs are in
@@ -28,12 +29,14 @@ core="$few both-provider-orders pkeyutl-signs-and-decrypts genpkey-and-req-newke
 releases=
 parts=
 fresh=no
+roots_only=no
 for word in "$@"; do
     case $word in
     bookworm | trixie | sid) releases="$releases $word" ;;
     unit | core | few | e2e | e2e:*) parts="$parts $word" ;;
     --fresh) fresh=yes ;;
-    -h | --help) sed -n '4,16s/^# \{0,1\}//p' "$0"; exit 0 ;;
+    --roots) roots_only=yes ;;
+    -h | --help) sed -n '4,17s/^# \{0,1\}//p' "$0"; exit 0 ;;
     *) die "neither release nor part: $word (there are bookworm trixie sid; unit core few e2e)" ;;
     esac
 done
@@ -92,7 +95,13 @@ release() {
 }
 
 for name in $releases; do
-    release "$name"
+    if [ $roots_only = yes ]; then
+        # shellcheck disable=SC2086
+        (root_make "$name" e2e $packages)
+    else
+        release "$name"
+    fi
 done
+[ $roots_only = no ] || exit 0
 printf '%d passed, %d failed\n' $passed $failed
 [ $failed = 0 ] && [ $passed -gt 0 ]

@@ -81,6 +81,78 @@ step() {
     return $status
 }
 
+# together COUNT RUN ENDED: for each entry of the array `queue` call "RUN ENTRY" in a process of its
+# own, COUNT at a time, and "ENDED ENTRY STATUS SECONDS" when it is over.
+together() {
+    local pid status
+    local -A running=() started=()
+    while [ ${#queue[@]} -gt 0 ] || [ ${#running[@]} -gt 0 ]; do
+        while [ ${#queue[@]} -gt 0 ] && [ ${#running[@]} -lt "$1" ]; do
+            "$2" "${queue[0]}" &
+            running[$!]=${queue[0]}
+            started[$!]=$SECONDS
+            queue=("${queue[@]:1}")
+        done
+        status=0
+        wait -n -p pid "${!running[@]}" || status=$?
+        "$3" "${running[$pid]}" $status $((SECONDS - started[$pid]))
+        unset "running[$pid]"
+    done
+}
+
+# Compilers need the processors that tests leave idle while they wait. So what later parts need is
+# made in the background from the beginning, one thing after the other and with the lowest priority.
+# Each entry: LOG COMMAND. `made` waits for it, and counts it as `step` does.
+ahead=()
+ahead_pids=
+
+ahead_start() {
+    local line
+    [ $# -gt 0 ] || return 0
+    # A process group of its own, which ahead_stop can end with all that it has started.
+    set -m
+    (
+        for line in "$@"; do
+            read -r log command <<<"$line"
+            start=$SECONDS status=0
+            $command >"$logs/$log" 2>&1 </dev/null || status=$?
+            echo "$status $((SECONDS - start))" >"$logs/$log.part"
+            mv "$logs/$log.part" "$logs/$log.status"
+        done
+    ) </dev/null >/dev/null 2>&1 &
+    set +m
+    ahead_pids="$ahead_pids $!"
+}
+
+ahead_stop() {
+    local pid
+    for pid in $ahead_pids; do
+        kill -- "-$pid" 2>/dev/null || true
+    done
+}
+
+# ahead_wait LOG: until that is made, or nobody makes it any more.
+ahead_wait() {
+    # shellcheck disable=SC2086
+    until [ -e "$logs/$1.status" ] || ! kill -0 $ahead_pids 2>/dev/null; do
+        sleep 0.2
+    done
+    [ -e "$logs/$1.status" ] || echo "1 0" >"$logs/$1.status"
+}
+
+# made NAME LOG
+made() {
+    local status seconds start=$SECONDS
+    ahead_wait "$2"
+    read -r status seconds <"$logs/$2.status"
+    if [ "$status" = 0 ]; then
+        good "$1 ($seconds s, waited for $((SECONDS - start)) s)"
+    else
+        bad "$1 ($seconds s, status $status)" "$logs/$2"
+    fi
+    return "$status"
+}
+
 finish() {
     [ -z "$failures" ] || printf '\nfailed:%s\n\n' "$failures"
     printf '%d passed, %d failed\n' $passed $failed
@@ -91,10 +163,11 @@ finish() {
 # --- unit tests -----------------------------------------------------------------------------------
 
 # unit_tests NAME BUILD [MESON TEST OPTION...]: each test program counts; none at all is a failure.
+# Most of the time they wait, for time limits and back-offs: two for each processor.
 unit_tests() {
     local name=$1 build=$2 log=$logs/unit-${1// /-}.log start=$SECONDS status=0 ok not
     shift 2
-    meson test -C "$build" --no-rebuild --num-processes "$jobs" --print-errorlogs "$@" >"$log" 2>&1 </dev/null ||
+    meson test -C "$build" --no-rebuild --num-processes $((2 * jobs)) --print-errorlogs "$@" >"$log" 2>&1 </dev/null ||
         status=$?
     ok=$(sed -n 's/^Ok: *\([0-9]*\).*/\1/p' "$log")
     not=$(sed -nE 's/^(Expected Fail|Fail|Unexpected Pass|Skipped|Timeout): *([0-9]+).*/\2/p' "$log" |
@@ -110,10 +183,9 @@ unit_tests() {
 
 # --- end-to-end tests -----------------------------------------------------------------------------
 
-# e2e NAME BUILD WORD [TOKENS]: all tests in tests/e2e/ for each kind of token, $jobs at a time.
+# e2e NAME BUILD WORD [TOKENS]: all tests in tests/e2e/ for each kind of token.
 e2e() {
-    local name=$1 build=$2 word=$3 test tokens token id pid status
-    local -A running=() started=()
+    local name=$1 build=$2 word=$3 test tokens token
     local queue=()
     for test in $(e2e_tests "$word"); do
         if [ -n "${HSM_PRELOAD:-}" ] && grep -q '^# not with sanitizers:' "$test"; then
@@ -129,25 +201,26 @@ e2e() {
     done
     [ ${#queue[@]} -gt 0 ] || die "no test in tests/e2e/ has '$word' in its name"
     mkdir -p "$logs/$name"
-    while [ ${#queue[@]} -gt 0 ] || [ ${#running[@]} -gt 0 ]; do
-        while [ ${#queue[@]} -gt 0 ] && [ ${#running[@]} -lt "$jobs" ]; do
-            read -r test token <<<"${queue[0]}"
-            queue=("${queue[@]:1}")
-            id=$(basename "$test" .sh).$token
-            HSM_BUILD=$build HSM_TOKEN=$token timeout 900 "$test" >"$logs/$name/$id.log" 2>&1 </dev/null &
-            running[$!]=$id
-            started[$!]=$SECONDS
-        done
-        status=0
-        wait -n -p pid "${!running[@]}" || status=$?
-        id=${running[$pid]}
-        unset "running[$pid]"
-        if [ $status = 0 ]; then
-            good "$name: $(sed 's/-/ /g' <<<"${id%.*}") [${id##*.}] ($((SECONDS - ${started[$pid]})) s)"
-        else
-            bad "$name: ${id%.*} [${id##*.}] ($((SECONDS - ${started[$pid]})) s, status $status)" "$logs/$name/$id.log"
-        fi
-    done
+    # Half of the time a test waits for a server or a reload, so that more of them fit.
+    together $((jobs + jobs / 2)) e2e_run e2e_ended
+}
+
+# e2e_run "TEST TOKEN", in a process of its own; $name and $build are those of e2e.
+e2e_run() {
+    local test=${1% *} token=${1#* }
+    HSM_BUILD=$build HSM_TOKEN=$token exec timeout 900 "$test" \
+        >"$logs/$name/$(basename "$test" .sh).$token.log" 2>&1 </dev/null
+}
+
+# e2e_ended "TEST TOKEN" STATUS SECONDS
+e2e_ended() {
+    local id token=${1#* }
+    id=$(basename "${1% *}" .sh)
+    if [ "$2" = 0 ]; then
+        good "$name: ${id//-/ } [$token] ($3 s)"
+    else
+        bad "$name: $id [$token] ($3 s, status $2)" "$logs/$name/$id.$token.log"
+    fi
 }
 
 # --- fuzzing --------------------------------------------------------------------------------------
@@ -155,7 +228,7 @@ e2e() {
 # The targets are the files tests/fuzz/fuzz_*.c; a folder that is there already is asked to look anew.
 fuzz_build() {
     [ ! -e build-fuzz/build.ninja ] || meson setup --reconfigure build-fuzz || return
-    CC=clang BUILD_TARGETS=fuzz-targets scripts/build.sh build-fuzz -Dfuzz=true -Dwerror=true -Db_sanitize=address,undefined
+    CC=clang BUILD_TARGETS=fuzz-targets nice -n 19 scripts/build.sh build-fuzz -Dfuzz=true -Dwerror=true -Db_sanitize=address,undefined
 }
 
 # fuzz_one NAME: what it comes upon besides the corpus stays in build-fuzz/found/NAME until next time.
@@ -167,36 +240,32 @@ fuzz_one() {
         -max_total_time="${HSM_FUZZ_SECONDS:-30}" -artifact_prefix="$logs/fuzz-$1-" "$found" "$corpus"
 }
 
-# fuzz: each target, $jobs at a time. Passed is what libFuzzer has ended by itself, with "DONE".
+# fuzz: each target. Passed is what libFuzzer has ended by itself, with "DONE".
 fuzz() {
-    local file name pid status done input
-    local -A running=() started=()
+    local file
     local queue=()
     for file in tests/fuzz/fuzz_*.c; do
-        name=${file#tests/fuzz/fuzz_}
-        queue+=("${name%.c}")
+        file=${file#tests/fuzz/fuzz_}
+        queue+=("${file%.c}")
     done
     rm -f "$logs"/fuzz-*
-    while [ ${#queue[@]} -gt 0 ] || [ ${#running[@]} -gt 0 ]; do
-        while [ ${#queue[@]} -gt 0 ] && [ ${#running[@]} -lt "$jobs" ]; do
-            name=${queue[0]}
-            queue=("${queue[@]:1}")
-            (fuzz_one "$name") >"$logs/fuzz-$name.log" 2>&1 </dev/null &
-            running[$!]=$name
-            started[$!]=$SECONDS
-        done
-        status=0
-        wait -n -p pid "${!running[@]}" || status=$?
-        name=${running[$pid]}
-        unset "running[$pid]"
-        done=$(sed -nE 's/^#([0-9]+)\s+DONE +(cov: [0-9]+ ft: [0-9]+ corp: [0-9]+).*/\1 executions, \2/p' "$logs/fuzz-$name.log")
-        if [ $status = 0 ] && [ -n "$done" ]; then
-            good "fuzz: $name: $done ($((SECONDS - ${started[$pid]})) s)"
-        else
-            input=$(find "$logs" -name "fuzz-$name-*" -printf ' build/log/%f')
-            bad "fuzz: $name (status $status); the input:${input:- none was kept}" "$logs/fuzz-$name.log"
-        fi
-    done
+    together "$jobs" fuzz_run fuzz_ended
+}
+
+fuzz_run() {
+    (fuzz_one "$1") >"$logs/fuzz-$1.log" 2>&1 </dev/null
+}
+
+# fuzz_ended TARGET STATUS SECONDS
+fuzz_ended() {
+    local done input
+    done=$(sed -nE 's/^#([0-9]+)\s+DONE +(cov: [0-9]+ ft: [0-9]+ corp: [0-9]+).*/\1 executions, \2/p' "$logs/fuzz-$1.log")
+    if [ "$2" = 0 ] && [ -n "$done" ]; then
+        good "fuzz: $1: $done ($3 s)"
+    else
+        input=$(find "$logs" -name "fuzz-$1-*" -printf ' build/log/%f')
+        bad "fuzz: $1 (status $2); the input:${input:- none was kept}" "$logs/fuzz-$1.log"
+    fi
 }
 
 # --- coverage -------------------------------------------------------------------------------------
@@ -273,8 +342,25 @@ scripts/deps.sh $sets || { failed=1; finish; }
 export LOG_DIR=$logs LOG_TAIL
 step "build with gcc" build.log env CC="${CC:-gcc}" scripts/build.sh build -Dwerror=true || finish
 
+# build_ahead COMPILER FOLDER OPTION...
+build_ahead() {
+    CC=$1 nice -n 19 scripts/build.sh "${@:2}" -Dwerror=true
+}
+roots_ahead() {
+    nice -n 19 tests/matrix.sh --roots trixie sid unit core
+}
+rm -f "$logs"/*.status
+trap ahead_stop EXIT
+[[ $parts != *" unit "* ]] || ahead+=("build-clang.log build_ahead clang build-clang")
+! with lint || ahead+=("lint-tidy.log nice -n 19 scripts/lint.sh tidy")
+! with asan || ahead+=("build-asan.log build_ahead gcc build-asan -Db_sanitize=address,undefined")
+! with tsan || ahead+=("build-tsan.log build_ahead gcc build-tsan -Db_sanitize=thread")
+! with fuzz || ahead+=("build-fuzz.log fuzz_build")
+ahead_start "${ahead[@]}"
+! with matrix || ahead_start "roots.log roots_ahead"
+
 if with lint; then
-    for check in format arrows limits policy-doc man names cppcheck tidy; do
+    for check in format arrows limits policy-doc man names cppcheck; do
         step "lint: $check" "lint-$check.log" scripts/lint.sh $check || true
     done
 fi
@@ -282,7 +368,7 @@ if with unit; then
     unit_tests gcc build --suite unit
 fi
 if [[ $parts == *" unit "* ]]; then
-    if step "build with clang" build-clang.log env CC=clang scripts/build.sh build-clang -Dwerror=true; then
+    if made "build with clang" build-clang.log; then
         unit_tests clang build-clang --suite unit
     fi
 fi
@@ -298,9 +384,11 @@ if with e2e; then
         e2e e2e "$root/build" "$word"
     done
 fi
+if with lint; then
+    made "lint: tidy" lint-tidy.log || true
+fi
 if with asan; then
-    if step "build with sanitizers" build-asan.log env CC=gcc scripts/build.sh build-asan -Dwerror=true \
-        -Db_sanitize=address,undefined; then
+    if made "build with sanitizers" build-asan.log; then
         HSM_PRELOAD=$(gcc -print-file-name=libasan.so):$(gcc -print-file-name=libubsan.so)
         export HSM_PRELOAD
         mapfile -t list < <(words asan)
@@ -318,8 +406,7 @@ if with asan; then
 fi
 if with tsan; then
     # Not test_ks_module: it forks amid its threads, which ThreadSanitizer cannot follow.
-    if step "build with ThreadSanitizer" build-tsan.log env CC=gcc scripts/build.sh build-tsan -Dwerror=true \
-        -Db_sanitize=thread; then
+    if made "build with ThreadSanitizer" build-tsan.log; then
         TSAN_OPTIONS=die_after_fork=0 CK_TIMEOUT_MULTIPLIER=4 \
             unit_tests threads build-tsan --timeout-multiplier 4 test_async test_calls test_ks_group test_ks_log test_ks_op \
             test_ks_pin test_ks_recover test_ks_session test_ks_stats test_rand
@@ -331,7 +418,7 @@ if with tsan; then
     fi
 fi
 if with fuzz; then
-    if step "build for fuzzing" build-fuzz.log fuzz_build; then
+    if made "build for fuzzing" build-fuzz.log; then
         fuzz
     fi
 fi
@@ -369,6 +456,8 @@ if with model; then
     grep -E "^ok .* states" "$logs/model.log" || true
 fi
 if with matrix; then
+    # If a root could not be made, matrix.sh tries again, and says why.
+    ahead_wait roots.log
     # Passes its own lines on, and counts by its last one.
     tests/matrix.sh trixie sid unit core 2>&1 </dev/null | tee "$logs/matrix.log" | sed -u '$d' || true
     count=$(sed -nE '$s/^([0-9]+) passed, ([0-9]+) failed$/\1 \2/p' "$logs/matrix.log")

@@ -1,6 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
 # tokens: softhsm
+# not with sanitizers: it makes a build of its own, as a distribution would
 #
 # meson install puts every file where OpenSSL and people look for it, and uninstall takes all of
 # them away again.
