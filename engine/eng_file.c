@@ -27,13 +27,6 @@ struct found {
     unsigned keys; /* software or fake */
 };
 
-static bool ends_with(const char *text, const char *end)
-{
-    size_t a = strlen(text), b = strlen(end);
-
-    return a >= b && strcmp(text + a - b, end) == 0;
-}
-
 /* The file as it is; NULL and raised when it cannot be had. */
 static BIO *read_file(const char *path)
 {
@@ -142,7 +135,7 @@ static EVP_PKEY *try_block(const char *name, const unsigned char *der, size_t le
     if (strcmp(name, PEM_STRING_PKCS8INF) == 0 || strcmp(name, "HSM KEY REFERENCE") == 0 ||
         strcmp(name, "PKCS#11 PROVIDER URI") == 0)
         return try_reference(der, len, ui, found);
-    found->software = found->software || ends_with(name, "PRIVATE KEY");
+    found->software = found->software || eng_pem_is_private(name);
     return NULL;
 }
 

@@ -117,3 +117,11 @@ out:
     BN_clear_free(d);
     return kind;
 }
+
+bool eng_pem_is_private(const char *name)
+{
+    static const char end[] = "PRIVATE KEY";
+    size_t len = strlen(name);
+
+    return len >= sizeof(end) - 1 && strcmp(name + len - (sizeof(end) - 1), end) == 0;
+}

@@ -7,6 +7,7 @@
 #define HSM_ENG_FAKEPEM_H
 
 #include <openssl/bn.h>
+#include <stdbool.h>
 #include <stddef.h>
 
 enum eng_pem_kind {
@@ -20,5 +21,9 @@ enum eng_pem_kind {
  * makes a fake is that its private exponent is not one. `modulus` may be NULL; for ENG_PEM_FAKE it
  * becomes the modulus, freed with BN_free(). Raises nothing. */
 enum eng_pem_kind eng_pem_kind(const unsigned char *der, size_t len, BIGNUM **modulus);
+
+/* Purpose: tell whether the name of a PEM block is that of a private key: "PRIVATE KEY", "RSA PRIVATE
+ * KEY" and so on. */
+bool eng_pem_is_private(const char *name);
 
 #endif

@@ -29,13 +29,6 @@ static void fail_openssl(struct cmd_check_file *file, const char *what)
     cmd_check_file_fail(file, "%s: %s", what, text);
 }
 
-static bool ends_with(const char *text, const char *end)
-{
-    size_t a = strlen(text), b = strlen(end);
-
-    return a >= b && strcmp(text + a - b, end) == 0;
-}
-
 #define REFUSED                                                                                    \
     "software-private-keys = refuse forbids to use it where the HSM is asked; make a key in the "  \
     "HSM (hsmkey generate) and remove this one"
@@ -88,7 +81,7 @@ static void look_at(struct cmd_check_file *file, const char *name, const unsigne
 
     seen->pem = true;
     seen->bad = ref == NULL && ours;
-    if (ref == NULL && !ours && ends_with(name, "PRIVATE KEY")) {
+    if (ref == NULL && !ours && eng_pem_is_private(name)) {
         seen->software = true;
         seen->fake = seen->fake || eng_pem_kind(data, len, NULL) == ENG_PEM_FAKE;
     }

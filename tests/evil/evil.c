@@ -33,6 +33,13 @@ static _Atomic unsigned long made_up = NOWHERE; /* handles */
 static _Atomic unsigned long first_found;       /* that was found */
 static _Atomic unsigned long secret;            /* the latest derived object */
 
+EXPORT const struct evil_row evil_lies[EVIL_LIES] = {
+    [EVIL_TRUTH] = {"TRUTH", "", EVIL_IS_HARMLESS},
+#define EVIL_LIE(name, function, outcome) [EVIL_##name] = {#name, #function, EVIL_IS_##outcome},
+#include "evil.def"
+#undef EVIL_LIE
+};
+
 EXPORT void evil_tell(enum evil_lie which, unsigned long of)
 {
     atomic_store(&lie, (int)which);
@@ -401,16 +408,10 @@ static CK_RV generate_random(CK_SESSION_HANDLE session, CK_BYTE *out, CK_ULONG l
 
 static void tell_from_environment(void)
 {
-    static const char *const names[] = {
-        [EVIL_TRUTH] = "TRUTH",
-#define EVIL_LIE(name, function, outcome) [EVIL_##name] = #name,
-#include "evil.def"
-#undef EVIL_LIE
-    };
     const char *wanted = getenv("HSM_EVIL_LIE");
 
     for (int i = 0; wanted != NULL && i < EVIL_LIES; i++)
-        if (strcmp(names[i], wanted) == 0)
+        if (strcmp(evil_lies[i].name, wanted) == 0)
             evil_tell((enum evil_lie)i, EVIL_EVERY);
 }
 

@@ -18,6 +18,21 @@ enum evil_lie {
     EVIL_LIES
 };
 
+/* What has to come of a lie; evil.def says what each means. */
+enum evil_outcome {
+    EVIL_IS_REFUSED,
+    EVIL_IS_FAILS,
+    EVIL_IS_ASKED,
+    EVIL_IS_HARMLESS,
+    EVIL_IS_ANY,
+};
+
+/* The rows of evil.def, and one for the truth. */
+extern const struct evil_row {
+    const char *name, *function;
+    enum evil_outcome outcome;
+} evil_lies[EVIL_LIES];
+
 #define EVIL_EVERY (~0UL)
 
 /* Purpose: tell that lie from now on. The lies about values are about `attribute` (CKA_) alone,

@@ -20,16 +20,6 @@
 #define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
 #define MOST_S          20U
 
-static const struct {
-    const char *name, *function;
-    enum { REFUSED, FAILS, ASKED, HARMLESS, ANY } outcome;
-} lies[] = {
-    [EVIL_TRUTH] = {"TRUTH", "", HARMLESS},
-#define EVIL_LIE(name, function, outcome) [EVIL_##name] = {#name, #function, outcome},
-#include "evil.def"
-#undef EVIL_LIE
-};
-
 static const struct verb {
     const char *name;
     const char *args[10];
@@ -64,7 +54,7 @@ static void child(const struct verb *verb, enum evil_lie lie)
         argv[i + 1] = verb->args[i];
     dup2(out, 1);
     dup2(out, 2);
-    setenv("HSM_EVIL_LIE", lies[lie].name, 1);
+    setenv("HSM_EVIL_LIE", evil_lies[lie].name, 1);
     setenv("HSM_EVIL_TOLD", "told", 1);
     setenv("HSM_FAKE_SCRIPT", "script", 1);
     setenv("OPENSSL_CONF", "openssl.cnf", 1);
@@ -103,19 +93,19 @@ static int run(const struct verb *verb, enum evil_lie lie, const char *where)
 static void judge(const char *where, enum evil_lie lie, int status)
 {
     bool heard = access("told", F_OK) == 0;
-    bool named = strstr(output, lies[lie].function) != NULL;
+    bool named = strstr(output, evil_lies[lie].function) != NULL;
 
     ck_assert_msg(status <= 1, "%s: exit status %d: %s", where, status, output);
-    if (!heard || lies[lie].outcome == HARMLESS) {
+    if (!heard || evil_lies[lie].outcome == EVIL_IS_HARMLESS) {
         ck_assert_msg(status == 0, "%s: exit status %d: %s", where, status, output);
-    } else if (lies[lie].outcome == REFUSED) {
+    } else if (evil_lies[lie].outcome == EVIL_IS_REFUSED) {
         ck_assert_msg(status != 0, "%s: went well: %s", where, output);
-        ck_assert_msg(named, "%s: does not name %s: %s", where, lies[lie].function, output);
-    } else if (lies[lie].outcome == FAILS) {
+        ck_assert_msg(named, "%s: does not name %s: %s", where, evil_lies[lie].function, output);
+    } else if (evil_lies[lie].outcome == EVIL_IS_FAILS) {
         ck_assert_msg(status != 0, "%s: went well: %s", where, output);
-    } else if (lies[lie].outcome == ASKED) {
-        ck_assert_msg(status == 0 || named, "%s: does not name %s: %s", where, lies[lie].function,
-                      output);
+    } else if (evil_lies[lie].outcome == EVIL_IS_ASKED) {
+        ck_assert_msg(status == 0 || named, "%s: does not name %s: %s", where,
+                      evil_lies[lie].function, output);
     }
 }
 
@@ -162,10 +152,10 @@ START_TEST(a_lie_is_named_or_harmless)
     const char *only = getenv("HSM_LIE");
     char where[128];
 
-    if (only != NULL && strcmp(only, lies[lie].name) != 0)
+    if (only != NULL && strcmp(only, evil_lies[lie].name) != 0)
         return;
     for (size_t i = 0; i < COUNT_OF(verbs); i++) {
-        snprintf(where, sizeof(where), "%s, hsmkey %s", lies[lie].name, verbs[i].name);
+        snprintf(where, sizeof(where), "%s, hsmkey %s", evil_lies[lie].name, verbs[i].name);
         judge(where, lie, run(&verbs[i], lie, where));
     }
 }

@@ -20,45 +20,35 @@
 #include "../../provider/key/reference.h"
 #include "../../provider/provider.h"
 #include "fake.h"
+#include "prov_fixture.h"
 
 /* --- helpers --------------------------------------------------------------------------------- */
 
 static OSSL_LIB_CTX *libctx;
-static OSSL_PROVIDER *hsm, *dflt;
+static OSSL_PROVIDER *hsm;
+static struct prov_fixture fixture;
 static struct prov_ctx *ctx;
 static unsigned long slot;
 
 static void load_provider(const char *offload, const char *check, bool hsm_first)
 {
-    prov_config_override("pkcs11-module", FAKE_PKCS11_PATH);
-    prov_config_override("token", "pkcs11:token=t");
-    prov_config_override("pin", "env:TEST_KEYMGMT_PIN");
-    prov_config_override("offload", offload);
-    prov_config_override("check-key-at-load", check);
-    libctx = OSSL_LIB_CTX_new();
-    ck_assert_int_eq(OSSL_PROVIDER_add_builtin(libctx, "hsm", OSSL_provider_init), 1);
-    if (hsm_first)
-        hsm = OSSL_PROVIDER_load(libctx, "hsm");
-    dflt = OSSL_PROVIDER_load(libctx, "default");
-    if (!hsm_first)
-        hsm = OSSL_PROVIDER_load(libctx, "hsm");
-    ck_assert_ptr_nonnull(hsm);
-    ck_assert_ptr_nonnull(dflt);
+    pf_config("token", "pkcs11:token=t");
+    pf_config("offload", offload);
+    pf_config("check-key-at-load", check);
+    fixture = pf_open(hsm_first);
+    libctx = fixture.libctx;
+    hsm = fixture.hsm;
     ctx = OSSL_PROVIDER_get0_provider_ctx(hsm);
-    ck_assert_ptr_null(ctx->broken);
 }
 
 static void unload_provider(void)
 {
-    OSSL_PROVIDER_unload(hsm);
-    OSSL_PROVIDER_unload(dflt);
-    OSSL_LIB_CTX_free(libctx);
+    pf_close(&fixture);
 }
 
 static void set_up(void)
 {
     ck_assert_int_eq(setenv("OPENSSL_CONF", "/dev/null", 1), 0);
-    ck_assert_int_eq(setenv("TEST_KEYMGMT_PIN", "1234", 1), 0);
     fake_reset();
     slot = fake_add_token(&(struct fake_token){.label = "t"});
     load_provider("all", "yes", false);

@@ -18,16 +18,6 @@
 /* What makes it run on a worker. */
 #define LIMIT_MS 20000U
 
-static const struct {
-    const char *name, *function;
-    enum { REFUSED, FAILS, ASKED, HARMLESS, ANY } outcome;
-} lies[] = {
-    [EVIL_TRUTH] = {"TRUTH", "", HARMLESS},
-#define EVIL_LIE(name, function, outcome) [EVIL_##name] = {#name, #function, outcome},
-#include "evil.def"
-#undef EVIL_LIE
-};
-
 /* --- what can be asked for ------------------------------------------------------------------- */
 
 struct cell {
@@ -432,21 +422,22 @@ static void judge(const char *where, const struct cell *c, const struct ask *ask
                   ks_status st)
 {
     bool heard = evil_told() > 0;
-    bool refused = heard && lies[lie].outcome == REFUSED;
+    bool refused = heard && evil_lies[lie].outcome == EVIL_IS_REFUSED;
 
     if (lie == EVIL_DECRYPT_NOTHING && ask->mech == KS_MECH_RSA_RAW)
         refused = heard; /* other plaintexts may be zeros */
-    if (lies[lie].outcome == ASKED)
+    if (evil_lies[lie].outcome == EVIL_IS_ASKED)
         refused = heard && ask->mechanisms;
-    if (heard && lies[lie].outcome == FAILS) {
+    if (heard && evil_lies[lie].outcome == EVIL_IS_FAILS) {
         ck_assert_msg(!ks_ok(st), "%s: went well", where);
         refused = ask->listing;
     }
     if (refused) {
         ck_assert_msg(st.code == KS_TOKEN, "%s: status %d (%s), %s", where, (int)st.code,
                       ks_code_text(st.code), ks_ok(st) ? "" : fx.err.text);
-        names_it(where, lies[lie].function);
-    } else if (!heard || lies[lie].outcome == ASKED || lies[lie].outcome == HARMLESS) {
+        names_it(where, evil_lies[lie].function);
+    } else if (!heard || evil_lies[lie].outcome == EVIL_IS_ASKED ||
+               evil_lies[lie].outcome == EVIL_IS_HARMLESS) {
         ck_assert_msg(ks_ok(st), "%s: %s", where, fx.err.text);
         ck_assert_msg(c->right, "%s: a wrong result", where);
     }
@@ -472,7 +463,7 @@ static bool run_cell(enum evil_lie lie, unsigned long attribute, const struct as
     ks_status st;
     bool heard;
 
-    snprintf(where, sizeof(where), "%s (attribute 0x%lx), %s, time limit %u", lies[lie].name,
+    snprintf(where, sizeof(where), "%s (attribute 0x%lx), %s, time limit %u", evil_lies[lie].name,
              attribute, ask->name, timeout_ms);
     evil_tell(EVIL_TRUTH, EVIL_EVERY);
     fill_token(ask->listing);
@@ -517,7 +508,7 @@ START_TEST(a_lie_is_refused_or_harmless)
     const char *only = getenv("HSM_LIE");
     unsigned told = 0;
 
-    if (only != NULL && strcmp(only, lies[lie].name) != 0)
+    if (only != NULL && strcmp(only, evil_lies[lie].name) != 0)
         return;
     mallopt(M_PERTURB, OURS); /* fresh memory of the heap is full of it */
     for (size_t i = 0; i < COUNT_OF(asks); i++) {
@@ -530,7 +521,7 @@ START_TEST(a_lie_is_refused_or_harmless)
         for (size_t a = 0; about_values(lie) && asks[i].reads && a < COUNT_OF(attributes); a++)
             (void)run_cell(lie, attributes[a], &asks[i], 0);
     }
-    ck_assert_msg(told > 0, "%s was never told", lies[lie].name);
+    ck_assert_msg(told > 0, "%s was never told", evil_lies[lie].name);
 }
 END_TEST
 

@@ -18,22 +18,13 @@ static void up(void)
     snprintf(pin, sizeof(pin), "file:%s", pin_path);
     token_up();
     fake_add_pair(slot, FAKE_RSA, "k");
-    prov_config_override("pkcs11-module", FAKE_PKCS11_PATH);
-    prov_config_override("token", "pkcs11:token=fake");
-    prov_config_override("pin", pin);
-    prov_config_override("offload", "all");
-    libctx = OSSL_LIB_CTX_new();
-    ck_assert_int_eq(OSSL_PROVIDER_add_builtin(libctx, "hsm", OSSL_provider_init), 1);
-    loaded[0] = OSSL_PROVIDER_load(libctx, "default");
-    loaded[1] = OSSL_PROVIDER_load(libctx, "hsm");
-    ck_assert(loaded[0] != NULL && loaded[1] != NULL);
+    pin_source = pin;
+    provider_up("all");
 }
 
 static void down(void)
 {
-    OSSL_PROVIDER_unload(loaded[1]);
-    OSSL_PROVIDER_unload(loaded[0]);
-    OSSL_LIB_CTX_free(libctx);
+    provider_down();
     unlink(pin_path);
     rmdir(dir);
 }

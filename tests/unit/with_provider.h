@@ -39,15 +39,9 @@ static inline bool under_valgrind(void)
     return preload != NULL && strstr(preload, "vgpreload") != NULL;
 }
 
-static inline void provider_up(const char *offload)
+/* The contexts and providers for what was configured with prov_config_override(). */
+static inline void providers_load(void)
 {
-    static const char *const no_offload = "all rsa-tls";
-
-    ck_assert_int_eq(setenv("HSM_TEST_PIN", "1234", 1), 0);
-    prov_config_override("pkcs11-module", TEST_MODULE_PATH);
-    prov_config_override("token", "pkcs11:token=fake");
-    prov_config_override("pin", pin_source);
-    prov_config_override("offload", offload != NULL ? offload : no_offload);
     libctx = OSSL_LIB_CTX_new();
     plain = OSSL_LIB_CTX_new();
     ck_assert_int_eq(OSSL_PROVIDER_add_builtin(libctx, "hsm", OSSL_provider_init), 1);
@@ -56,6 +50,17 @@ static inline void provider_up(const char *offload)
     loaded[2] = OSSL_PROVIDER_load(plain, "default");
     for (int i = 0; i < 3; i++)
         ck_assert_ptr_nonnull(loaded[i]);
+}
+
+/* `offload`: NULL is everything. */
+static inline void provider_up(const char *offload)
+{
+    ck_assert_int_eq(setenv("HSM_TEST_PIN", "1234", 1), 0);
+    prov_config_override("pkcs11-module", TEST_MODULE_PATH);
+    prov_config_override("token", "pkcs11:token=fake");
+    prov_config_override("pin", pin_source);
+    prov_config_override("offload", offload != NULL ? offload : "all rsa-tls");
+    providers_load();
 }
 
 static inline void provider_down(void)
