@@ -112,7 +112,7 @@ def draw(folder, floors, arrows):
         shown[name] = rest if inside else name.removeprefix(".._").replace("_", "/", name.startswith(".._"))
     names = sorted(set(room.values()), key=lambda r: -max(height[n] for n in arrows if room[n] == r))
     if floors:
-        names = [f + "/" for f in reversed(floors)]
+        names = [f + "/" for f in reversed(floors) if f + "/" in room.values()]
     if len(names) == 1:
         room = {name: str(height[name]) for name in arrows}
         names = sorted(set(room.values()), key=lambda r: -int(r))

@@ -14,6 +14,7 @@ trap 'rm -rf "$work"' EXIT
 for folder in $object_folders; do
     options=()
     [ "${folder%%/*}" != keystore ] || options=(--floors "$keystore_floors")
+    [ "${folder%%/*}" != provider ] || options=(--floors "$provider_floors")
     [ -d "$build/$folder" ] || die "no $build/$folder: run scripts/build.sh, with the engine"
     {
         # shellcheck disable=SC2016

@@ -224,7 +224,7 @@ check_names() {
             grep -qE "^[a-z].*[ *]$name\(" <<<"$all" || fail "$page names $name(), which is not defined"
         done
         for name in $(grep -oE '`[a-z]+(/[a-z_0-9]+)*/[a-z_0-9]+\.(c|def|inc)`' "$page" | tr -d '`' | sort -u); do
-            [ -e "$name" ] || [ -e "keystore/$name" ] || fail "$page names $name, which does not exist"
+            [ -e "$name" ] || [ -e "keystore/$name" ] || [ -e "provider/$name" ] || fail "$page names $name, which does not exist"
         done
     done
 }
