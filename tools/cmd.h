@@ -115,14 +115,14 @@ const char *cmd_config_value(const CONF *conf, const char *section, const char *
 
 struct cmd_env {
     const struct cmd *cmd;    /* NULL before the verb is known */
-    void (*print_help)(void); /* then: what verbs there are */
+    void (*print_help)(void); /* prints the list of verbs, before the verb is known */
     const char *config_file;
     const char *module, *token, *pin; /* options; NULL: not given */
-    const char *named;  /* of `token`, which is NULL then: a name in the configuration */
-    char uri_pin[1024]; /* what `pin` points to if it comes from a URI */
+    const char *token_name;           /* --token NAME instead of a URI; `token` is NULL then */
+    char uri_pin[1024];               /* what `pin` points to if it comes from a URI */
     bool json;
     struct cmd_json doc;
-    char *error; /* the first one */
+    char *error; /* the first error, for the JSON document */
     struct option options[32];
 
     struct cmd_config config;
@@ -131,16 +131,16 @@ struct cmd_env {
     struct prov_ctx *prov; /* of the built-in provider */
     struct ks_prompt prompt;
     struct ks_call_options opts;
-    bool asked; /* somebody at the terminal, for a PIN */
+    bool asked; /* a person at the terminal was asked for a PIN */
 };
 
-/* Purpose: where --token has no URI, take it for the name of one of the configured tokens, which is
- * the only one from then on. The configuration has been read. False, and a line in `why`, when
- * there is none of that name. */
+/* Purpose: where --token is not a URI, take it for the name of a configured token (env->token_name),
+ * and use that token alone. The configuration has been read. False, and a line in `why`, when no
+ * token has that name. */
 bool cmd_take_name(struct cmd_env *env, char *why, size_t why_size);
 
-/* Purpose: getopt_long() with the common options taken care of. `own` ends with a zero row, and
- * has values above 0. Returns a value from `own`; CMD_END when arguments start at optind; or
+/* Purpose: getopt_long() for the options of a verb (`own`, which ends with a zero row and has values
+ * above 0), which also takes care of the common options. Returns a value from `own`; CMD_END when arguments start at optind; or
  * CMD_STOP when the verb has to return *status (help was printed, or an option is wrong). */
 #define CMD_END  (-1)
 #define CMD_STOP (-2)
@@ -149,8 +149,8 @@ bool cmd_getopt_common(struct cmd_env *env, int argc, char **argv, int *status);
 extern const char cmd_common_help[]; /* of the options that all verbs have */
 int cmd_getopt(struct cmd_env *env, int argc, char **argv, const struct option *own, int *status);
 
-/* Purpose: the effective value of a configuration key: option, else section, else what the tool
- * itself supplies (NULL: unset). */
+/* Purpose: the effective value of a setting: from an option, or else from the section, or else the
+ * tool's own default. NULL: it is not set. */
 const char *cmd_setting(const struct cmd_env *env, const char *key);
 
 /* Purpose: tell whether an option or the configuration says where the PIN comes from. */
@@ -163,8 +163,8 @@ bool cmd_valid(const struct cmd_env *env, char *why, size_t why_size);
 /* Purpose: cmd_read(), cmd_valid(), and load the built-in provider with these settings.
  * `offload` and `check_at_load` win over the configuration when they are not NULL. */
 bool cmd_open(struct cmd_env *env, const char *offload, const char *check_at_load);
-/* Purpose: just load the built-in provider; the configuration was read before, and may turn out
- * to be broken (env->prov->broken). */
+/* Purpose: load the built-in provider, and check nothing. The caller has read the configuration,
+ * which may turn out to be broken (env->prov->broken). */
 bool cmd_load(struct cmd_env *env, const char *offload, const char *check_at_load);
 void cmd_close(struct cmd_env *env);
 
@@ -172,8 +172,8 @@ void cmd_close(struct cmd_env *env);
  * is wrong. */
 bool cmd_take_uri(struct cmd_env *env, const char *text, struct ks_uri **uri);
 
-/* Purpose: how the token `name` (NULL: the only one) is to be asked. With a person to be asked for
- * the PIN its timeout-ms does not hold, so it is only with one where that is wanted. */
+/* Purpose: the call options for the token `name` (NULL: the only one). They carry the PIN prompt
+ * only with pin = prompt, because timeout-ms is not enforced while a person is asked. */
 const struct ks_call_options *cmd_call_options(const struct cmd_env *env, const char *name);
 
 /* Purpose: the timeout-ms of the token `name` (NULL: the only one); 0: none. */
@@ -186,19 +186,20 @@ bool cmd_ask_pin(void *arg, const char *what, char *pin, size_t size, size_t *le
 /* Purpose: log in. Prints what is wrong. */
 bool cmd_connect(struct cmd_env *env);
 
-/* One of the independent places where keys are: a token, or a cluster of several. */
+/* One of the independent holders of keys that a verb goes through: a token, or a cluster. */
 struct cmd_target {
     const char *name; /* as configured; NULL: the only token, which has no name of its own */
     bool cluster;
-    struct ks_token *const *members; /* of a token of its own: itself */
+    struct ks_token *const *members; /* of a single token: itself */
     size_t count;
 };
 
-/* Purpose: what the loaded provider's configuration says, in its order. Returns how many. */
-size_t cmd_places(const struct cmd_env *env, struct cmd_target places[KS_GROUP_MAX]);
+/* Purpose: list the tokens and clusters of the loaded provider's configuration, in its order.
+ * Returns how many there are. */
+size_t cmd_targets(const struct cmd_env *env, struct cmd_target targets[KS_GROUP_MAX]);
 
-/* Purpose: a message about the token `name` (NULL: the only one) without that name in front, where
- * the keystore has put it; the caller shows the name itself. */
+/* Purpose: a message about the token `name` (NULL: the only one) without the name that the keystore
+ * puts in front of it. For callers that show the name themselves. */
 const char *cmd_without_name(const char *name, const char *text);
 
 /* Purpose: the effective value of `key` for the token that the configuration calls `name`; NULL is
@@ -254,8 +255,8 @@ struct cmd_file {
     bool force;
 };
 
-/* Purpose: make sure that `path` can be created: opens its folder and a temporary file in it with
- * mode 0600. An existing file is an error unless `force`; a symbolic link or anything but a
+/* Purpose: make sure that `path` can be created, by opening its folder and a temporary file in it
+ * with mode 0600. An existing file is an error unless `force`; a symbolic link or anything but a
  * plain file always is. "-" is standard output. Prints what is wrong. */
 bool cmd_file_begin(struct cmd_env *env, struct cmd_file *file, const char *path, bool force);
 /* Purpose: write, flush to disk and give the file its name; never replaces a file that appeared
@@ -291,32 +292,32 @@ struct cmd_child;
 struct cmd_checks {
     struct cmd_env *env;
     unsigned failed, warned;
-    const char *name;        /* of the token or cluster that is being checked; NULL: none has one */
-    bool spare;              /* others of its cluster may do: a failure is a warning */
-    struct cmd_child *child; /* where keys are tried; NULL: here, as options replace what programs
-                              * read (cmd_trial.h) */
+    const char *name; /* of the token or cluster that is being checked; NULL: none has one */
+    bool optional;    /* another member of its cluster may do instead: a failure is a warning */
+    struct cmd_child *child; /* the process that tries keys; NULL: keys are tried in this
+                              * process, as options replace what programs read (cmd_trial.h) */
     bool prompt;             /* the PIN is a person's */
 };
 
 /* Purpose: report one check, as text at once, or into the JSON document. */
-void cmd_check(struct cmd_checks *checks, enum cmd_verdict verdict, const char *name,
-               const char *fmt, ...) __attribute__((format(printf, 4, 5)));
+void cmd_report(struct cmd_checks *checks, enum cmd_verdict verdict, const char *name,
+                const char *fmt, ...) __attribute__((format(printf, 4, 5)));
 
-/* Purpose: everything that can be said of the configuration without touching a token. False when
- * there is no point in going on. */
+/* Purpose: check all of the configuration that can be checked without asking a token. False when
+ * the later checks would be of no use. */
 bool cmd_check_config(struct cmd_checks *checks);
-/* Purpose: hsm.so is where programs will look for it, and can be loaded, and programs find what is
- * in it; by `child`, a program. */
+/* Purpose: check that hsm.so is where programs will look for it, that it can be loaded, and that
+ * programs find what is in it. `child` is such a program. */
 void cmd_check_provider(struct cmd_checks *checks, struct cmd_child *child);
-/* Purpose: what in the configuration keeps programs from loading keys, and what to do, by what a
- * program finds (CMD_STATE_...); "" if nothing does. */
+/* Purpose: say what in the configuration keeps programs from loading keys, and what to do about it.
+ * `state` is what a program has found (CMD_STATE_...). `out` is "" if nothing keeps them from it. */
 void cmd_check_hint(const struct cmd_config *config, unsigned state, char *out, size_t size);
-/* Purpose: one file with a key reference; the token is connected. */
+/* Purpose: check one file with a key reference. The caller has connected the token. */
 void cmd_check_file(struct cmd_checks *checks, const char *path);
 
 /* --- verbs ----------------------------------------------------------------------------------- */
 
-extern const struct cmd cmd_tokens, cmd_list, cmd_generate, cmd_reference, cmd_policy,
-    cmd_check_verb, cmd_cluster, cmd_stats;
+extern const struct cmd cmd_tokens, cmd_list, cmd_generate, cmd_reference, cmd_policy, cmd_check,
+    cmd_cluster, cmd_stats;
 
 #endif

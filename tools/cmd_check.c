@@ -29,7 +29,7 @@ static bool count_slot(void *arg, const struct ks_token_facts *facts, const stru
     return true;
 }
 
-/* A slot that cannot be read is a warning: the token that is meant is looked for next. */
+/* A slot that cannot be read is a warning only: check_token() finds out whether it has the token. */
 static bool check_module(struct cmd_checks *checks, const char *name)
 {
     const struct cmd_env *env = checks->env;
@@ -41,26 +41,26 @@ static bool check_module(struct cmd_checks *checks, const char *name)
     ks_escape(shown, sizeof(shown), module, SIZE_MAX);
     if (!ks_ok(ks_module_tokens(module, cmd_token_setting(env, name, "pkcs11-init-args"),
                                 cmd_timeout(env, name), count_slot, &slots, &err))) {
-        cmd_check(checks, CMD_CHECK_FAIL, "module", "%s", err.text);
+        cmd_report(checks, CMD_CHECK_FAIL, "module", "%s", err.text);
         return false;
     }
     if (slots.tokens + slots.unread == 0) {
-        cmd_check(
+        cmd_report(
             checks, CMD_CHECK_FAIL, "module",
             "%s: loaded, but it shows no token; is the HSM connected and its service running?",
             shown);
         return false;
     }
     if (slots.unread > 0) {
-        cmd_check(checks, CMD_CHECK_WARN, "module", "%s: %u slot%s cannot be read; slot %lu: %s",
-                  shown, slots.unread, slots.unread == 1 ? "" : "s", slots.slot, slots.why.text);
+        cmd_report(checks, CMD_CHECK_WARN, "module", "%s: %u slot%s cannot be read; slot %lu: %s",
+                   shown, slots.unread, slots.unread == 1 ? "" : "s", slots.slot, slots.why.text);
     }
-    cmd_check(checks, CMD_CHECK_OK, "module", "%s: loaded, shows %u token%s", shown, slots.tokens,
-              slots.tokens == 1 ? "" : "s");
+    cmd_report(checks, CMD_CHECK_OK, "module", "%s: loaded, shows %u token%s", shown, slots.tokens,
+               slots.tokens == 1 ? "" : "s");
     return true;
 }
 
-/* What the token says of its PIN counters, before anybody uses up a try. */
+/* Report what the token says of its PIN counters, before a login uses up a try. */
 static bool check_token(struct cmd_checks *checks, struct ks_token *token,
                         struct ks_token_facts *facts)
 {
@@ -69,16 +69,16 @@ static bool check_token(struct cmd_checks *checks, struct ks_token *token,
     struct ks_error err;
 
     if (!ks_ok(ks_token_facts(token, &env->opts, facts, &err))) {
-        cmd_check(checks, CMD_CHECK_FAIL, "token", "%s", err.text);
+        cmd_report(checks, CMD_CHECK_FAIL, "token", "%s", err.text);
         return false;
     }
     ks_escape(label, sizeof(label), facts->label, SIZE_MAX);
     ks_escape(serial, sizeof(serial), facts->serial, SIZE_MAX);
-    cmd_check(checks, CMD_CHECK_OK, "token", "\"%s\", serial %s, slot %lu", label, serial,
-              facts->slot);
+    cmd_report(checks, CMD_CHECK_OK, "token", "\"%s\", serial %s, slot %lu", label, serial,
+               facts->slot);
     if (facts->user_pin_count_low && !facts->user_pin_final_try && !facts->user_pin_locked) {
-        cmd_check(checks, CMD_CHECK_WARN, "token",
-                  "\"%s\": a wrong PIN was given since the last login", label);
+        cmd_report(checks, CMD_CHECK_WARN, "token",
+                   "\"%s\": a wrong PIN was given since the last login", label);
     }
     return true;
 }
@@ -93,29 +93,29 @@ static bool check_login(struct cmd_checks *checks, struct ks_token *token, const
     char shown[512];
 
     if (facts->login_required && !has_pin && !facts->protected_path) {
-        cmd_check(checks, CMD_CHECK_FAIL, "pin",
-                  "the token wants a login, and no pin is configured; add: %s%spin = file:/PATH",
-                  name != NULL ? name : "", name != NULL ? "." : "");
+        cmd_report(checks, CMD_CHECK_FAIL, "pin",
+                   "the token wants a login, and no pin is configured; add: %s%spin = file:/PATH",
+                   name != NULL ? name : "", name != NULL ? "." : "");
         return false;
     }
     if (!ks_ok(ks_token_connect(token, cmd_call_options(env, name), &err))) {
-        cmd_check(checks, CMD_CHECK_FAIL, "pin", "%s%s",
-                  name != NULL ? err.text : cmd_login_text(env, &err),
-                  err.code == KS_PIN_REFUSED ? " (tried once; nothing else was tried)" : "");
+        cmd_report(checks, CMD_CHECK_FAIL, "pin", "%s%s",
+                   name != NULL ? err.text : cmd_login_text(env, &err),
+                   err.code == KS_PIN_REFUSED ? " (tried once; nothing else was tried)" : "");
         return false;
     }
     if (!facts->login_required) {
-        cmd_check(checks, CMD_CHECK_OK, "pin", "the token wants no login");
+        cmd_report(checks, CMD_CHECK_OK, "pin", "the token wants no login");
         return true;
     }
     ks_escape(shown, sizeof(shown), facts->protected_path ? "the token's own PIN pad" : pin,
               SIZE_MAX);
-    cmd_check(checks, CMD_CHECK_OK, "pin", "accepted (one login, PIN from %s)", shown);
+    cmd_report(checks, CMD_CHECK_OK, "pin", "accepted (one login, PIN from %s)", shown);
     return true;
 }
 
-/* Where there is a time limit, whether it answers at all: what looks at the details would wait for
- * ever. Other failures are left to that. */
+/* Where there is a time limit, find out whether the token answers at all, since the checks of the
+ * details are not limited and would wait for ever. These checks report all other failures. */
 static bool check_answers(struct cmd_checks *checks, struct ks_token *token, const char *name)
 {
     struct ks_error err;
@@ -125,7 +125,7 @@ static bool check_answers(struct cmd_checks *checks, struct ks_token *token, con
         err.code != KS_TIMEOUT) {
         return true;
     }
-    cmd_check(checks, CMD_CHECK_FAIL, "token", "%s", err.text);
+    cmd_report(checks, CMD_CHECK_FAIL, "token", "%s", err.text);
     return false;
 }
 
@@ -138,51 +138,52 @@ static bool check_one(struct cmd_checks *checks, struct ks_token *token, const c
            check_token(checks, token, &facts) && check_login(checks, token, name, &facts);
 }
 
-/* A member that is down keeps no service from starting as long as another one is up. */
-static bool check_cluster(struct cmd_checks *checks, const struct cmd_target *place)
+/* A member that is down is a warning as long as another one is up: services that run `hsmkey check`
+ * before they start can serve. */
+static bool check_cluster(struct cmd_checks *checks, const struct cmd_target *target)
 {
     size_t i, good = 0;
 
-    checks->spare = true;
-    for (i = 0; i < place->count; i++) {
-        good += check_one(checks, place->members[i], ks_token_name(place->members[i]));
+    checks->optional = true;
+    for (i = 0; i < target->count; i++) {
+        good += check_one(checks, target->members[i], ks_token_name(target->members[i]));
     }
-    checks->spare = false;
-    checks->name = place->name;
-    cmd_check(checks,
-              good == place->count ? CMD_CHECK_OK
-              : good > 0           ? CMD_CHECK_WARN
-                                   : CMD_CHECK_FAIL,
-              "cluster", "%zu of %zu members can be used", good, place->count);
+    checks->optional = false;
+    checks->name = target->name;
+    cmd_report(checks,
+               good == target->count ? CMD_CHECK_OK
+               : good > 0            ? CMD_CHECK_WARN
+                                     : CMD_CHECK_FAIL,
+               "cluster", "%zu of %zu members can be used", good, target->count);
     return good > 0;
 }
 
-/* Each of them, whatever is wrong with another. True if there is one to use. */
+/* Check every target, whatever is wrong with the others. True if one of them can be used. */
 static bool check_tokens(struct cmd_checks *checks)
 {
-    struct cmd_target places[KS_GROUP_MAX];
-    size_t count = cmd_places(checks->env, places), i, good = 0;
+    struct cmd_target targets[KS_GROUP_MAX];
+    size_t count = cmd_targets(checks->env, targets), i, good = 0;
 
     for (i = 0; i < count; i++) {
-        good += places[i].cluster ? check_cluster(checks, &places[i])
-                                  : check_one(checks, places[i].members[0], places[i].name);
+        good += targets[i].cluster ? check_cluster(checks, &targets[i])
+                                   : check_one(checks, targets[i].members[0], targets[i].name);
     }
     checks->name = NULL;
     return good > 0;
 }
 
-/* A program has the configuration's module, token and PIN; with others the key can only be tried in
- * this process. */
-static bool replaced(struct cmd_checks *checks)
+/* A program uses the module, token and PIN of the configuration. If options replace one of them, keys
+ * can only be tried in this process: say so, and return true. */
+static bool warn_of_replaced(struct cmd_checks *checks)
 {
     const struct cmd_env *env = checks->env;
 
-    if (env->module == NULL && env->token == NULL && env->named == NULL && env->pin == NULL) {
+    if (env->module == NULL && env->token == NULL && env->token_name == NULL && env->pin == NULL) {
         return false;
     }
-    cmd_check(checks, CMD_CHECK_WARN, "program",
-              "not tried what programs can do: --module, --token or --pin stand in place of what "
-              "the configuration says; keys are tried with these");
+    cmd_report(checks, CMD_CHECK_WARN, "program",
+               "not tried what programs can do: --module, --token or --pin stand in place of what "
+               "the configuration says; keys are tried with these");
     return true;
 }
 
@@ -191,7 +192,7 @@ static void end_child(struct cmd_checks *checks, struct cmd_child *child)
     char why[512];
 
     if (!cmd_child_end(child, why, sizeof(why))) {
-        cmd_check(checks, CMD_CHECK_WARN, "program", "%s", why);
+        cmd_report(checks, CMD_CHECK_WARN, "program", "%s", why);
     }
 }
 
@@ -203,18 +204,19 @@ static void run_checks(struct cmd_checks *checks, struct cmd_child *child, int f
 
     ok = cmd_check_config(checks);
     cmd_check_provider(checks, child);
-    /* What was fetched for that would answer the next one's fetches from libcrypto's cache. */
+    /* End this process: what it has fetched would answer the fetches for keys from libcrypto's cache.
+     * Keys are tried in a new one. */
     end_child(checks, child);
     if (ok && !cmd_load(env, NULL, "yes")) {
-        cmd_check(checks, CMD_CHECK_FAIL, "config", "the provider does not start");
+        cmd_report(checks, CMD_CHECK_FAIL, "config", "the provider does not start");
         ok = false;
     }
     if (ok && env->prov->broken != NULL) {
-        cmd_check(checks, CMD_CHECK_FAIL, "config", "%s", env->prov->broken);
+        cmd_report(checks, CMD_CHECK_FAIL, "config", "%s", env->prov->broken);
         ok = false;
     }
     ok = ok && check_tokens(checks);
-    if (ok && files > 0 && !replaced(checks)) {
+    if (ok && files > 0 && !warn_of_replaced(checks)) {
         checks->child = child;
         checks->prompt = child->prompt = env->asked;
     }
@@ -225,8 +227,8 @@ static void run_checks(struct cmd_checks *checks, struct cmd_child *child, int f
             char shown[512];
 
             ks_escape(shown, sizeof(shown), paths[i], SIZE_MAX);
-            cmd_check(checks, CMD_CHECK_FAIL, "file", "%s: not checked, because of the above",
-                      shown);
+            cmd_report(checks, CMD_CHECK_FAIL, "file", "%s: not checked, because of the above",
+                       shown);
         }
     }
 }
@@ -259,7 +261,7 @@ static int check_run(struct cmd_env *env, int argc, char **argv)
     return checks.failed == 0 ? CMD_OK : CMD_FAILED;
 }
 
-const struct cmd cmd_check_verb = {
+const struct cmd cmd_check = {
     "check",
     "[FILE...]",
     "Check the configuration, the token, the PIN (one try) and key references",

@@ -78,15 +78,15 @@ static bool check_keys(struct cmd_checks *checks)
         ks_escape(key, sizeof(key), row->name, SIZE_MAX);
         ks_escape(value, sizeof(value), row->value, SIZE_MAX);
         if (!is_key(config, row->name)) {
-            cmd_check(checks, CMD_CHECK_FAIL, "config", "unknown key \"%s\" in section [%s]%s%s%s",
-                      key, section, guess != NULL ? "; did you mean " : "",
-                      guess != NULL ? guess : "", guess != NULL ? "?" : "");
+            cmd_report(checks, CMD_CHECK_FAIL, "config", "unknown key \"%s\" in section [%s]%s%s%s",
+                       key, section, guess != NULL ? "; did you mean " : "",
+                       guess != NULL ? guess : "", guess != NULL ? "?" : "");
             ok = false;
         } else if (NCONF_get_section(config->conf, row->value) != NULL) {
-            cmd_check(checks, CMD_CHECK_FAIL, "config",
-                      "%s = %s: there is a section [%s], so OpenSSL takes the value for the name "
-                      "of that section; rename the section",
-                      key, value, value);
+            cmd_report(checks, CMD_CHECK_FAIL, "config",
+                       "%s = %s: there is a section [%s], so OpenSSL takes the value for the name "
+                       "of that section; rename the section",
+                       key, value, value);
             ok = false;
         }
     }
@@ -103,30 +103,30 @@ static void check_surroundings(struct cmd_checks *checks)
 
     section = cmd_config_provider(conf, PROV_NAME, &us);
     if (cmd_config_value(conf, section, "activate") == NULL) {
-        cmd_check(checks, CMD_CHECK_WARN, "config",
-                  "section [%s] has no \"activate = 1\": programs use the HSM only if they load "
-                  "the provider themselves",
-                  ks_escape(shown, sizeof(shown), section, SIZE_MAX));
+        cmd_report(checks, CMD_CHECK_WARN, "config",
+                   "section [%s] has no \"activate = 1\": programs use the HSM only if they load "
+                   "the provider themselves",
+                   ks_escape(shown, sizeof(shown), section, SIZE_MAX));
     }
     section = cmd_config_provider(conf, "default", &software);
     value = section != NULL ? cmd_config_value(conf, section, "activate") : NULL;
     if (value == NULL) {
-        cmd_check(
+        cmd_report(
             checks, CMD_CHECK_WARN, "config",
             "the provider \"default\" is not activated; once another one is, it has to be, or "
             "programs lack hashes, ciphers and TLS");
     } else if (us < software) {
-        cmd_check(checks, CMD_CHECK_WARN, "config",
-                  "the provider \"hsm\" comes before \"default\": programs then lose TLS groups; "
-                  "list default first");
+        cmd_report(checks, CMD_CHECK_WARN, "config",
+                   "the provider \"hsm\" comes before \"default\": programs then lose TLS groups; "
+                   "list default first");
     }
     init = cmd_config_value(conf, "default", "openssl_conf");
     algorithms = init != NULL ? cmd_config_value(conf, init, "alg_section") : NULL;
     value = algorithms != NULL ? cmd_config_value(conf, algorithms, "default_properties") : NULL;
     if (value != NULL && strstr(value, "provider=hsm") != NULL) {
-        cmd_check(checks, CMD_CHECK_WARN, "config",
-                  "default_properties asks for provider=hsm: TLS then wants its short-lived keys "
-                  "from the HSM and drops its groups; remove that line");
+        cmd_report(checks, CMD_CHECK_WARN, "config",
+                   "default_properties asks for provider=hsm: TLS then wants its short-lived keys "
+                   "from the HSM and drops its groups; remove that line");
     }
 }
 
@@ -137,20 +137,20 @@ bool cmd_check_config(struct cmd_checks *checks)
     bool ok = true;
 
     if (!cmd_config_load(&env->config, env->config_file, why, sizeof(why))) {
-        cmd_check(checks, CMD_CHECK_FAIL, "config", "%s", why);
+        cmd_report(checks, CMD_CHECK_FAIL, "config", "%s", why);
         return false;
     }
     if (!cmd_take_name(env, why, sizeof(why))) {
-        cmd_check(checks, CMD_CHECK_FAIL, "config", "%s", why);
+        cmd_report(checks, CMD_CHECK_FAIL, "config", "%s", why);
         return false;
     }
     ks_escape(path, sizeof(path), env->config.path != NULL ? env->config.path : "(none)", SIZE_MAX);
     if (env->config.section == NULL) {
-        cmd_check(checks, env->module != NULL ? CMD_CHECK_WARN : CMD_CHECK_FAIL, "config",
-                  "%s %s; programs that use this file do not know the HSM: include hsm.cnf in it",
-                  path,
-                  env->config.conf != NULL ? "has no section for the provider \"hsm\""
-                                           : "does not exist");
+        cmd_report(checks, env->module != NULL ? CMD_CHECK_WARN : CMD_CHECK_FAIL, "config",
+                   "%s %s; programs that use this file do not know the HSM: include hsm.cnf in it",
+                   path,
+                   env->config.conf != NULL ? "has no section for the provider \"hsm\""
+                                            : "does not exist");
         if (env->module == NULL) {
             return false;
         }
@@ -162,12 +162,12 @@ bool cmd_check_config(struct cmd_checks *checks)
         for (line = why; *line != '\0'; line++) {
             *line = *line == '\n' ? ' ' : *line;
         }
-        cmd_check(checks, CMD_CHECK_FAIL, "config", "%s", why);
+        cmd_report(checks, CMD_CHECK_FAIL, "config", "%s", why);
         return false;
     }
     if (ok && env->config.section != NULL) {
-        cmd_check(checks, CMD_CHECK_OK, "config", "%s, section [%s]", path,
-                  ks_escape(section, sizeof(section), env->config.section, SIZE_MAX));
+        cmd_report(checks, CMD_CHECK_OK, "config", "%s, section [%s]", path,
+                   ks_escape(section, sizeof(section), env->config.section, SIZE_MAX));
     }
     /* The values are all right, so go on and see the rest, too. */
     return true;

@@ -158,14 +158,14 @@ static void check_state(struct cmd_checks *checks, struct cmd_child *child)
         return;
     }
     if (!cmd_child_ask(child, &request, &answer, why, sizeof(why))) {
-        cmd_check(checks, CMD_CHECK_FAIL, "provider", "%s", why);
+        cmd_report(checks, CMD_CHECK_FAIL, "provider", "%s", why);
         return;
     }
     cmd_check_hint(config, answer.state, why, sizeof(why));
     if (why[0] != '\0' &&
         (activates(config->conf, "default") || (answer.state & CMD_STATE_ACTIVE) == 0)) {
-        cmd_check(checks, CMD_CHECK_FAIL, "config", "%s%s%s", why,
-                  answer.len > 0 ? "; OpenSSL says: " : "", (const char *)answer.data);
+        cmd_report(checks, CMD_CHECK_FAIL, "config", "%s%s%s", why,
+                   answer.len > 0 ? "; OpenSSL says: " : "", (const char *)answer.data);
     }
 }
 
@@ -176,22 +176,22 @@ void cmd_check_provider(struct cmd_checks *checks, struct cmd_child *child)
     struct cmd_trial_answer answer;
 
     if (path == NULL) {
-        cmd_check(checks, CMD_CHECK_FAIL, "provider", "out of memory");
+        cmd_report(checks, CMD_CHECK_FAIL, "provider", "out of memory");
         return;
     }
     ks_escape(shown, sizeof(shown), path, SIZE_MAX);
     request.len = strlen(path) + 1;
     if (access(path, R_OK) != 0) {
-        cmd_check(checks, CMD_CHECK_FAIL, "provider",
-                  "%s is not there or not readable: programs go on without the HSM, and say "
-                  "nothing; install it, or set \"module\" in the section, or OPENSSL_MODULES",
-                  shown);
+        cmd_report(checks, CMD_CHECK_FAIL, "provider",
+                   "%s is not there or not readable: programs go on without the HSM, and say "
+                   "nothing; install it, or set \"module\" in the section, or OPENSSL_MODULES",
+                   shown);
     } else if (!cmd_child_ask(child, &request, &answer, why, sizeof(why))) {
-        cmd_check(checks, CMD_CHECK_FAIL, "provider", "%s: %s", shown, why);
+        cmd_report(checks, CMD_CHECK_FAIL, "provider", "%s: %s", shown, why);
     } else if (!answer.ok) {
-        cmd_check(checks, CMD_CHECK_FAIL, "provider", "%s %s", shown, (const char *)answer.data);
+        cmd_report(checks, CMD_CHECK_FAIL, "provider", "%s %s", shown, (const char *)answer.data);
     } else {
-        cmd_check(checks, CMD_CHECK_OK, "provider", "%s", shown);
+        cmd_report(checks, CMD_CHECK_OK, "provider", "%s", shown);
         check_state(checks, child);
     }
     free(path);

@@ -188,8 +188,8 @@ static void report(struct cmd_check_file *file, const struct way *way, const cha
                                       [CMD_TRIAL_DECRYPT] = "decrypts, trial succeeded",
                                       [CMD_TRIAL_DERIVE] = "derives, trial succeeded"};
 
-    cmd_check(file->checks, CMD_CHECK_OK, "file", "%s: %s, %s (%s); %s", file->shown, type,
-              did[way->op], way->name, file->ref->uri);
+    cmd_report(file->checks, CMD_CHECK_OK, "file", "%s: %s, %s (%s); %s", file->shown, type,
+               did[way->op], way->name, file->ref->uri);
 }
 
 /* --- the whole ------------------------------------------------------------------------------- */

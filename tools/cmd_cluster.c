@@ -28,7 +28,7 @@ struct row {
 
 struct matrix {
     struct cmd_env *env;
-    const struct cmd_target *place;
+    const struct cmd_target *target;
     struct row *rows;
     size_t count, room, member;
     unsigned lost; /* bit i: member i cannot be reached */
@@ -108,7 +108,7 @@ static bool visit(void *arg, const struct ks_object *object)
     }
     if (object->trouble != NULL) {
         cmd_error(matrix->env, "%s: a private key could not be read: %s",
-                  ks_token_name(matrix->place->members[matrix->member]), object->trouble);
+                  ks_token_name(matrix->target->members[matrix->member]), object->trouble);
         return true;
     }
     row = row_for(matrix, object);
@@ -126,8 +126,8 @@ static void ask_members(struct cmd_env *env, struct matrix *matrix)
     ks_status st;
 
     matrix->env = env;
-    for (matrix->member = 0; matrix->member < matrix->place->count; matrix->member++) {
-        struct ks_token *token = matrix->place->members[matrix->member];
+    for (matrix->member = 0; matrix->member < matrix->target->count; matrix->member++) {
+        struct ks_token *token = matrix->target->members[matrix->member];
         const struct ks_call_options *opts = cmd_call_options(env, ks_token_name(token));
 
         st = ks_token_connect(token, opts, &err);
@@ -150,14 +150,14 @@ static void compare(const struct matrix *matrix, struct row *row)
     const struct half *model = NULL;
     size_t i;
 
-    for (i = 0; i < matrix->place->count; i++) {
+    for (i = 0; i < matrix->target->count; i++) {
         const struct half *half = &row->halves[i];
 
         if (half->found > 0 && (model == NULL || (model->data == NULL && half->data != NULL))) {
             model = half;
         }
     }
-    for (i = 0; i < matrix->place->count && model != NULL; i++) {
+    for (i = 0; i < matrix->target->count && model != NULL; i++) {
         const struct half *half = &row->halves[i];
         unsigned bit = 1U << i;
 
@@ -190,11 +190,11 @@ static const char *names(const struct matrix *matrix, unsigned members, char *ou
     size_t i, len;
 
     out[0] = '\0';
-    for (i = 0; i < matrix->place->count; i++) {
+    for (i = 0; i < matrix->target->count; i++) {
         len = strlen(out);
         if ((members & 1U << i) != 0) {
             snprintf(out + len, size - len, "%s%s", len > 0 ? ", " : "",
-                     ks_token_name(matrix->place->members[i]));
+                     ks_token_name(matrix->target->members[i]));
         }
     }
     return out;
@@ -231,8 +231,8 @@ static void row_text(const struct matrix *matrix, const struct row *row)
     for (i = 0; i < sizeof(said) / sizeof(said[0]); i++) {
         if (said[i].members != 0) {
             printf("%-8s %s: \"%s\", id %s, %s: %s %s\n", i < 3 ? "FAILED" : "warning",
-                   matrix->place->name, label, id[0] != '\0' ? id : "-", type_of(row), said[i].what,
-                   names(matrix, said[i].members, list, sizeof(list)));
+                   matrix->target->name, label, id[0] != '\0' ? id : "-", type_of(row),
+                   said[i].what, names(matrix, said[i].members, list, sizeof(list)));
         }
     }
 }
@@ -243,9 +243,9 @@ static void names_json(struct cmd_json *json, const char *key, const struct matr
     size_t i;
 
     cmd_json_open(json, key, '[');
-    for (i = 0; i < matrix->place->count; i++) {
+    for (i = 0; i < matrix->target->count; i++) {
         if ((members & 1U << i) != 0) {
-            cmd_json_string(json, NULL, ks_token_name(matrix->place->members[i]));
+            cmd_json_string(json, NULL, ks_token_name(matrix->target->members[i]));
         }
     }
     cmd_json_close(json, '[');
@@ -276,12 +276,12 @@ static void matrix_json(struct cmd_json *json, const struct matrix *matrix, bool
     size_t i;
 
     cmd_json_open(json, NULL, '{');
-    cmd_json_string(json, "name", matrix->place->name);
+    cmd_json_string(json, "name", matrix->target->name);
     cmd_json_bool(json, "same", ok);
     cmd_json_open(json, "members", '[');
-    for (i = 0; i < matrix->place->count; i++) {
+    for (i = 0; i < matrix->target->count; i++) {
         cmd_json_open(json, NULL, '{');
-        cmd_json_string(json, "name", ks_token_name(matrix->place->members[i]));
+        cmd_json_string(json, "name", ks_token_name(matrix->target->members[i]));
         cmd_json_bool(json, "reachable", (matrix->lost & 1U << i) == 0);
         if ((matrix->lost & 1U << i) != 0) {
             cmd_json_string(json, "error", matrix->why[i]);
@@ -300,12 +300,12 @@ static void matrix_json(struct cmd_json *json, const struct matrix *matrix, bool
 static void matrix_text(const struct matrix *matrix, size_t bad)
 {
     char list[600];
-    size_t i, good = matrix->count - bad, reached = matrix->place->count;
+    size_t i, good = matrix->count - bad, reached = matrix->target->count;
 
-    for (i = 0; i < matrix->place->count; i++) {
+    for (i = 0; i < matrix->target->count; i++) {
         if ((matrix->lost & 1U << i) != 0) {
-            printf("%-8s %s: %s cannot be reached: %s\n", "FAILED", matrix->place->name,
-                   ks_token_name(matrix->place->members[i]), matrix->why[i]);
+            printf("%-8s %s: %s cannot be reached: %s\n", "FAILED", matrix->target->name,
+                   ks_token_name(matrix->target->members[i]), matrix->why[i]);
             reached--;
         }
     }
@@ -314,7 +314,7 @@ static void matrix_text(const struct matrix *matrix, size_t bad)
     }
     if (reached > 0) {
         printf("%-8s %s: %zu key%s the same on %s\n", bad == 0 && matrix->lost == 0 ? "ok" : "",
-               matrix->place->name, good, good == 1 ? " is" : "s are",
+               matrix->target->name, good, good == 1 ? " is" : "s are",
                names(matrix, ~matrix->lost, list, sizeof(list)));
     }
 }
@@ -335,9 +335,9 @@ static void matrix_clear(struct matrix *matrix)
 
 /* --- the verb -------------------------------------------------------------------------------- */
 
-static bool check_cluster(struct cmd_env *env, const struct cmd_target *place)
+static bool check_cluster(struct cmd_env *env, const struct cmd_target *target)
 {
-    struct matrix matrix = {.place = place};
+    struct matrix matrix = {.target = target};
     size_t bad = 0, i;
     bool ok;
 
@@ -360,16 +360,16 @@ static bool check_cluster(struct cmd_env *env, const struct cmd_target *place)
 
 static int check_all(struct cmd_env *env)
 {
-    struct cmd_target places[KS_GROUP_MAX];
+    struct cmd_target targets[KS_GROUP_MAX];
     size_t count, clusters = 0, i;
     bool ok = true;
 
     if (!cmd_open(env, NULL, NULL)) {
         return CMD_FAILED;
     }
-    count = cmd_places(env, places);
+    count = cmd_targets(env, targets);
     for (i = 0; i < count; i++) {
-        clusters += places[i].cluster;
+        clusters += targets[i].cluster;
     }
     if (clusters == 0) {
         cmd_error(env, "the configuration has no cluster: there is no line \"clusters = NAME ...\" "
@@ -381,8 +381,8 @@ static int check_all(struct cmd_env *env)
         cmd_json_open(&env->doc, "clusters", '[');
     }
     for (i = 0; i < count; i++) {
-        if (places[i].cluster) {
-            ok = check_cluster(env, &places[i]) && ok;
+        if (targets[i].cluster) {
+            ok = check_cluster(env, &targets[i]) && ok;
         }
     }
     if (env->json) {

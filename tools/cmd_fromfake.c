@@ -88,15 +88,15 @@ static bool visit(void *arg, const struct ks_object *object)
 /* On every token; of a cluster's, on one that can be reached. */
 static bool look(struct cmd_env *env, struct search *search)
 {
-    struct cmd_target places[KS_GROUP_MAX];
-    size_t count = cmd_places(env, places), i, j;
+    struct cmd_target targets[KS_GROUP_MAX];
+    size_t count = cmd_targets(env, targets), i, j;
     struct ks_token_facts facts;
     bool named, ok = true;
 
     for (i = 0; ok && i < count && search->matches < 2; i++) {
-        named = places[i].name != NULL && !places[i].cluster;
-        for (j = 0, ok = false; !ok && j < places[i].count; j++) {
-            struct ks_token *token = places[i].members[j];
+        named = targets[i].name != NULL && !targets[i].cluster;
+        for (j = 0, ok = false; !ok && j < targets[i].count; j++) {
+            struct ks_token *token = targets[i].members[j];
 
             search->facts = named ? &facts : NULL;
             ok = (!named || ks_ok(ks_token_facts(token, &env->opts, &facts, &search->err))) &&

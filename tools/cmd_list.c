@@ -12,10 +12,10 @@
 
 #include "cmd.h"
 
-/* An object as it is listed; copied, because what belongs together is known only at the end. */
+/* An object as it is listed. It is a copy, because objects are matched with each other at the end. */
 struct entry {
-    const struct cmd_target *place;
-    unsigned members; /* bit i: member i of the place has it */
+    const struct cmd_target *target;
+    unsigned members; /* bit i: member i of the target has the object */
     enum ks_object_class klass;
     char type[96];
     char *label;
@@ -31,27 +31,27 @@ struct entry {
     char subject[256], not_after[64]; /* certificates */
 };
 
-/* What could not be read. */
+/* An object that could not be read. */
 struct unread {
-    const struct cmd_target *place;
+    const struct cmd_target *target;
     size_t member;
     enum ks_object_class klass;
     char why[512];
 };
 
 struct listing {
-    struct cmd_target places[KS_GROUP_MAX];
-    size_t place_count;
+    struct cmd_target targets[KS_GROUP_MAX];
+    size_t target_count;
     struct entry *entries;
     size_t count, room;
     struct unread *unread;
     size_t unread_count;
     bool failed;
-    /* what is being visited */
+    /* the token that is being read now */
     struct ks_token_facts facts;
-    const struct cmd_target *place;
-    size_t member, place_first;         /* the place's entries begin here */
-    unsigned unreachable[KS_GROUP_MAX]; /* by place, bit i: member i */
+    const struct cmd_target *target;
+    size_t member, target_first;        /* index of the target's first entry */
+    unsigned unreachable[KS_GROUP_MAX]; /* by target; bit i: member i */
 };
 
 static void certificate_facts(struct entry *entry, const struct ks_bytes *der)
@@ -100,13 +100,13 @@ static bool same(const void *a, size_t a_len, const void *b, size_t b_len)
     return a_len == b_len && (a_len == 0 || memcmp(a, b, a_len) == 0);
 }
 
-/* The entry of the same object on another member. */
+/* The entry of the same object that another member of the cluster has shown already, or NULL. */
 static struct entry *listed_already(const struct listing *list, const struct ks_object *object)
 {
     const struct ks_bytes *content = content_of(object);
     size_t i;
 
-    for (i = list->place_first; list->place->cluster && i < list->count; i++) {
+    for (i = list->target_first; list->target->cluster && i < list->count; i++) {
         struct entry *e = &list->entries[i];
 
         if (e->klass == object->klass && (e->members & 1U << list->member) == 0 &&
@@ -120,11 +120,11 @@ static struct entry *listed_already(const struct listing *list, const struct ks_
     return NULL;
 }
 
-/* A cluster's key is called the same on all of them, so its URI names none. */
+/* The URI of a cluster's key names no token, as the key is called the same on all members. */
 static void entry_uri(const struct listing *list, const struct ks_object *object,
                       struct entry *entry)
 {
-    if (!list->place->cluster) {
+    if (!list->target->cluster) {
         cmd_object_uri(object, &list->facts, entry->uri, sizeof(entry->uri));
     } else if (!ks_ok(ks_object_uri(object, NULL, KS_URI_DETAIL_REFERENCE, entry->uri,
                                     sizeof(entry->uri), NULL))) {
@@ -132,7 +132,7 @@ static void entry_uri(const struct listing *list, const struct ks_object *object
     }
 }
 
-/* One object that cannot be read hides no other. */
+/* Note an object that cannot be read, and go on: it must not hide the others. */
 static bool note_unread(struct listing *list, const struct ks_object *object)
 {
     struct unread *grown = realloc(list->unread, (list->unread_count + 1) * sizeof(*list->unread));
@@ -143,7 +143,7 @@ static bool note_unread(struct listing *list, const struct ks_object *object)
     }
     list->unread = grown;
     grown += list->unread_count++;
-    *grown = (struct unread){list->place, list->member, object->klass, ""};
+    *grown = (struct unread){list->target, list->member, object->klass, ""};
     snprintf(grown->why, sizeof(grown->why), "%s", object->trouble);
     return true;
 }
@@ -175,7 +175,7 @@ static bool visit_object(void *arg, const struct ks_object *object)
     entry = &list->entries[list->count];
     memset(entry, 0, sizeof(*entry));
     entry->klass = object->klass;
-    entry->place = list->place;
+    entry->target = list->target;
     entry->members = 1U << list->member;
     list->count++;
     if (!cmd_copy(&entry->label, &entry->label_len, object->label, object->label_len) ||
@@ -207,7 +207,7 @@ fail:
 
 static bool same_id(const struct entry *a, const struct entry *b)
 {
-    return a->place == b->place && a->id_len > 0 && a->id_len == b->id_len &&
+    return a->target == b->target && a->id_len > 0 && a->id_len == b->id_len &&
            memcmp(a->id, b->id, a->id_len) == 0;
 }
 
@@ -217,13 +217,14 @@ static int compare_ids(const void *a, const void *b)
     size_t len = x->id_len < y->id_len ? x->id_len : y->id_len;
     int rc = len > 0 ? memcmp(x->id, y->id, len) : 0;
 
-    if (x->place != y->place) {
-        return x->place < y->place ? -1 : 1;
+    if (x->target != y->target) {
+        return x->target < y->target ? -1 : 1;
     }
     return rc != 0 ? rc : x->id_len < y->id_len ? -1 : x->id_len > y->id_len;
 }
 
-/* Objects of one place with one CKA_ID belong together. Sorted first: a token may hold many. */
+/* Objects of one target with one CKA_ID belong together. A token may hold many objects, so they are
+ * sorted first. */
 static bool find_companions(struct listing *list)
 {
     struct entry **sorted = calloc(list->count + 1, sizeof(struct entry *));
@@ -275,14 +276,14 @@ static void add_word(char *out, size_t size, bool condition, const char *word)
     }
 }
 
-/* The names of those that have it. */
+/* The names of the members that have the object. */
 static void on_which(const struct entry *e, char *out, size_t size)
 {
     size_t i;
 
     out[0] = '\0';
-    for (i = 0; e->place->name != NULL && i < e->place->count; i++) {
-        add_word(out, size, (e->members & 1U << i) != 0, ks_token_name(e->place->members[i]));
+    for (i = 0; e->target->name != NULL && i < e->target->count; i++) {
+        add_word(out, size, (e->members & 1U << i) != 0, ks_token_name(e->target->members[i]));
     }
 }
 
@@ -306,7 +307,7 @@ static bool as_row(struct cmd_table *table, const struct entry *e)
     add_word(with, sizeof(with), e->klass != KS_CLASS_CERTIFICATE && e->with_certificate,
              "certificate");
     on_which(e, on, sizeof(on));
-    if (e->place->name != NULL) {
+    if (e->target->name != NULL) {
         cells[6] = on;
         cells[7] = e->uri;
     }
@@ -318,15 +319,15 @@ static bool as_row(struct cmd_table *table, const struct entry *e)
     return cmd_table_row(table, cells);
 }
 
-static void members_json(struct cmd_json *json, const char *key, const struct cmd_target *place,
+static void members_json(struct cmd_json *json, const char *key, const struct cmd_target *target,
                          unsigned members)
 {
     size_t i;
 
     cmd_json_open(json, key, '[');
-    for (i = 0; i < place->count; i++) {
+    for (i = 0; i < target->count; i++) {
         if ((members & 1U << i) != 0) {
-            cmd_json_string(json, NULL, ks_token_name(place->members[i]));
+            cmd_json_string(json, NULL, ks_token_name(target->members[i]));
         }
     }
     cmd_json_close(json, '[');
@@ -344,11 +345,11 @@ static void as_json(struct cmd_json *json, const struct entry *e)
                     hex != NULL && e->id != NULL ? cmd_hex(e->id, e->id_len, hex, e->id_len * 2 + 4)
                                                  : NULL);
     cmd_json_string(json, "uri", e->uri[0] != '\0' ? e->uri : NULL);
-    if (e->place->cluster) {
-        cmd_json_string(json, "cluster", e->place->name);
-        members_json(json, "members", e->place, e->members);
-    } else if (e->place->name != NULL) {
-        cmd_json_string(json, "token", e->place->name);
+    if (e->target->cluster) {
+        cmd_json_string(json, "cluster", e->target->name);
+        members_json(json, "members", e->target, e->members);
+    } else if (e->target->name != NULL) {
+        cmd_json_string(json, "token", e->target->name);
     }
     if (e->klass == KS_CLASS_PRIVATE) {
         cmd_json_bool(json, "sign", e->sign);
@@ -380,7 +381,7 @@ static bool print_text(const struct listing *list)
                                        "PROTECTION", "WITH", "URI"};
     static const char *const head_on[] = {"CLASS",      "TYPE", "LABEL", "USE",
                                           "PROTECTION", "WITH", "ON",    "URI"};
-    const bool named = list->places[0].name != NULL;
+    const bool named = list->targets[0].name != NULL;
     struct cmd_table table = {.columns = named ? 8 : 7};
     bool ok = cmd_table_row(&table, named ? head_on : head);
     size_t i;
@@ -414,29 +415,29 @@ static void token_json(struct cmd_env *env, const char *key, const char *name,
     cmd_json_close(&env->doc, '{');
 }
 
-/* The token, or all of those that have names, with what each says of itself. */
-static void places_json(struct cmd_env *env, const struct listing *list)
+/* The token, or all named tokens, each with what it says of itself. */
+static void targets_json(struct cmd_env *env, const struct listing *list)
 {
     struct ks_token_facts facts;
     size_t i, j;
     bool known;
 
     cmd_json_open(&env->doc, NULL, '{');
-    if (list->places[0].name != NULL) {
+    if (list->targets[0].name != NULL) {
         cmd_json_open(&env->doc, "tokens", '[');
     }
-    for (i = 0; i < list->place_count; i++) {
-        const struct cmd_target *place = &list->places[i];
+    for (i = 0; i < list->target_count; i++) {
+        const struct cmd_target *target = &list->targets[i];
 
-        for (j = 0; j < place->count; j++) {
+        for (j = 0; j < target->count; j++) {
             known = (list->unreachable[i] & 1U << j) == 0 &&
-                    ks_ok(ks_token_facts(place->members[j], &env->opts, &facts, NULL));
-            token_json(env, place->name == NULL ? "token" : NULL,
-                       place->name == NULL ? NULL : ks_token_name(place->members[j]),
+                    ks_ok(ks_token_facts(target->members[j], &env->opts, &facts, NULL));
+            token_json(env, target->name == NULL ? "token" : NULL,
+                       target->name == NULL ? NULL : ks_token_name(target->members[j]),
                        known ? &facts : NULL);
         }
     }
-    if (list->places[0].name != NULL) {
+    if (list->targets[0].name != NULL) {
         cmd_json_close(&env->doc, '[');
     }
 }
@@ -451,8 +452,8 @@ static void unread_json(struct cmd_env *env, const struct listing *list)
 
         cmd_json_open(&env->doc, NULL, '{');
         cmd_json_string(&env->doc, "class", class_name(u->klass));
-        if (u->place->name != NULL) {
-            cmd_json_string(&env->doc, "token", ks_token_name(u->place->members[u->member]));
+        if (u->target->name != NULL) {
+            cmd_json_string(&env->doc, "token", ks_token_name(u->target->members[u->member]));
         }
         cmd_json_string(&env->doc, "error", u->why);
         cmd_json_close(&env->doc, '{');
@@ -460,7 +461,7 @@ static void unread_json(struct cmd_env *env, const struct listing *list)
     cmd_json_close(&env->doc, '[');
 }
 
-/* On standard error, also beside a document. */
+/* Name what could not be read on standard error, also where a JSON document is printed. */
 static void print_unread(const struct listing *list)
 {
     size_t i;
@@ -468,7 +469,7 @@ static void print_unread(const struct listing *list)
     for (i = 0; i < list->unread_count; i++) {
         const struct unread *u = &list->unread[i];
         const char *name =
-            u->place->name != NULL ? ks_token_name(u->place->members[u->member]) : NULL;
+            u->target->name != NULL ? ks_token_name(u->target->members[u->member]) : NULL;
 
         fprintf(stderr, "hsmkey: %s%sa %s object could not be read, and is not listed: %s\n",
                 name != NULL ? name : "", name != NULL ? ": " : "", class_name(u->klass), u->why);
@@ -485,7 +486,7 @@ static bool print_listing(struct cmd_env *env, const struct listing *list)
         if (list->count > 0) {
             return print_text(list);
         }
-        if (list->places[0].name != NULL) {
+        if (list->targets[0].name != NULL) {
             printf("The tokens hold no matching key or certificate.\n");
         } else if (ks_ok(ks_token_facts(env->prov->token, &env->opts, &facts, NULL))) {
             ks_escape(label, sizeof(label), facts.label, SIZE_MAX);
@@ -493,7 +494,7 @@ static bool print_listing(struct cmd_env *env, const struct listing *list)
         }
         return true;
     }
-    places_json(env, list);
+    targets_json(env, list);
     cmd_json_open(&env->doc, "objects", '[');
     for (i = 0; i < list->count; i++) {
         as_json(&env->doc, &list->entries[i]);
@@ -506,11 +507,11 @@ static bool print_listing(struct cmd_env *env, const struct listing *list)
     return true;
 }
 
-/* What is on one token. False: it cannot be asked, which was printed. */
+/* List the objects of one token. False: the token cannot be asked, and the error was printed. */
 static bool visit_token(struct cmd_env *env, struct listing *list, const struct ks_uri *uri)
 {
-    struct ks_token *token = list->place->members[list->member];
-    const char *name = list->place->name != NULL ? ks_token_name(token) : NULL;
+    struct ks_token *token = list->target->members[list->member];
+    const char *name = list->target->name != NULL ? ks_token_name(token) : NULL;
     const struct ks_call_options *opts = cmd_call_options(env, name);
     struct ks_error err;
     ks_status st;
@@ -525,7 +526,7 @@ static bool visit_token(struct cmd_env *env, struct listing *list, const struct 
     }
     if (ks_ok(st)) {
         st = ks_token_objects(token, opts, uri, visit_object, list, &err);
-        /* The URI means another one of them. */
+        /* The URI means another one of the tokens. */
         if (name != NULL && st.code == KS_TOKEN_NOT_FOUND) {
             st = (ks_status){KS_OK};
         }
@@ -537,16 +538,16 @@ static bool visit_token(struct cmd_env *env, struct listing *list, const struct 
     return ks_ok(st);
 }
 
-/* Whatever can be reached. Returns how many could not. */
+/* List the objects of all tokens that can be reached. Returns how many tokens could not. */
 static size_t visit_all(struct cmd_env *env, struct listing *list, const struct ks_uri *uri)
 {
     size_t lost = 0, i;
 
-    list->place_count = cmd_places(env, list->places);
-    for (i = 0; i < list->place_count; i++) {
-        list->place = &list->places[i];
-        list->place_first = list->count;
-        for (list->member = 0; list->member < list->place->count; list->member++) {
+    list->target_count = cmd_targets(env, list->targets);
+    for (i = 0; i < list->target_count; i++) {
+        list->target = &list->targets[i];
+        list->target_first = list->count;
+        for (list->member = 0; list->member < list->target->count; list->member++) {
             if (!visit_token(env, list, uri)) {
                 list->unreachable[i] |= 1U << list->member;
                 lost++;
@@ -572,7 +573,7 @@ static int list_tokens(struct cmd_env *env, const char *text)
     }
     lost = visit_all(env, &list, uri);
     print_unread(&list);
-    if (lost > 0 && list.places[0].name == NULL) {
+    if (lost > 0 && list.targets[0].name == NULL) {
         goto out;
     }
     if (list.failed || !find_companions(&list) || !print_listing(env, &list)) {

@@ -19,8 +19,9 @@
 
 /* --- PINs from a person ---------------------------------------------------------------------- */
 
-/* There is somebody to ask if the process has a terminal and is in its foreground: a read in the
- * background would stop it, and OpenSSL's prompt would read standard input without one. */
+/* A person can be asked if the process has a terminal and is in the foreground of it. A read from
+ * the background would stop the process, and without a terminal OpenSSL's prompt would read
+ * standard input. */
 static int open_terminal(void)
 {
     int fd = open("/dev/tty", O_RDWR | O_CLOEXEC | O_NOCTTY);
@@ -46,8 +47,8 @@ bool cmd_ask_pin(void *arg, const char *what, char *pin, size_t size, size_t *le
     if (env != NULL) {
         env->asked = true;
     }
-    /* OpenSSL shows its prompt first and turns the echo off then: too late for fast fingers. It
-     * catches signals, so that the terminal is put right below in any case. */
+    /* OpenSSL shows its prompt before it turns the echo off, which is too late for fast fingers: so
+     * the echo is turned off here. OpenSSL catches signals, so it is turned on again in any case. */
     quiet = before;
     quiet.c_lflag &= ~(tcflag_t)ECHO;
     (void)tcsetattr(fd, TCSAFLUSH, &quiet);
@@ -78,9 +79,9 @@ static bool other_module(const struct cmd_env *env)
     return env->module != NULL && (module == NULL || strcmp(env->module, module) != 0);
 }
 
-/* Whether an option points somewhere else than the configuration does: its PIN must not go
- * there. */
-static bool elsewhere(const struct cmd_env *env)
+/* Tell whether an option names another token than the configuration does. The configured PIN must
+ * not go to that one. */
+static bool points_elsewhere(const struct cmd_env *env)
 {
     const char *token = cmd_config_get(&env->config, "token");
 
@@ -88,10 +89,11 @@ static bool elsewhere(const struct cmd_env *env)
            (env->token != NULL && (token == NULL || strcmp(env->token, token) != 0));
 }
 
-/* Several tokens by name; an option that names a module or a token means that one alone. */
-static bool grouped(const struct cmd_env *env)
+/* Tell whether the verb is about the named tokens of the configuration. An option that names a
+ * module or a token means that one alone. */
+static bool several_tokens(const struct cmd_env *env)
 {
-    return env->named == NULL && !elsewhere(env) &&
+    return env->token_name == NULL && !points_elsewhere(env) &&
            (cmd_config_get(&env->config, "tokens") != NULL ||
             cmd_config_get(&env->config, "clusters") != NULL);
 }
@@ -124,15 +126,16 @@ bool cmd_take_name(struct cmd_env *env, char *why, size_t why_size)
                  shown);
         return false;
     }
-    env->named = env->token;
+    env->token_name = env->token;
     env->token = NULL;
     return true;
 }
 
-/* What the configuration says of the named token, or of everything. */
+/* The value of a setting for the token --token NAME: its own line, or else the line for all. */
 static const char *named_setting(const struct cmd_env *env, const char *key)
 {
-    const char *value = prov_config_of_token(env->named, key, config_line, (void *)&env->config);
+    const char *value =
+        prov_config_of_token(env->token_name, key, config_line, (void *)&env->config);
 
     if (value == NULL && strcmp(key, "token") != 0 && strcmp(key, "pin") != 0) {
         value = cmd_config_get(&env->config, key);
@@ -145,9 +148,9 @@ const char *cmd_setting(const struct cmd_env *env, const char *key)
     const char *value;
 
     if (strcmp(key, "tokens") == 0 || strcmp(key, "clusters") == 0) {
-        return grouped(env) ? cmd_config_get(&env->config, key) : NULL;
+        return several_tokens(env) ? cmd_config_get(&env->config, key) : NULL;
     }
-    if (env->named != NULL) {
+    if (env->token_name != NULL) {
         value = strcmp(key, "pin") == 0 && env->pin != NULL ? env->pin : named_setting(env, key);
         return value == NULL && strcmp(key, "pin") == 0 ? "prompt" : value;
     }
@@ -164,11 +167,11 @@ const char *cmd_setting(const struct cmd_env *env, const char *key)
         if (env->pin != NULL) {
             return env->pin;
         }
-        value = elsewhere(env) ? NULL : cmd_config_get(&env->config, key);
-        if (grouped(env)) {
+        value = points_elsewhere(env) ? NULL : cmd_config_get(&env->config, key);
+        if (several_tokens(env)) {
             return value;
         }
-        /* A person at a terminal can be asked; without one it is as if there were no PIN. */
+        /* A person at a terminal can be asked. Without a terminal, "prompt" is the same as no PIN. */
         return value != NULL ? value : "prompt";
     }
     if (strcmp(key, "pkcs11-init-args") == 0 && other_module(env)) {
@@ -179,13 +182,14 @@ const char *cmd_setting(const struct cmd_env *env, const char *key)
 
 bool cmd_has_pin(const struct cmd_env *env)
 {
-    if (env->named != NULL) {
+    if (env->token_name != NULL) {
         return env->pin != NULL || named_setting(env, "pin") != NULL;
     }
-    return env->pin != NULL || (!elsewhere(env) && cmd_config_get(&env->config, "pin") != NULL);
+    return env->pin != NULL ||
+           (!points_elsewhere(env) && cmd_config_get(&env->config, "pin") != NULL);
 }
 
-static const char *get_setting(void *arg, const char *key)
+static const char *effective_setting(void *arg, const char *key)
 {
     return cmd_setting(arg, key);
 }
@@ -196,12 +200,13 @@ bool cmd_valid(const struct cmd_env *env, char *why, size_t why_size)
     struct cmd_env copy = *env;
     bool ok;
 
-    ok = prov_config_read(&parsed, get_setting, &copy, why, why_size) == 1;
+    ok = prov_config_read(&parsed, effective_setting, &copy, why, why_size) == 1;
     prov_config_clear(&parsed);
     return ok;
 }
 
-/* Unknown keys, and values that libcrypto takes for sections: the provider does not see them. */
+/* Look for unknown settings, and for values that libcrypto takes for names of sections, in the file
+ * itself: the provider sees neither. */
 static bool section_valid(const struct cmd_env *env, char *why, size_t why_size)
 {
     return env->config.section == NULL ||
@@ -220,7 +225,7 @@ bool cmd_read(struct cmd_env *env)
         cmd_error(env, "%s", why);
         return false;
     }
-    if (cmd_setting(env, "pkcs11-module") == NULL && !grouped(env)) {
+    if (cmd_setting(env, "pkcs11-module") == NULL && !several_tokens(env)) {
         if (env->config.path != NULL) {
             ks_escape(shown, sizeof(shown), env->config.path, SIZE_MAX);
         }
@@ -292,9 +297,11 @@ bool cmd_load(struct cmd_env *env, const char *offload, const char *check_at_loa
         cmd_error_openssl(env, "cannot start the provider");
         return false;
     }
-    /* A program with the whole configuration has to be told which of several it is on. */
+    /* The reference is for programs that read the whole configuration: where that has several tokens,
+     * it has to name this one. */
     env->prov->name_token =
-        env->named != NULL && prov_config_lists(cmd_config_get(&env->config, "tokens"), env->named);
+        env->token_name != NULL &&
+        prov_config_lists(cmd_config_get(&env->config, "tokens"), env->token_name);
     return true;
 }
 
@@ -335,7 +342,7 @@ const char *cmd_login_text(const struct cmd_env *env, const struct ks_error *err
                  "set pin in the provider's section, or give --pin file:/PATH";
 }
 
-size_t cmd_places(const struct cmd_env *env, struct cmd_target places[KS_GROUP_MAX])
+size_t cmd_targets(const struct cmd_env *env, struct cmd_target targets[KS_GROUP_MAX])
 {
     struct ks_token *const *all = &env->prov->token;
     size_t count = 1, i;
@@ -345,14 +352,14 @@ size_t cmd_places(const struct cmd_env *env, struct cmd_target places[KS_GROUP_M
         count = ks_token_members(*all, &all);
     }
     for (i = 0; i < count; i++) {
-        struct cmd_target *place = &places[i];
+        struct cmd_target *target = &targets[i];
 
-        place->cluster = ks_token_is_group(all[i], KS_GROUP_CLUSTER);
-        place->name = grouped(env) ? ks_token_name(all[i]) : NULL;
-        place->members = &all[i];
-        place->count = 1;
-        if (place->cluster) {
-            place->count = ks_token_members(all[i], &place->members);
+        target->cluster = ks_token_is_group(all[i], KS_GROUP_CLUSTER);
+        target->name = several_tokens(env) ? ks_token_name(all[i]) : NULL;
+        target->members = &all[i];
+        target->count = 1;
+        if (target->cluster) {
+            target->count = ks_token_members(all[i], &target->members);
         }
     }
     return count;
@@ -363,7 +370,7 @@ const char *cmd_token_setting(const struct cmd_env *env, const char *name, const
     if (name == NULL) {
         return cmd_setting(env, key);
     }
-    return prov_config_of_token(name, key, get_setting, (void *)env);
+    return prov_config_of_token(name, key, effective_setting, (void *)env);
 }
 
 const struct ks_call_options *cmd_call_options(const struct cmd_env *env, const char *name)
@@ -378,7 +385,7 @@ unsigned cmd_timeout(const struct cmd_env *env, const char *name)
 {
     const char *text = cmd_token_setting(env, name, "timeout-ms");
 
-    /* the configuration was read: it is a number, or the command does not come so far */
+    /* The caller has read the configuration, so the text is a number. */
     return text != NULL ? (unsigned)strtoul(text, NULL, 10) : 0;
 }
 

@@ -184,12 +184,12 @@ static bool equal(const char *a, const char *b)
 /* The modules that the configuration names, each once. */
 static size_t find_sources(const struct cmd_env *env, struct source *out)
 {
-    struct cmd_target places[KS_GROUP_MAX];
-    size_t count = env->prov->token != NULL ? cmd_places(env, places) : 0, n = 0, i, j, k;
+    struct cmd_target targets[KS_GROUP_MAX];
+    size_t count = env->prov->token != NULL ? cmd_targets(env, targets) : 0, n = 0, i, j, k;
 
-    for (i = 0; i < count && places[0].name != NULL; i++) {
-        for (j = 0; j < places[i].count; j++) {
-            const char *name = ks_token_name(places[i].members[j]);
+    for (i = 0; i < count && targets[0].name != NULL; i++) {
+        for (j = 0; j < targets[i].count; j++) {
+            const char *name = ks_token_name(targets[i].members[j]);
             struct source s = {cmd_token_setting(env, name, "pkcs11-module"),
                                cmd_token_setting(env, name, "pkcs11-init-args"),
                                cmd_timeout(env, name)};

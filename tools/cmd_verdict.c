@@ -7,8 +7,8 @@
 
 #include "cmd_checkfile.h"
 
-void cmd_check(struct cmd_checks *checks, enum cmd_verdict verdict, const char *name,
-               const char *fmt, ...)
+void cmd_report(struct cmd_checks *checks, enum cmd_verdict verdict, const char *name,
+                const char *fmt, ...)
 {
     static const char *const words[] = {"ok", "warning", "FAILED"};
     static const char *const json_words[] = {"ok", "warning", "failed"};
@@ -20,7 +20,7 @@ void cmd_check(struct cmd_checks *checks, enum cmd_verdict verdict, const char *
     va_start(ap, fmt);
     vsnprintf(text, sizeof(text), fmt, ap);
     va_end(ap);
-    if (verdict == CMD_CHECK_FAIL && checks->spare) {
+    if (verdict == CMD_CHECK_FAIL && checks->optional) {
         verdict = CMD_CHECK_WARN;
     }
     checks->failed += verdict == CMD_CHECK_FAIL;
@@ -49,5 +49,5 @@ void cmd_check_file_fail(struct cmd_check_file *file, const char *fmt, ...)
     va_start(ap, fmt);
     vsnprintf(text, sizeof(text), fmt, ap);
     va_end(ap);
-    cmd_check(file->checks, CMD_CHECK_FAIL, "file", "%s: %s", file->shown, text);
+    cmd_report(file->checks, CMD_CHECK_FAIL, "file", "%s: %s", file->shown, text);
 }

@@ -12,8 +12,8 @@
 
 /* In the order in which somebody sets up a token. A new verb is a file and a line here. */
 static const struct cmd *const verbs[] = {
-    &cmd_tokens, &cmd_list,       &cmd_generate, &cmd_reference,
-    &cmd_policy, &cmd_check_verb, &cmd_cluster,  &cmd_stats,
+    &cmd_tokens, &cmd_list,  &cmd_generate, &cmd_reference,
+    &cmd_policy, &cmd_check, &cmd_cluster,  &cmd_stats,
 };
 #define VERBS (sizeof(verbs) / sizeof(verbs[0]))
 
