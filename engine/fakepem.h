@@ -22,8 +22,8 @@ enum eng_pem_kind {
  * becomes the modulus, freed with BN_free(). Raises nothing. */
 enum eng_pem_kind eng_pem_kind(const unsigned char *der, size_t len, BIGNUM **modulus);
 
-/* Purpose: tell whether the name of a PEM block is that of a private key: "PRIVATE KEY", "RSA PRIVATE
- * KEY" and so on. */
+/* Purpose: tell whether the name of a PEM block is that of a private key: "PRIVATE KEY", "RSA
+ * PRIVATE KEY" and so on. */
 bool eng_pem_is_private(const char *name);
 
 #endif

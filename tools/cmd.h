@@ -134,14 +134,15 @@ struct cmd_env {
     bool asked; /* a person at the terminal was asked for a PIN */
 };
 
-/* Purpose: where --token is not a URI, take it for the name of a configured token (env->token_name),
- * and use that token alone. The configuration has been read. False, and a line in `why`, when no
- * token has that name. */
+/* Purpose: where --token is not a URI, take it for the name of a configured token
+ * (env->token_name), and use that token alone. The configuration has been read. False, and a line
+ * in `why`, when no token has that name. */
 bool cmd_take_name(struct cmd_env *env, char *why, size_t why_size);
 
-/* Purpose: getopt_long() for the options of a verb (`own`, which ends with a zero row and has values
- * above 0), which also takes care of the common options. Returns a value from `own`; CMD_END when arguments start at optind; or
- * CMD_STOP when the verb has to return *status (help was printed, or an option is wrong). */
+/* Purpose: getopt_long() for the options of a verb (`own`, which ends with a zero row and has
+ * values above 0), which also takes care of the common options. Returns a value from `own`; CMD_END
+ * when arguments start at optind; or CMD_STOP when the verb has to return *status (help was
+ * printed, or an option is wrong). */
 #define CMD_END  (-1)
 #define CMD_STOP (-2)
 /* Purpose: the common options before the verb. False: the program is to end with *status. */
@@ -309,8 +310,9 @@ bool cmd_check_config(struct cmd_checks *checks);
 /* Purpose: check that hsm.so is where programs will look for it, that it can be loaded, and that
  * programs find what is in it. `child` is such a program. */
 void cmd_check_provider(struct cmd_checks *checks, struct cmd_child *child);
-/* Purpose: say what in the configuration keeps programs from loading keys, and what to do about it.
- * `state` is what a program has found (CMD_STATE_...). `out` is "" if nothing keeps them from it. */
+/* Purpose: say what in the configuration keeps programs from loading keys, and what to do about
+ * it. `state` is what a program has found (CMD_STATE_...). `out` is "" if nothing keeps them
+ * from it. */
 void cmd_check_hint(const struct cmd_config *config, unsigned state, char *out, size_t size);
 /* Purpose: check one file with a key reference. The caller has connected the token. */
 void cmd_check_file(struct cmd_checks *checks, const char *path);

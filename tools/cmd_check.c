@@ -29,7 +29,8 @@ static bool count_slot(void *arg, const struct ks_token_facts *facts, const stru
     return true;
 }
 
-/* A slot that cannot be read is a warning only: check_token() finds out whether it has the token. */
+/* A slot that cannot be read is a warning only: check_token() finds out whether it has the
+ * token. */
 static bool check_module(struct cmd_checks *checks, const char *name)
 {
     const struct cmd_env *env = checks->env;
@@ -172,8 +173,8 @@ static bool check_tokens(struct cmd_checks *checks)
     return good > 0;
 }
 
-/* A program uses the module, token and PIN of the configuration. If options replace one of them, keys
- * can only be tried in this process: say so, and return true. */
+/* A program uses the module, token and PIN of the configuration. If options replace one of them,
+ * keys can only be tried in this process: say so, and return true. */
 static bool warn_of_replaced(struct cmd_checks *checks)
 {
     const struct cmd_env *env = checks->env;
@@ -204,8 +205,8 @@ static void run_checks(struct cmd_checks *checks, struct cmd_child *child, int f
 
     ok = cmd_check_config(checks);
     cmd_check_provider(checks, child);
-    /* End this process: what it has fetched would answer the fetches for keys from libcrypto's cache.
-     * Keys are tried in a new one. */
+    /* End this process: what it has fetched would answer the fetches for keys from libcrypto's
+     * cache. Keys are tried in a new one. */
     end_child(checks, child);
     if (ok && !cmd_load(env, NULL, "yes")) {
         cmd_report(checks, CMD_CHECK_FAIL, "config", "the provider does not start");

@@ -12,7 +12,8 @@
 
 #include "cmd.h"
 
-/* An object as it is listed. It is a copy, because objects are matched with each other at the end. */
+/* An object as it is listed. It is a copy, because objects are matched with each other at the
+ * end. */
 struct entry {
     const struct cmd_target *target;
     unsigned members; /* bit i: member i of the target has the object */

@@ -47,8 +47,9 @@ bool cmd_ask_pin(void *arg, const char *what, char *pin, size_t size, size_t *le
     if (env != NULL) {
         env->asked = true;
     }
-    /* OpenSSL shows its prompt before it turns the echo off, which is too late for fast fingers: so
-     * the echo is turned off here. OpenSSL catches signals, so it is turned on again in any case. */
+    /* OpenSSL shows its prompt before it turns the echo off, which is too late for fast fingers:
+     * so the echo is turned off here. OpenSSL catches signals, so it is turned on again in any
+     * case. */
     quiet = before;
     quiet.c_lflag &= ~(tcflag_t)ECHO;
     (void)tcsetattr(fd, TCSAFLUSH, &quiet);
@@ -171,7 +172,8 @@ const char *cmd_setting(const struct cmd_env *env, const char *key)
         if (several_tokens(env)) {
             return value;
         }
-        /* A person at a terminal can be asked. Without a terminal, "prompt" is the same as no PIN. */
+        /* A person at a terminal can be asked. Without a terminal, "prompt" is the same as no
+         * PIN. */
         return value != NULL ? value : "prompt";
     }
     if (strcmp(key, "pkcs11-init-args") == 0 && other_module(env)) {
@@ -297,8 +299,8 @@ bool cmd_load(struct cmd_env *env, const char *offload, const char *check_at_loa
         cmd_error_openssl(env, "cannot start the provider");
         return false;
     }
-    /* The reference is for programs that read the whole configuration: where that has several tokens,
-     * it has to name this one. */
+    /* The reference is for programs that read the whole configuration: where that has several
+     * tokens, it has to name this one. */
     env->prov->name_token =
         env->token_name != NULL &&
         prov_config_lists(cmd_config_get(&env->config, "tokens"), env->token_name);
