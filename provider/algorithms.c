@@ -23,11 +23,10 @@
     }
 
 static const OSSL_ALGORITHM keymgmt[] = {
-    ROW(PROV_NAMES_RSA, "", prov_keymgmt_rsa, "RSA keys in an HSM"),
-    ROW(PROV_NAMES_RSA_PSS, "", prov_keymgmt_rsa_pss, "RSA-PSS keys in an HSM"),
-    ROW(PROV_NAMES_EC, "", prov_keymgmt_ec, "EC keys in an HSM"),
-    ROW(PROV_NAMES_ED25519, "", prov_keymgmt_ed25519, "Ed25519 keys in an HSM"),
-    ROW(PROV_NAMES_ED448, "", prov_keymgmt_ed448, "Ed448 keys in an HSM"),
+#define KEY_TYPE(ID, id, shape, name, title, ...)                                                  \
+    ROW(PROV_NAMES(ID), "", prov_keymgmt_##id, title " keys in an HSM"),
+#include "key/types.def"
+#undef KEY_TYPE
 #define REFUSED(id, name, others) ROW(name others, "", prov_refused_##id, "refused: not in an HSM"),
 #define REFUSED_SIGNS             REFUSED
 #include "keymgmt/refused.def"
@@ -36,16 +35,23 @@ static const OSSL_ALGORITHM keymgmt[] = {
     LAST_ROW,
 };
 
+/* The others sign by more than one name, or take their key's digest: they have rows below. */
+#define SIGNS_RSA(...)
+#define SIGNS_EC(...)
+#define SIGNS_RAW(names, id, title) ROW(names, "", prov_signature_##id, title " by an HSM"),
+
 static const OSSL_ALGORITHM signature[] = {
     ROW(PROV_OWN_RSA, "", prov_signature_rsa, "RSA by an HSM"),
     ROW(PROV_OWN_ECDSA, "", prov_signature_ecdsa, "ECDSA by an HSM"),
-    ROW(PROV_OWN_ED25519, "", prov_signature_ed25519, "Ed25519 by an HSM"),
-    ROW(PROV_OWN_ED448, "", prov_signature_ed448, "Ed448 by an HSM"),
+#define KEY_TYPE(ID, id, shape, name, title, ...) SIGNS_##shape(PROV_OWN_##ID, id, title)
+#include "key/types.def"
+#undef KEY_TYPE
     /* what an application asks for by name, with provider=hsm */
-    ROW("RSA:rsaEncryption:1.2.840.113549.1.1.1", "", prov_signature_rsa, "RSA by an HSM"),
+    ROW(PROV_COMMON_RSA, "", prov_signature_rsa, "RSA by an HSM"),
     ROW("ECDSA", "", prov_signature_ecdsa, "ECDSA by an HSM"),
-    ROW("ED25519:1.3.101.112", "", prov_signature_ed25519, "Ed25519 by an HSM"),
-    ROW("ED448:1.3.101.113", "", prov_signature_ed448, "Ed448 by an HSM"),
+#define KEY_TYPE(ID, id, shape, name, title, ...) SIGNS_##shape(PROV_COMMON_##ID, id, title)
+#include "key/types.def"
+#undef KEY_TYPE
 #ifdef OSSL_FUNC_SIGNATURE_SIGN_MESSAGE_INIT
     /* names as in the default provider of OpenSSL 3.4 and later */
     ROW("RSA-SHA1:RSA-SHA-1:sha1WithRSAEncryption:1.2.840.113549.1.1.5", "", prov_sigalg_rsa_sha1,
@@ -107,24 +113,9 @@ static const OSSL_ALGORITHM signature_strict[] = {
 
 static OSSL_ALGORITHM signature_all[COUNT(signature) - 1 + COUNT(signature_strict)];
 
-static void join_signatures(void)
-{
-    memcpy(signature_all, signature, sizeof(signature));
-    memcpy(signature_all + COUNT(signature) - 1, signature_strict, sizeof(signature_strict));
-}
-
-static const OSSL_ALGORITHM *signatures(const struct prov_ctx *ctx)
-{
-    static pthread_once_t once = PTHREAD_ONCE_INIT;
-
-    if (!ctx->config.refuse_software_keys || pthread_once(&once, join_signatures) != 0)
-        return signature;
-    return signature_all;
-}
-
 static const OSSL_ALGORITHM asymcipher[] = {
     ROW(PROV_OWN_RSA, "", prov_asymcipher_rsa, "RSA by an HSM"),
-    ROW("RSA:rsaEncryption:1.2.840.113549.1.1.1", "", prov_asymcipher_rsa, "RSA by an HSM"),
+    ROW(PROV_COMMON_RSA, "", prov_asymcipher_rsa, "RSA by an HSM"),
     LAST_ROW,
 };
 
@@ -137,7 +128,7 @@ static const OSSL_ALGORITHM keyexch[] = {
 /* With software-private-keys = refuse; the first rows as above. */
 static const OSSL_ALGORITHM asymcipher_strict[] = {
     ROW(PROV_OWN_RSA, "", prov_asymcipher_rsa, "RSA by an HSM"),
-    ROW("RSA:rsaEncryption:1.2.840.113549.1.1.1", "", prov_asymcipher_rsa, "RSA by an HSM"),
+    ROW(PROV_COMMON_RSA, "", prov_asymcipher_rsa, "RSA by an HSM"),
     ROW("SM2:1.2.156.10197.1.301", "", prov_asymcipher_refused, "refuses software keys"),
     LAST_ROW,
 };
@@ -166,32 +157,29 @@ static const OSSL_ALGORITHM random_numbers[] = {
         names, DER_PARAMS ",hsm.place=behind", prov_decoder_params_mark, "tells how it was asked"  \
     }
 
-#define DECODERS                                                                                   \
-    ROW(PROV_NAMES_RSA, DER_PKI, prov_decoder_der_rsa, "RSA key reference"),                       \
-        ROW(PROV_NAMES_RSA_PSS, DER_PKI, prov_decoder_der_rsa_pss, "RSA-PSS key reference"),       \
-        ROW(PROV_NAMES_EC, DER_PKI, prov_decoder_der_ec, "EC key reference"),                      \
-        ROW(PROV_NAMES_ED25519, DER_PKI, prov_decoder_der_ed25519, "Ed25519 key reference"),       \
-        ROW(PROV_NAMES_ED448, DER_PKI, prov_decoder_der_ed448, "Ed448 key reference"),             \
-        ROW("DER", ",input=pem", prov_decoder_pem, "PEM labels of key references"),                \
-        ROW("PEM", ",input=pem", prov_decoder_params_pem, "parameters"),                           \
-        ROW("DER", ",input=der", prov_decoder_params_der, "parameters")
-
 static const OSSL_ALGORITHM decoder[] = {
-    DECODERS,
+#define KEY_TYPE(ID, id, shape, name, title, ...)                                                  \
+    ROW(PROV_NAMES(ID), DER_PKI, prov_decoder_der_##id, title " key reference"),
+#include "key/types.def"
+#undef KEY_TYPE
+    ROW("DER", ",input=pem", prov_decoder_pem, "PEM labels of key references"),
+    ROW("PEM", ",input=pem", prov_decoder_params_pem, "parameters"),
+    ROW("DER", ",input=der", prov_decoder_params_der, "parameters"),
     LAST_ROW,
 };
 
 /* Where libcrypto sorts decoders by the query, and leaves out those that it excludes. (There they
  * are set up once.) */
-static const OSSL_ALGORITHM decoder_sorted[] = {
-    DECODERS,
-    PARAMETERS(PROV_NAMES_EC, ec),
+static const OSSL_ALGORITHM decoder_parameters[] = {
+    PARAMETERS(PROV_NAMES(EC), ec),
     PARAMETERS("SM2:1.2.156.10197.1.301", sm2),
     PARAMETERS("DSA:dsaEncryption:1.2.840.10040.4.1", dsa),
     PARAMETERS("DH:dhKeyAgreement:1.2.840.113549.1.3.1", dh),
     PARAMETERS("DHX:X9.42 DH:dhpublicnumber:1.2.840.10046.2.1", dhx),
     LAST_ROW,
 };
+
+static OSSL_ALGORITHM decoder_sorted[COUNT(decoder) - 1 + COUNT(decoder_parameters)];
 
 #define DER(structure) ",output=der,structure=" structure
 #define PEM(structure) ",output=pem,structure=" structure
@@ -209,28 +197,38 @@ static const OSSL_ALGORITHM decoder_sorted[] = {
         ROW(names, ",output=text", prov_encoder_text, "key in words")
 
 static const OSSL_ALGORITHM encoder[] = {
-    ROW(PROV_NAMES_RSA, DER("pkcs1"), prov_encoder_traditional, "refuses"),
-    ROW(PROV_NAMES_RSA, PEM("pkcs1"), prov_encoder_traditional, "refuses"),
-    ROW(PROV_NAMES_EC, DER("X9.62"), prov_encoder_traditional, "refuses"),
-    ROW(PROV_NAMES_EC, PEM("X9.62"), prov_encoder_traditional, "refuses"),
-    ENCODERS(PROV_NAMES_RSA),
-    ENCODERS(PROV_NAMES_RSA_PSS),
-    ENCODERS(PROV_NAMES_EC),
-    ENCODERS(PROV_NAMES_ED25519),
-    ENCODERS(PROV_NAMES_ED448),
+    ROW(PROV_NAMES(RSA), DER("pkcs1"), prov_encoder_traditional, "refuses"),
+    ROW(PROV_NAMES(RSA), PEM("pkcs1"), prov_encoder_traditional, "refuses"),
+    ROW(PROV_NAMES(EC), DER("X9.62"), prov_encoder_traditional, "refuses"),
+    ROW(PROV_NAMES(EC), PEM("X9.62"), prov_encoder_traditional, "refuses"),
+#define KEY_TYPE(ID, ...) ENCODERS(PROV_NAMES(ID)),
+#include "key/types.def"
+#undef KEY_TYPE
     LAST_ROW,
 };
 
+static void join(void)
+{
+    memcpy(signature_all, signature, sizeof(signature));
+    memcpy(signature_all + COUNT(signature) - 1, signature_strict, sizeof(signature_strict));
+    memcpy(decoder_sorted, decoder, sizeof(decoder));
+    memcpy(decoder_sorted + COUNT(decoder) - 1, decoder_parameters, sizeof(decoder_parameters));
+}
+
 const OSSL_ALGORITHM *prov_algorithms(const struct prov_ctx *ctx, int operation_id)
 {
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    const bool strict = ctx->config.refuse_software_keys;
+
+    (void)pthread_once(&once, join);
     /* What is offered does not depend on `offload`: what is not allowed is refused. */
     switch (operation_id) {
     case OSSL_OP_KEYMGMT:
         return keymgmt;
     case OSSL_OP_SIGNATURE:
-        return signatures(ctx);
+        return strict ? signature_all : signature;
     case OSSL_OP_ASYM_CIPHER:
-        return ctx->config.refuse_software_keys ? asymcipher_strict : asymcipher;
+        return strict ? asymcipher_strict : asymcipher;
     case OSSL_OP_KEYEXCH:
         return keyexch;
     case OSSL_OP_STORE:

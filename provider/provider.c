@@ -19,6 +19,7 @@
 #include "core/control.h"
 #include "core/fetch_cache.h"
 #include "core/lifecycle.h"
+#include "key/types.h"
 #include "provider.h"
 
 #define PROV_FULL_NAME "OpenSSL HSM provider (PKCS#11)"
@@ -174,7 +175,7 @@ int OSSL_provider_init(const OSSL_CORE_HANDLE *handle, const OSSL_DISPATCH *in,
         return 0;
     ctx->core = handle;
     take_core_functions(ctx, in);
-    prov_fetch_cache_init(ctx, in);
+    prov_fetch_cache_init(ctx, in, prov_type_names);
     ctx->libctx = prov_child_new(handle, in, &ctx->link);
     if (ctx->libctx == NULL || pthread_once(&once, once_per_process) != 0 || !prov_configure(ctx)) {
         teardown(ctx);

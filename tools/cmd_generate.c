@@ -18,7 +18,7 @@
 struct request {
     const char *type, *label, *id, *path;
     bool force, extractable;
-    const char *algorithm; /* "RSA", "EC", "ED25519", "ED448" */
+    const char *algorithm; /* "RSA", "EC", "ED25519" ... */
     int bits;
     const char *curve;
 };
@@ -28,6 +28,7 @@ static bool parse_type(struct request *request)
     const char *type = request->type;
     char *end;
     long bits;
+    unsigned i;
 
     if (strncmp(type, "rsa:", 4) == 0 && type[4] >= '1' && type[4] <= '9') {
         bits = strtol(type + 4, &end, 10);
@@ -40,9 +41,11 @@ static bool parse_type(struct request *request)
         request->curve = type + 3;
         return request->curve[0] != '\0' && strlen(request->curve) < 64;
     }
-    if (strcmp(type, "ed25519") == 0 || strcmp(type, "ed448") == 0) {
-        request->algorithm = type[2] == '2' ? "ED25519" : "ED448";
-        return true;
+    for (i = 0; i < PROV_KEY_TYPES; i++) {
+        if (prov_types[i].raw != NULL && strcmp(type, prov_types[i].word) == 0) {
+            request->algorithm = prov_types[i].name;
+            return true;
+        }
     }
     return false;
 }

@@ -99,10 +99,7 @@ const char *cmd_key_type(const struct ks_object *object, char *out, size_t size)
         ec_type(object, out, size);
         break;
     case KS_KEY_EDWARDS:
-        snprintf(out, size, "%s",
-                 !prov_edwards_type(object, &type) ? "ed"
-                 : type == PROV_ED25519            ? "ed25519"
-                                                   : "ed448");
+        snprintf(out, size, "%s", prov_edwards_type(object, &type) ? prov_types[type].word : "ed");
         break;
     case KS_KEY_OTHER:
     default:
@@ -114,6 +111,7 @@ const char *cmd_key_type(const struct ks_object *object, char *out, size_t size)
 
 const char *cmd_pkey_type(const EVP_PKEY *pkey, char *out, size_t size)
 {
+    enum prov_key_type type;
     char group[80];
     int nid;
 
@@ -123,8 +121,8 @@ const char *cmd_pkey_type(const EVP_PKEY *pkey, char *out, size_t size)
     } else if (EVP_PKEY_is_a(pkey, "RSA") || EVP_PKEY_is_a(pkey, "RSA-PSS")) {
         snprintf(out, size, "%s:%d", EVP_PKEY_is_a(pkey, "RSA") ? "rsa" : "rsa-pss",
                  EVP_PKEY_get_bits(pkey));
-    } else if (EVP_PKEY_is_a(pkey, "ED25519") || EVP_PKEY_is_a(pkey, "ED448")) {
-        snprintf(out, size, EVP_PKEY_is_a(pkey, "ED448") ? "ed448" : "ed25519");
+    } else if (prov_type_of(pkey, &type) && prov_types[type].raw != NULL) {
+        snprintf(out, size, "%s", prov_types[type].word);
     } else {
         snprintf(out, size, "%s", EVP_PKEY_get0_type_name(pkey));
     }

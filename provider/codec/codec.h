@@ -9,11 +9,9 @@
 
 /* decoders: input=der,structure=PrivateKeyInfo (one a type), and input=pem for the PEM labels that
  * libcrypto does not know */
-extern const OSSL_DISPATCH prov_decoder_der_rsa[];
-extern const OSSL_DISPATCH prov_decoder_der_rsa_pss[];
-extern const OSSL_DISPATCH prov_decoder_der_ec[];
-extern const OSSL_DISPATCH prov_decoder_der_ed25519[];
-extern const OSSL_DISPATCH prov_decoder_der_ed448[];
+#define KEY_TYPE(ID, id, ...) extern const OSSL_DISPATCH prov_decoder_der_##id[];
+#include "../key/types.def"
+#undef KEY_TYPE
 extern const OSSL_DISPATCH prov_decoder_pem[];
 /* decoders of parameters (codec/decoder_params.c): input=pem and input=der, which run before all
  * others, and one a type. The structure is a name of our own: nobody else's decoder is meant. */

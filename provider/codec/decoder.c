@@ -2,15 +2,6 @@
  *
  * decoder.c - from key references in files to keys.
  *
- * Rows for algorithms.c (OSSL_OP_DECODER):
- *
- *   PROV_NAMES_RSA      "provider=hsm,input=der,structure=PrivateKeyInfo"  prov_decoder_der_rsa
- *   PROV_NAMES_RSA_PSS  "provider=hsm,input=der,structure=PrivateKeyInfo"  prov_decoder_der_rsa_pss
- *   PROV_NAMES_EC       "provider=hsm,input=der,structure=PrivateKeyInfo"  prov_decoder_der_ec
- *   PROV_NAMES_ED25519  "provider=hsm,input=der,structure=PrivateKeyInfo"  prov_decoder_der_ed25519
- *   PROV_NAMES_ED448    "provider=hsm,input=der,structure=PrivateKeyInfo"  prov_decoder_der_ed448
- *   "DER"               "provider=hsm,input=pem"                           prov_decoder_pem
- *
  * Decoders are tried one after the other on the same input. What is not ours is left with 1 and
  * an untouched error queue: the loop in PEM_read_bio_PrivateKey() goes on to the next PEM block
  * only while the first queued error is "unsupported". What is ours and cannot be used is handed
@@ -177,7 +168,7 @@ static bool find_foreign(struct prov_ctx *ctx, const struct prov_ref *ref, enum 
         load->failed = true;
         goto out;
     }
-    if (ks_key_object(key)->type != prov_types[type].ks_type || type == PROV_RSA_PSS) {
+    if (ks_key_object(key)->type != prov_types[type].ks_type || prov_types[type].restricted) {
         /* a type that nobody has is reported once, by the first of the decoders */
         mine = type == PROV_RSA && ks_key_object(key)->type == KS_KEY_OTHER;
         if (mine) {
@@ -190,8 +181,9 @@ static bool find_foreign(struct prov_ctx *ctx, const struct prov_ref *ref, enum 
     }
     ERR_set_mark();
     load->key = prov_key_from_ks(ctx, key, NULL);
-    /* once is enough: Ed25519 and Ed448 are one type to the token */
-    mine = load->key != NULL || type != PROV_ED448;
+    /* Several decoders see this key when their types are one type to the token, as Ed25519 and Ed448
+     * are: only the first one reports the failure. */
+    mine = load->key != NULL || type == prov_type_first(prov_types[type].ks_type);
     if (mine)
         ERR_clear_last_mark();
     else
@@ -271,36 +263,6 @@ static int decode(void *vctx, enum prov_key_type type, OSSL_CORE_BIO *in, int se
     prov_ref_free(load.ref);
     prov_key_free(load.key);
     return ok;
-}
-
-static int decode_rsa(void *vctx, OSSL_CORE_BIO *in, int selection, OSSL_CALLBACK *data_cb,
-                      void *data_arg, OSSL_PASSPHRASE_CALLBACK *pw_cb, void *pw_arg)
-{
-    return decode(vctx, PROV_RSA, in, selection, data_cb, data_arg, pw_cb, pw_arg);
-}
-
-static int decode_rsa_pss(void *vctx, OSSL_CORE_BIO *in, int selection, OSSL_CALLBACK *data_cb,
-                          void *data_arg, OSSL_PASSPHRASE_CALLBACK *pw_cb, void *pw_arg)
-{
-    return decode(vctx, PROV_RSA_PSS, in, selection, data_cb, data_arg, pw_cb, pw_arg);
-}
-
-static int decode_ec(void *vctx, OSSL_CORE_BIO *in, int selection, OSSL_CALLBACK *data_cb,
-                     void *data_arg, OSSL_PASSPHRASE_CALLBACK *pw_cb, void *pw_arg)
-{
-    return decode(vctx, PROV_EC, in, selection, data_cb, data_arg, pw_cb, pw_arg);
-}
-
-static int decode_ed25519(void *vctx, OSSL_CORE_BIO *in, int selection, OSSL_CALLBACK *data_cb,
-                          void *data_arg, OSSL_PASSPHRASE_CALLBACK *pw_cb, void *pw_arg)
-{
-    return decode(vctx, PROV_ED25519, in, selection, data_cb, data_arg, pw_cb, pw_arg);
-}
-
-static int decode_ed448(void *vctx, OSSL_CORE_BIO *in, int selection, OSSL_CALLBACK *data_cb,
-                        void *data_arg, OSSL_PASSPHRASE_CALLBACK *pw_cb, void *pw_arg)
-{
-    return decode(vctx, PROV_ED448, in, selection, data_cb, data_arg, pw_cb, pw_arg);
 }
 
 /* --- PEM ------------------------------------------------------------------------------------- */
@@ -385,50 +347,22 @@ out:
 
 /* --- dispatch -------------------------------------------------------------------------------- */
 
-const OSSL_DISPATCH prov_decoder_der_rsa[] = {
-    {OSSL_FUNC_DECODER_NEWCTX, (void (*)(void))decoder_newctx},
-    {OSSL_FUNC_DECODER_FREECTX, (void (*)(void))decoder_freectx},
-    {OSSL_FUNC_DECODER_DOES_SELECTION, (void (*)(void))decoder_does_selection},
-    {OSSL_FUNC_DECODER_DECODE, (void (*)(void))decode_rsa},
-    {OSSL_FUNC_DECODER_EXPORT_OBJECT, (void (*)(void))decoder_export_object},
-    {0, NULL},
-};
-
-const OSSL_DISPATCH prov_decoder_der_rsa_pss[] = {
-    {OSSL_FUNC_DECODER_NEWCTX, (void (*)(void))decoder_newctx},
-    {OSSL_FUNC_DECODER_FREECTX, (void (*)(void))decoder_freectx},
-    {OSSL_FUNC_DECODER_DOES_SELECTION, (void (*)(void))decoder_does_selection},
-    {OSSL_FUNC_DECODER_DECODE, (void (*)(void))decode_rsa_pss},
-    {OSSL_FUNC_DECODER_EXPORT_OBJECT, (void (*)(void))decoder_export_object},
-    {0, NULL},
-};
-
-const OSSL_DISPATCH prov_decoder_der_ec[] = {
-    {OSSL_FUNC_DECODER_NEWCTX, (void (*)(void))decoder_newctx},
-    {OSSL_FUNC_DECODER_FREECTX, (void (*)(void))decoder_freectx},
-    {OSSL_FUNC_DECODER_DOES_SELECTION, (void (*)(void))decoder_does_selection},
-    {OSSL_FUNC_DECODER_DECODE, (void (*)(void))decode_ec},
-    {OSSL_FUNC_DECODER_EXPORT_OBJECT, (void (*)(void))decoder_export_object},
-    {0, NULL},
-};
-
-const OSSL_DISPATCH prov_decoder_der_ed25519[] = {
-    {OSSL_FUNC_DECODER_NEWCTX, (void (*)(void))decoder_newctx},
-    {OSSL_FUNC_DECODER_FREECTX, (void (*)(void))decoder_freectx},
-    {OSSL_FUNC_DECODER_DOES_SELECTION, (void (*)(void))decoder_does_selection},
-    {OSSL_FUNC_DECODER_DECODE, (void (*)(void))decode_ed25519},
-    {OSSL_FUNC_DECODER_EXPORT_OBJECT, (void (*)(void))decoder_export_object},
-    {0, NULL},
-};
-
-const OSSL_DISPATCH prov_decoder_der_ed448[] = {
-    {OSSL_FUNC_DECODER_NEWCTX, (void (*)(void))decoder_newctx},
-    {OSSL_FUNC_DECODER_FREECTX, (void (*)(void))decoder_freectx},
-    {OSSL_FUNC_DECODER_DOES_SELECTION, (void (*)(void))decoder_does_selection},
-    {OSSL_FUNC_DECODER_DECODE, (void (*)(void))decode_ed448},
-    {OSSL_FUNC_DECODER_EXPORT_OBJECT, (void (*)(void))decoder_export_object},
-    {0, NULL},
-};
+#define KEY_TYPE(ID, id, ...)                                                                      \
+    static int decode_##id(void *vctx, OSSL_CORE_BIO *in, int selection, OSSL_CALLBACK *data_cb,   \
+                           void *data_arg, OSSL_PASSPHRASE_CALLBACK *pw_cb, void *pw_arg)          \
+    {                                                                                              \
+        return decode(vctx, PROV_##ID, in, selection, data_cb, data_arg, pw_cb, pw_arg);           \
+    }                                                                                              \
+    const OSSL_DISPATCH prov_decoder_der_##id[] = {                                                \
+        {OSSL_FUNC_DECODER_NEWCTX, (void (*)(void))decoder_newctx},                                \
+        {OSSL_FUNC_DECODER_FREECTX, (void (*)(void))decoder_freectx},                              \
+        {OSSL_FUNC_DECODER_DOES_SELECTION, (void (*)(void))decoder_does_selection},                \
+        {OSSL_FUNC_DECODER_DECODE, (void (*)(void))decode_##id},                                   \
+        {OSSL_FUNC_DECODER_EXPORT_OBJECT, (void (*)(void))decoder_export_object},                  \
+        {0, NULL},                                                                                 \
+    };
+#include "../key/types.def"
+#undef KEY_TYPE
 
 const OSSL_DISPATCH prov_decoder_pem[] = {
     {OSSL_FUNC_DECODER_NEWCTX, (void (*)(void))decoder_newctx},

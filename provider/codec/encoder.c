@@ -2,22 +2,6 @@
  *
  * encoder.c - what a key of ours looks like in a file.
  *
- * Rows for algorithms.c (OSSL_OP_ENCODER), each for all PROV_NAMES_ unless it says else:
- *
- *   "provider=hsm,output=der,structure=type-specific"            prov_encoder_traditional
- *   "provider=hsm,output=pem,structure=type-specific"            prov_encoder_traditional
- *   "provider=hsm,output=der,structure=pkcs1"          (RSA)     prov_encoder_traditional
- *   "provider=hsm,output=pem,structure=pkcs1"          (RSA)     prov_encoder_traditional
- *   "provider=hsm,output=der,structure=X9.62"          (EC)      prov_encoder_traditional
- *   "provider=hsm,output=pem,structure=X9.62"          (EC)      prov_encoder_traditional
- *   "provider=hsm,output=der,structure=EncryptedPrivateKeyInfo"  prov_encoder_encrypted
- *   "provider=hsm,output=pem,structure=EncryptedPrivateKeyInfo"  prov_encoder_encrypted
- *   "provider=hsm,output=der,structure=SubjectPublicKeyInfo"     prov_encoder_spki_der
- *   "provider=hsm,output=pem,structure=SubjectPublicKeyInfo"     prov_encoder_spki_pem
- *   "provider=hsm,output=der,structure=PrivateKeyInfo"           prov_encoder_pki_der
- *   "provider=hsm,output=pem,structure=PrivateKeyInfo"           prov_encoder_pki_pem
- *   "provider=hsm,output=text"                                   prov_encoder_text
- *
  * Everything else that is public (PKCS#1 public keys, EC parameters, blobs) libcrypto's own
  * encoders do with what the keymgmt exports; they do it for us because none of ours claims that
  * selection.

@@ -3,8 +3,6 @@
  * store.c - OSSL_STORE for "pkcs11:" URIs: private keys, public keys and certificates of the
  * token that the provider is configured for.
  *
- * Row for algorithms.c (OSSL_OP_STORE):  "pkcs11"  "provider=hsm"  prov_store
- *
  * open() checks the URI only. The first load() asks the token once and remembers what there is;
  * every load() then hands out one thing. What cannot be used (a curve that we do not know, a
  * damaged certificate) is left out and logged: programs stop at the first load() that gives

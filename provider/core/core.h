@@ -86,10 +86,11 @@ int prov_usable(const struct prov_ctx *ctx);
 
 /* What is known of that cache; core/fetch_cache.c. */
 struct prov_fetch_cache {
-    OSSL_LIB_CTX *libctx; /* the application's; NULL: it has another libcrypto */
-    atomic_uint misses;   /* fetches that were not in it since it was emptied last, about */
-    atomic_bool known;    /* it was emptied once: `misses` counts from then */
-    atomic_uint rightful; /* key types that are answered by us because we come first */
+    const char *const *types; /* the names of the key types that are watched */
+    OSSL_LIB_CTX *libctx;     /* the application's; NULL: it has another libcrypto */
+    atomic_uint misses;       /* fetches that were not in it since it was emptied last, about */
+    atomic_bool known;        /* it was emptied once: `misses` counts from then */
+    atomic_uint rightful;     /* key types that are answered by us because we come first */
     /* For each thread that may empty it: the process in which one does, or 0; and whether its
      * provider is registered. */
     atomic_int thrower[PROV_THROWERS];

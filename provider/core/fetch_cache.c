@@ -41,10 +41,6 @@
 /* How often the cache is emptied in a row when threads get in each other's way. */
 #define TRIES 4
 
-/* What others may ask for, and get from us. */
-static const char *const types[] = {"RSA", "RSA-PSS", "EC", "ED25519", "ED448"};
-#define TYPES (sizeof(types) / sizeof(types[0]))
-
 static atomic_bool in_use; /* a key of ours was or is about to be used in this process */
 static atomic_bool unkept; /* there is a library context whose cache is out of our reach */
 
@@ -76,8 +72,9 @@ static OSSL_LIB_CTX *reachable(const OSSL_CORE_HANDLE *handle, const OSSL_DISPAT
     return libctx != NULL ? libctx : OSSL_LIB_CTX_get0_global_default();
 }
 
-void prov_fetch_cache_init(struct prov_ctx *ctx, const OSSL_DISPATCH *in)
+void prov_fetch_cache_init(struct prov_ctx *ctx, const OSSL_DISPATCH *in, const char *const *types)
 {
+    ctx->fetched.types = types;
     ctx->fetched.libctx = reachable(ctx->core, in);
     if (ctx->fetched.libctx == NULL)
         atomic_store(&unkept, true);
@@ -119,14 +116,14 @@ static int empty_init(const OSSL_CORE_HANDLE *handle, const OSSL_DISPATCH *in,
     return 1;
 }
 
-/* Which of `types` are answered by us, as a set of bits. */
+/* Which of the key types are answered by us, as a set of bits. */
 static unsigned answered_by_us(const struct prov_ctx *ctx, const char *query)
 {
     unsigned ours = 0;
     EVP_KEYMGMT *keymgmt;
 
-    for (unsigned i = 0; i < TYPES; i++) {
-        keymgmt = EVP_KEYMGMT_fetch(ctx->fetched.libctx, types[i], query);
+    for (unsigned i = 0; ctx->fetched.types[i] != NULL; i++) {
+        keymgmt = EVP_KEYMGMT_fetch(ctx->fetched.libctx, ctx->fetched.types[i], query);
         if (keymgmt != NULL &&
             OSSL_PROVIDER_get0_provider_ctx(EVP_KEYMGMT_get0_provider(keymgmt)) == ctx)
             ours |= 1U << i;

@@ -8,8 +8,9 @@
 
 #include "core.h"
 
-/* Purpose: find the application's library context, among the core's functions. */
-void prov_fetch_cache_init(struct prov_ctx *ctx, const OSSL_DISPATCH *in);
+/* Purpose: find the application's library context, among the core's functions. `types`
+ * are the key types that others may ask for and get from us; NULL ends them. */
+void prov_fetch_cache_init(struct prov_ctx *ctx, const OSSL_DISPATCH *in, const char *const *types);
 /* Purpose: called when libcrypto asks for algorithms, which it does for what is not in its cache:
  * keeps the others' key managements before ours. */
 void prov_fetch_missed(struct prov_ctx *ctx, int operation_id);

@@ -107,21 +107,11 @@ out:
 /* Ask now which mechanisms there are, so that operations need not. */
 static void note_mechanisms(struct prov_key *key, struct ks_key *priv)
 {
-    static const struct {
-        enum ks_key_type type;
-        enum ks_mech_kind kind;
-    } rows[] = {
-        {KS_KEY_RSA, KS_MECH_RSA_PKCS1}, {KS_KEY_RSA, KS_MECH_RSA_PSS},
-        {KS_KEY_RSA, KS_MECH_RSA_RAW},   {KS_KEY_EC, KS_MECH_ECDSA},
-        {KS_KEY_EC, KS_MECH_ECDH},       {KS_KEY_EC, KS_MECH_ECDH_COFACTOR},
-        {KS_KEY_EDWARDS, KS_MECH_EDDSA},
-    };
-    size_t i;
+    const struct prov_type_info *info = &prov_types[key->type];
+    unsigned i;
 
-    for (i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
-        if (rows[i].type == prov_types[key->type].ks_type)
-            (void)prov_key_can(key, priv, rows[i].kind);
-    }
+    for (i = 0; i < info->mechanism_count; i++)
+        (void)prov_key_can(key, priv, info->mechanisms[i]);
 }
 
 int prov_key_expect(struct prov_key *key, struct ks_key *priv)
@@ -189,19 +179,6 @@ static char *uri_of(const struct prov_ctx *ctx, const struct ks_object *object,
     return OPENSSL_strdup(uri);
 }
 
-static bool type_of(EVP_PKEY *pub, enum prov_key_type *type)
-{
-    unsigned i;
-
-    for (i = 0; i < PROV_KEY_TYPES; i++) {
-        if (EVP_PKEY_is_a(pub, prov_types[i].name)) {
-            *type = (enum prov_key_type)i;
-            return true;
-        }
-    }
-    return false;
-}
-
 struct prov_key *prov_key_from_ks(struct prov_ctx *ctx, struct ks_key *priv, EVP_PKEY *pub)
 {
     char *uri = uri_of(ctx, ks_key_object(priv), ks_key_token(priv));
@@ -216,7 +193,7 @@ struct prov_key *prov_key_from_ks(struct prov_ctx *ctx, struct ks_key *priv, EVP
         pub = NULL;
     if (pub == NULL)
         goto err;
-    if (!type_of(pub, &type)) {
+    if (!prov_type_of(pub, &type)) {
         prov_raise(ctx, PROV_R_UNSUPPORTED, "%s: keys of this type are not supported", uri);
         goto err;
     }
@@ -246,7 +223,7 @@ struct prov_key *prov_key_from_object(struct prov_ctx *ctx, const struct ks_obje
 
     if (pub == NULL)
         return NULL;
-    if (!type_of(pub, &type)) {
+    if (!prov_type_of(pub, &type)) {
         prov_raise(ctx, PROV_R_UNSUPPORTED, "public keys of this type are not supported");
         goto err;
     }

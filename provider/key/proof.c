@@ -258,10 +258,10 @@ bool prov_proof_verify(void *vkey, const struct ks_mech *mech, const uint8_t *in
         good = hash_of(key, mech, in, in_len, hash, &hash_len) &&
                prov_ecdsa_verify_raw(key, hash, hash_len, sig, sig_len);
         break;
-    case KS_MECH_EDDSA:
-        good = prov_eddsa_verify_raw(key, in, in_len, sig, sig_len);
-        break;
-    default:
+    default: /* types that sign messages, in one way only */
+        good = prov_types[key->type].raw != NULL &&
+               mech->kind == prov_types[key->type].mechanisms[0] &&
+               prov_message_verify_raw(key, in, in_len, sig, sig_len);
         break;
     }
     ERR_pop_to_mark();

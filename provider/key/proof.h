@@ -22,9 +22,9 @@ size_t prov_ecdsa_to_der(const uint8_t *raw, size_t raw_len, unsigned char *der)
  * (signature/common.c). */
 bool prov_ecdsa_verify_raw(void *key, const uint8_t *digest, size_t digest_len,
                            const uint8_t *signature, size_t signature_len);
-/* Purpose: the same for EdDSA, over a message (signature/eddsa.c). */
-bool prov_eddsa_verify_raw(void *key, const uint8_t *message, size_t message_len,
-                           const uint8_t *signature, size_t signature_len);
+/* Purpose: the same for types that sign messages, as EdDSA does. */
+bool prov_message_verify_raw(void *key, const uint8_t *message, size_t message_len,
+                             const uint8_t *signature, size_t signature_len);
 
 /* --- proofs (proof.c) ------------------------------------------------------------------------ */
 

@@ -15,8 +15,6 @@
 
 /* The longest URI that is made here. */
 #define URI_MAX 4096
-/* The longest raw public key: Ed448's. */
-#define EDWARDS_MAX 57
 
 EVP_PKEY *prov_public_spki(const struct prov_ctx *ctx, const uint8_t *der, size_t len)
 {
@@ -56,19 +54,22 @@ static EVP_PKEY *public_from_certificate(const struct prov_ctx *ctx, const uint8
 unsigned char *prov_key_public_part(EVP_PKEY *pub, size_t *len)
 {
     const struct prov_curve *curve;
+    enum prov_key_type type;
     BIGNUM *a = NULL, *b = NULL;
     unsigned char *out = NULL;
 
-    if (EVP_PKEY_is_a(pub, "ED25519") || EVP_PKEY_is_a(pub, "ED448")) {
-        out = OPENSSL_malloc(EDWARDS_MAX);
-        *len = EDWARDS_MAX;
+    if (!prov_type_of(pub, &type))
+        return NULL;
+    if (prov_types[type].raw != NULL) {
+        *len = prov_types[type].raw->public_len;
+        out = OPENSSL_malloc(*len);
         if (out != NULL && EVP_PKEY_get_raw_public_key(pub, out, len) != 1) {
             OPENSSL_free(out);
             out = NULL;
         }
         return out;
     }
-    if (!EVP_PKEY_is_a(pub, "EC")) {
+    if (!prov_types[type].grouped) {
         if (EVP_PKEY_get_bn_param(pub, OSSL_PKEY_PARAM_RSA_N, &a)) {
             *len = (size_t)BN_num_bytes(a);
             out = OPENSSL_malloc(*len);

@@ -51,8 +51,8 @@ bool prov_ecdsa_verify_raw(void *vkey, const uint8_t *digest, size_t digest_len,
     return good;
 }
 
-bool prov_eddsa_verify_raw(void *vkey, const uint8_t *message, size_t message_len,
-                           const uint8_t *signature, size_t signature_len)
+bool prov_message_verify_raw(void *vkey, const uint8_t *message, size_t message_len,
+                             const uint8_t *signature, size_t signature_len)
 {
     const struct prov_key *key = vkey;
     EVP_MD_CTX *ctx = EVP_MD_CTX_new();

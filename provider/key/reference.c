@@ -168,19 +168,12 @@ static int check_id(const struct prov_ctx *ctx, const struct ks_uri *uri, const 
     return 1;
 }
 
-/* What an AlgorithmIdentifier of each type looks like in a SubjectPublicKeyInfo that we take. An
- * EC key has to name its curve: explicit parameters would be a curve of the writer's choice. */
-static const struct {
-    int nid;
-    int parameters; /* V_ASN1_ type; V_ASN1_UNDEF: absent */
-    int or_else;
-} spki_shapes[PROV_KEY_TYPES] = {
-    [PROV_RSA] = {NID_rsaEncryption, V_ASN1_NULL, V_ASN1_NULL},
-    [PROV_RSA_PSS] = {NID_rsassaPss, V_ASN1_SEQUENCE, V_ASN1_UNDEF},
-    [PROV_EC] = {NID_X9_62_id_ecPublicKey, V_ASN1_OBJECT, V_ASN1_OBJECT},
-    [PROV_ED25519] = {NID_ED25519, V_ASN1_UNDEF, V_ASN1_UNDEF},
-    [PROV_ED448] = {NID_ED448, V_ASN1_UNDEF, V_ASN1_UNDEF},
-};
+/* libcrypto need not know the OID. `raw->oid` has tag and length before it. */
+static bool is_oid(const ASN1_OBJECT *object, const struct prov_raw *raw)
+{
+    return OBJ_length(object) == raw->oid_len - 2 &&
+           memcmp(OBJ_get0_data(object), raw->oid + 2, raw->oid_len - 2) == 0;
+}
 
 /* The key type that a SubjectPublicKeyInfo is of; false when we have no such type. */
 static bool spki_type(const REF_SPKI *spki, enum prov_key_type *type)
@@ -191,8 +184,10 @@ static bool spki_type(const REF_SPKI *spki, enum prov_key_type *type)
     X509_ALGOR_get0(&object, &parameters, NULL, spki->algorithm);
     nid = OBJ_obj2nid(object);
     for (i = 0; i < PROV_KEY_TYPES; i++) {
-        if (spki_shapes[i].nid == nid &&
-            (spki_shapes[i].parameters == parameters || spki_shapes[i].or_else == parameters)) {
+        const struct prov_type_info *info = &prov_types[i];
+
+        if ((info->raw != NULL ? is_oid(object, info->raw) : info->nid == nid) &&
+            (info->parameters == parameters || info->or_else == parameters)) {
             *type = (enum prov_key_type)i;
             return true;
         }

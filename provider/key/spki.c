@@ -46,7 +46,7 @@ static bool take(struct cursor *at, unsigned char tag, struct cursor *whole, str
     return true;
 }
 
-static bool is(const struct cursor *at, const unsigned char *bytes, size_t len)
+static bool is(const struct cursor *at, const void *bytes, size_t len)
 {
     return at->left == len && memcmp(at->p, bytes, len) == 0;
 }
@@ -88,9 +88,8 @@ EVP_PKEY *prov_spki_read(const struct prov_ctx *ctx, const unsigned char *der, s
                                             0xf7, 0x0d, 0x01, 0x01, 0x01};
     static const unsigned char oid_ec[] = {0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01};
     static const unsigned char null[] = {V_ASN1_NULL, 0};
-    static const enum prov_key_type edwards[] = {PROV_ED25519, PROV_ED448};
     struct cursor at = {der, len}, spki, algorithm, oid, key;
-    size_t i;
+    unsigned i;
 
     *plain = take(&at, V_ASN1_SEQUENCE | V_ASN1_CONSTRUCTED, NULL, &spki) && at.left == 0 &&
              take(&spki, V_ASN1_SEQUENCE | V_ASN1_CONSTRUCTED, NULL, &algorithm) &&
@@ -110,12 +109,13 @@ EVP_PKEY *prov_spki_read(const struct prov_ctx *ctx, const unsigned char *der, s
         *type = PROV_EC;
         return ec(ctx, &algorithm, key, plain);
     }
-    for (i = 0; i < sizeof(edwards) / sizeof(edwards[0]); i++) {
-        const struct prov_edwards *e = prov_edwards_of(edwards[i]);
+    for (i = 0; i < PROV_KEY_TYPES; i++) {
+        const struct prov_raw *raw = prov_types[i].raw;
 
-        if (is(&oid, e->oid, e->oid_len) && algorithm.left == 0 && key.left == e->public_len) {
-            *type = edwards[i];
-            return prov_public_raw(ctx, edwards[i], key.p, key.left);
+        if (raw != NULL && is(&oid, raw->oid, raw->oid_len) && algorithm.left == 0 &&
+            key.left == raw->public_len) {
+            *type = (enum prov_key_type)i;
+            return prov_public_raw(ctx, *type, key.p, key.left);
         }
     }
     *plain = false;

@@ -2,20 +2,53 @@
  *
  * types.c - the key types, and the curves, that we know.
  */
+#include <openssl/asn1.h>
 #include <openssl/core_names.h>
 #include <openssl/err.h>
 #include <openssl/evp.h>
+#include <openssl/obj_mac.h>
 #include <string.h>
 
 #include "types.h"
 
 const struct prov_type_info prov_types[PROV_KEY_TYPES] = {
-    [PROV_RSA] = {"RSA", PROV_OID_RSA, KS_KEY_RSA},
-    [PROV_RSA_PSS] = {"RSA-PSS", PROV_OID_RSA_PSS, KS_KEY_RSA},
-    [PROV_EC] = {"EC", PROV_OID_EC, KS_KEY_EC},
-    [PROV_ED25519] = {"ED25519", PROV_OID_ED25519, KS_KEY_EDWARDS},
-    [PROV_ED448] = {"ED448", PROV_OID_ED448, KS_KEY_EDWARDS},
+#define KEY_TYPE(ID, id, shape, called, written, ...)                                              \
+    [PROV_##                                                                                       \
+        ID] = {.name = called, .title = written, .word = #id, .oid = PROV_OID_##ID, __VA_ARGS__},
+#include "types.def"
+#undef KEY_TYPE
 };
+
+const char *const prov_type_names[] = {
+#define KEY_TYPE(ID, id, shape, name, ...) name,
+#include "types.def"
+#undef KEY_TYPE
+    NULL,
+};
+
+bool prov_type_of(const EVP_PKEY *pub, enum prov_key_type *type)
+{
+    unsigned i;
+
+    for (i = 0; i < PROV_KEY_TYPES; i++) {
+        if (EVP_PKEY_is_a(pub, prov_types[i].name)) {
+            *type = (enum prov_key_type)i;
+            return true;
+        }
+    }
+    return false;
+}
+
+enum prov_key_type prov_type_first(enum ks_key_type ks_type)
+{
+    unsigned i = 0;
+
+    while (i < PROV_KEY_TYPES && prov_types[i].ks_type != ks_type)
+        i++;
+    return (enum prov_key_type)i;
+}
+
+/* --- curves ---------------------------------------------------------------------------------- */
 
 static const unsigned char oid_p256[] = {0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 7};
 
@@ -71,44 +104,26 @@ const struct prov_curve *prov_curve_of(EVP_PKEY *pub)
     return curve;
 }
 
-static const unsigned char oid_ed25519[] = {0x06, 0x03, 0x2b, 0x65, 0x70};
-static const unsigned char oid_ed448[] = {0x06, 0x03, 0x2b, 0x65, 0x71};
-static const unsigned char name_ed25519[] = "\x13\x0c"
-                                            "edwards25519";
-static const unsigned char name_ed448[] = "\x13\x0a"
-                                          "edwards448";
-
-const struct prov_edwards *prov_edwards_of(enum prov_key_type type)
-{
-    static const struct prov_edwards ed25519 = {oid_ed25519, sizeof(oid_ed25519), name_ed25519,
-                                                sizeof(name_ed25519) - 1, 32};
-    static const struct prov_edwards ed448 = {oid_ed448, sizeof(oid_ed448), name_ed448,
-                                              sizeof(name_ed448) - 1, 57};
-
-    if (type == PROV_ED25519)
-        return &ed25519;
-    return type == PROV_ED448 ? &ed448 : NULL;
-}
-
-/* Which of the two an object on a token is. PKCS#11 lets X25519 and X448 be named in the same
- * way, and some tokens give them the Edwards type: those are none of ours. */
+/* PKCS#11 lets X25519 and X448 be named in the same way, and some tokens give them the Edwards type:
+ * those are none of ours. */
 bool prov_edwards_type(const struct ks_object *object, enum prov_key_type *type)
 {
-    static const enum prov_key_type types[] = {PROV_ED25519, PROV_ED448};
-    size_t i;
+    const struct ks_bytes *p = &object->ec_params;
+    unsigned i;
 
-    for (i = 0; i < sizeof(types) / sizeof(types[0]); i++) {
-        const struct prov_edwards *e = prov_edwards_of(types[i]);
-        const struct ks_bytes *p = &object->ec_params;
+    for (i = 0; i < PROV_KEY_TYPES; i++) {
+        const struct prov_raw *raw = prov_types[i].raw;
 
-        *type = types[i];
+        if (prov_types[i].ks_type != KS_KEY_EDWARDS || raw == NULL)
+            continue;
+        *type = (enum prov_key_type)i;
         if (p->data == NULL) {
-            if (object->ec_point.len == e->public_len)
+            if (object->ec_point.len == raw->public_len)
                 return true;
             continue;
         }
-        if ((p->len == e->oid_len && memcmp(p->data, e->oid, p->len) == 0) ||
-            (p->len == e->name_len && memcmp(p->data, e->name, p->len) == 0))
+        if ((p->len == raw->oid_len && memcmp(p->data, raw->oid, p->len) == 0) ||
+            (p->len == raw->curve_len && memcmp(p->data, raw->curve, p->len) == 0))
             return true;
     }
     return false;

@@ -7,41 +7,57 @@
 
 #include "../core/core.h"
 
-enum prov_key_type { PROV_RSA, PROV_RSA_PSS, PROV_EC, PROV_ED25519, PROV_ED448, PROV_KEY_TYPES };
-
-/* The private arc for key references, 2.25.<UUID b291fade-7c3b-4ae2-9bc6-66e689d76d81>. One OID
- * per key type; never reuse or reorder. Text stays under libcrypto's 50 characters. */
-#define PROV_OID_ARC     "2.25.237360554523703387943816228194110369153"
-#define PROV_OID_RSA     PROV_OID_ARC ".1"
-#define PROV_OID_RSA_PSS PROV_OID_ARC ".2"
-#define PROV_OID_EC      PROV_OID_ARC ".3"
-#define PROV_OID_ED25519 PROV_OID_ARC ".4"
-#define PROV_OID_ED448   PROV_OID_ARC ".5"
+enum prov_key_type {
+#define KEY_TYPE(ID, ...) PROV_##ID,
+#include "types.def"
+#undef KEY_TYPE
+    PROV_KEY_TYPES
+};
 
 /* The names under which keymgmt, encoders and decoders of a type are registered. The OID has to
  * be among the keymgmt's names, or the PEM decoder of OpenSSL 3.5 and later finds no keymgmt. */
-#define PROV_NAMES_RSA     "RSA:rsaEncryption:1.2.840.113549.1.1.1:" PROV_OID_RSA
-#define PROV_NAMES_RSA_PSS "RSA-PSS:RSASSA-PSS:1.2.840.113549.1.1.10:" PROV_OID_RSA_PSS
-#define PROV_NAMES_EC      "EC:id-ecPublicKey:1.2.840.10045.2.1:" PROV_OID_EC
-#define PROV_NAMES_ED25519 "ED25519:1.3.101.112:" PROV_OID_ED25519
-#define PROV_NAMES_ED448   "ED448:1.3.101.113:" PROV_OID_ED448
+#define PROV_NAMES(ID) PROV_COMMON_##ID ":" PROV_OID_##ID
 
-/* The names of what our keys sign, decrypt and agree with (query_operation_name). No other provider
- * has them, so that libcrypto does not first take the algorithm of another one and have the key
- * exported to it, which we refuse: rows of their own in algorithms.c, as a second name in the row
- * of "RSA" would make it the same algorithm. */
-#define PROV_OWN_RSA     "HSM-RSA"
-#define PROV_OWN_ECDSA   "HSM-ECDSA"
-#define PROV_OWN_ECDH    "HSM-ECDH"
-#define PROV_OWN_ED25519 "HSM-ED25519"
-#define PROV_OWN_ED448   "HSM-ED448"
+/* A type whose public keys are strings of bytes of one length, as those of the Edwards curves. */
+struct prov_raw {
+    const char *oid; /* of the AlgorithmIdentifier, in DER; for Edwards CKA_EC_PARAMS, too */
+    size_t oid_len;
+    const char *curve; /* CKA_EC_PARAMS of PKCS#11 3.0: a PrintableString, in DER */
+    size_t curve_len;
+    size_t public_len, signature_len;
+};
+#define PROV_BYTES(text) (text), sizeof(text) - 1
 
+/* What there is to know of a key type; types.def has the rows. */
 struct prov_type_info {
-    const char *name; /* "RSA", what EVP_PKEY_is_a() is asked with */
-    const char *oid;  /* the reference's OID, dotted */
+    const char *name;  /* "ED25519", what EVP_PKEY_is_a() is asked with */
+    const char *title; /* "Ed25519" */
+    const char *word;  /* "ed25519", as hsmkey writes it */
+    const char *oid;   /* the reference's OID, dotted */
     enum ks_key_type ks_type;
+    /* The AlgorithmIdentifier in a SubjectPublicKeyInfo: its OID (or `raw` has it), and the V_ASN1_
+     * type of its parameters. V_ASN1_UNDEF: without any. An EC key has to name its curve: explicit parameters
+     * would be a curve of the writer's choice. */
+    int nid, parameters, or_else;
+    bool decrypts, derives; /* generated keys also do this, besides signing */
+    bool grouped;           /* keys belong to a group, which is generated before the key */
+    bool restricted;        /* tokens do not know the type: their object is that of an RSA key */
+    enum ks_mech_kind keygen;
+    /* Asked for when a key is loaded, so that operations need not ask. The first one signs. */
+    enum ks_mech_kind mechanisms[3];
+    unsigned mechanism_count;
+    const struct prov_raw *raw; /* NULL for other shapes */
 };
 extern const struct prov_type_info prov_types[PROV_KEY_TYPES];
+/* The names alone; NULL ends them. */
+extern const char *const prov_type_names[];
+
+/* Purpose: the type of a software key; false, nothing raised, when it is none of ours. */
+bool prov_type_of(const EVP_PKEY *pub, enum prov_key_type *type);
+/* Purpose: the first of the types that are one type to the token. */
+enum prov_key_type prov_type_first(enum ks_key_type ks_type);
+/* Purpose: which Edwards curve an object on a token is on; false: none of ours. */
+bool prov_edwards_type(const struct ks_object *object, enum prov_key_type *type);
 
 /* --- curves ---------------------------------------------------------------------------------- */
 
@@ -61,18 +77,5 @@ const struct prov_curve *prov_curve_by_name(const char *name);
 const struct prov_curve *prov_curve_by_der(const unsigned char *der, size_t len);
 /* Purpose: the curve of an EC public half; NULL, nothing raised, as above. */
 const struct prov_curve *prov_curve_of(EVP_PKEY *pub);
-
-/* The Edwards curves: what CKA_EC_PARAMS may be for each. */
-struct prov_edwards {
-    const unsigned char *oid; /* RFC 8410 and PKCS#11 3.1, in DER */
-    size_t oid_len;
-    const unsigned char *name; /* PKCS#11 3.0: a PrintableString, in DER */
-    size_t name_len;
-    size_t public_len; /* of a public key */
-};
-/* Purpose: the row of PROV_ED25519 or PROV_ED448; NULL for another type. */
-const struct prov_edwards *prov_edwards_of(enum prov_key_type type);
-/* Purpose: which of the two an object on a token is; false: neither. */
-bool prov_edwards_type(const struct ks_object *object, enum prov_key_type *type);
 
 #endif

@@ -61,8 +61,8 @@ int prov_keymgmt_has(const void *keydata, int selection)
         return 0;
     if ((selection & PUBLIC) != 0 && !key->has_public)
         return 0;
-    return (selection & OSSL_KEYMGMT_SELECT_DOMAIN_PARAMETERS) == 0 || key->type != PROV_EC ||
-           key->pub != NULL;
+    return (selection & OSSL_KEYMGMT_SELECT_DOMAIN_PARAMETERS) == 0 ||
+           !prov_types[key->type].grouped || key->pub != NULL;
 }
 
 /* Public halves decide, whatever the selection: equal public keys have equal private keys. */
@@ -76,7 +76,8 @@ int prov_keymgmt_match(const void *keydata1, const void *keydata2, int selection
     ERR_set_mark();
     if ((selection & OSSL_KEYMGMT_SELECT_KEYPAIR) != 0)
         ok = a->has_public && b->has_public && EVP_PKEY_eq(a->pub, b->pub) == 1;
-    else if ((selection & OSSL_KEYMGMT_SELECT_DOMAIN_PARAMETERS) != 0 && a->type == PROV_EC)
+    else if ((selection & OSSL_KEYMGMT_SELECT_DOMAIN_PARAMETERS) != 0 &&
+             prov_types[a->type].grouped)
         ok = a->pub != NULL && b->pub != NULL && EVP_PKEY_parameters_eq(a->pub, b->pub) == 1;
     ERR_pop_to_mark();
     return ok;
@@ -124,7 +125,8 @@ int prov_keymgmt_validate(const void *keydata, int selection, int checktype)
     if ((selection & (PUBLIC | PRIVATE)) != 0)
         ok = (checktype == OSSL_KEYMGMT_VALIDATE_QUICK_CHECK ? EVP_PKEY_public_check_quick(pctx)
                                                              : EVP_PKEY_public_check(pctx)) == 1;
-    if (ok && key->type == PROV_EC && (selection & OSSL_KEYMGMT_SELECT_DOMAIN_PARAMETERS) != 0)
+    if (ok && prov_types[key->type].grouped &&
+        (selection & OSSL_KEYMGMT_SELECT_DOMAIN_PARAMETERS) != 0)
         ok = EVP_PKEY_param_check(pctx) == 1;
     EVP_PKEY_CTX_free(pctx);
     if (!ok)
@@ -174,7 +176,7 @@ int prov_keymgmt_import(void *keydata, int selection, const OSSL_PARAM params[])
     if (!has_public) {
         if ((selection & OSSL_KEYMGMT_SELECT_KEYPAIR) != 0 && !key->software)
             return 0;
-        if (key->type != PROV_EC)
+        if (!prov_types[key->type].grouped)
             return 1; /* the others have no parameters that keys could differ in */
     }
     key->pub = prov_public_params(
@@ -219,11 +221,11 @@ static struct prov_key *copy_public(const struct prov_key *key, int selection)
             goto err;
         return copy;
     }
-    if (key->type != PROV_EC || (selection & OSSL_KEYMGMT_SELECT_DOMAIN_PARAMETERS) == 0)
+    if (!prov_types[key->type].grouped || (selection & OSSL_KEYMGMT_SELECT_DOMAIN_PARAMETERS) == 0)
         return copy;
     if (EVP_PKEY_todata(key->pub, EVP_PKEY_KEY_PARAMETERS, &params) <= 0)
         goto err;
-    copy->pub = prov_public_params(key->ctx, PROV_EC, EVP_PKEY_KEY_PARAMETERS, params);
+    copy->pub = prov_public_params(key->ctx, key->type, EVP_PKEY_KEY_PARAMETERS, params);
     OSSL_PARAM_free(params);
     if (copy->pub == NULL)
         goto err;

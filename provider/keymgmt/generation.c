@@ -33,7 +33,7 @@ void *prov_gen_init(enum prov_key_type type, void *provctx, int selection,
 
     if (!(keypair ? prov_permits(ctx, PROV_CLASS_KEYGEN, NULL) : prov_usable(ctx)))
         return NULL;
-    if (!keypair && type != PROV_EC) {
+    if (!keypair && !prov_types[type].grouped) {
         prov_raise(ctx, PROV_R_UNSUPPORTED, "%s keys have no parameters to generate",
                    prov_types[type].name);
         return NULL;
@@ -46,8 +46,8 @@ void *prov_gen_init(enum prov_key_type type, void *provctx, int selection,
     gen->parameters_only = !keypair;
     gen->bits = BITS_DEFAULT;
     gen->sign = true;
-    gen->decrypt = type == PROV_RSA;
-    gen->derive = type == PROV_EC;
+    gen->decrypt = prov_types[type].decrypts;
+    gen->derive = prov_types[type].derives;
     if (!prov_gen_set_params(gen, params)) {
         prov_gen_cleanup(gen);
         return NULL;
@@ -76,7 +76,7 @@ int prov_gen_set_template(void *genctx, void *templ)
 
     if (gen == NULL || key == NULL)
         return 0;
-    if (gen->type != PROV_EC)
+    if (!prov_types[gen->type].grouped)
         return 1;
     gen->curve = key->pub != NULL ? prov_curve_of(key->pub) : NULL;
     if (gen->curve == NULL) {
@@ -275,9 +275,9 @@ static int take_usage(struct prov_gen *gen, const OSSL_PARAM *p)
     while ((word = strsep(&rest, ", ")) != NULL) {
         if (strcmp(word, "sign") == 0)
             sign = true;
-        else if (strcmp(word, "decrypt") == 0 && gen->type == PROV_RSA)
+        else if (strcmp(word, "decrypt") == 0 && prov_types[gen->type].decrypts)
             decrypt = true;
-        else if (strcmp(word, "derive") == 0 && gen->type == PROV_EC)
+        else if (strcmp(word, "derive") == 0 && prov_types[gen->type].derives)
             derive = true;
         else if (word[0] != '\0')
             return bad(gen, "hsm-usage", must);
@@ -327,7 +327,7 @@ static int take_salt_len(struct prov_gen *gen, const OSSL_PARAM *p)
 
 #define FOR(type) (1U << (unsigned)(type))
 #define FOR_RSA   (FOR(PROV_RSA) | FOR(PROV_RSA_PSS))
-#define FOR_ALL   (FOR_RSA | FOR(PROV_EC) | FOR(PROV_ED25519) | FOR(PROV_ED448))
+#define FOR_ALL   (FOR(PROV_KEY_TYPES) - 1U)
 
 static const struct {
     const char *name;
@@ -513,25 +513,33 @@ static int test_ec(struct prov_key *key, struct ks_key *priv)
     return prov_ecdsa_verify_raw(key, test_digest, TEST_DIGEST_LEN, sig, sig_len);
 }
 
-static int test_ed(struct prov_key *key, struct ks_key *priv)
+/* Types that sign messages. */
+static int test_raw(struct prov_key *key, struct ks_key *priv)
 {
-    const struct ks_mech mech = {.kind = KS_MECH_EDDSA};
-    uint8_t sig[2 * 57];
-    size_t sig_len = 2 * prov_edwards_of(key->type)->public_len; /* NSS takes no other room */
+    const struct prov_type_info *info = &prov_types[key->type];
+    const struct ks_mech mech = {.kind = info->mechanisms[0]};
+    size_t sig_len = info->raw->signature_len; /* NSS takes no other room */
+    uint8_t *sig = OPENSSL_malloc(sig_len);
     struct ks_error err;
+    int ok = 0;
 
-    if (!ks_ok(ks_sign(priv, NULL, &mech, test_digest, TEST_DIGEST_LEN, sig, &sig_len, &err))) {
-        prov_raise_ks(key->ctx, &err);
+    if (sig == NULL)
         return 0;
-    }
-    return prov_eddsa_verify_raw(key, test_digest, TEST_DIGEST_LEN, sig, sig_len);
+    if (!ks_ok(ks_sign(priv, NULL, &mech, test_digest, TEST_DIGEST_LEN, sig, &sig_len, &err)))
+        prov_raise_ks(key->ctx, &err);
+    else
+        ok = prov_message_verify_raw(key, test_digest, TEST_DIGEST_LEN, sig, sig_len);
+    OPENSSL_free(sig);
+    return ok;
 }
 
 static int test_key(const struct prov_gen *gen, struct prov_key *key, struct ks_key *priv)
 {
-    if (prov_edwards_of(gen->type) != NULL)
-        return test_ed(key, priv);
-    return gen->type == PROV_EC ? test_ec(key, priv) : test_rsa(gen->ctx, priv, key->pub);
+    const struct prov_type_info *info = &prov_types[gen->type];
+
+    if (info->raw != NULL)
+        return test_raw(key, priv);
+    return info->grouped ? test_ec(key, priv) : test_rsa(gen->ctx, priv, key->pub);
 }
 
 /* A key that does not sign: whether it is its public half's. */
@@ -552,10 +560,10 @@ static void no_label(const struct prov_gen *gen)
     const char *type = prov_types[gen->type].name;
     char option[80] = "";
 
-    if (gen->type == PROV_EC)
+    if (prov_types[gen->type].grouped)
         snprintf(option, sizeof(option), " -pkeyopt ec_paramgen_curve:%s",
                  gen->curve->nist != NULL ? gen->curve->nist : gen->curve->name);
-    else if (prov_edwards_of(gen->type) == NULL)
+    else if (prov_types[gen->type].raw == NULL)
         snprintf(option, sizeof(option), " -pkeyopt rsa_keygen_bits:%u", gen->bits);
     prov_raise(gen->ctx, PROV_R_NO_LABEL,
                "a key in the HSM needs a name: add \"-pkeyopt hsm-label:NAME\" (genpkey, req). "
@@ -585,10 +593,7 @@ static struct prov_key *generate_parameters(const struct prov_gen *gen)
 /* The class as a whole was permitted; this is about the token and the type. */
 static int token_generates(struct prov_gen *gen)
 {
-    const enum ks_key_type type = prov_types[gen->type].ks_type;
-    const enum ks_mech_kind kind = type == KS_KEY_RSA       ? KS_MECH_RSA_KEYGEN
-                                   : type == KS_KEY_EDWARDS ? KS_MECH_EDWARDS_KEYGEN
-                                                            : KS_MECH_EC_KEYGEN;
+    const enum ks_mech_kind kind = prov_types[gen->type].keygen;
     struct ks_error err;
     bool can = false;
 
@@ -609,7 +614,7 @@ static int token_generates(struct prov_gen *gen)
 
 static int generate_on_token(const struct prov_gen *gen, struct ks_key **priv)
 {
-    const struct prov_edwards *edwards = prov_edwards_of(gen->type);
+    const struct prov_raw *raw = prov_types[gen->type].raw;
     struct ks_generate_spec spec = {
         .type = prov_types[gen->type].ks_type,
         .rsa_bits = gen->bits,
@@ -626,11 +631,11 @@ static int generate_on_token(const struct prov_gen *gen, struct ks_key **priv)
     };
     struct ks_error err;
 
-    if (edwards != NULL) {
-        spec.ec_params = edwards->oid;
-        spec.ec_params_len = edwards->oid_len;
-        spec.ec_params_else = edwards->name;
-        spec.ec_params_else_len = edwards->name_len;
+    if (raw != NULL && raw->curve != NULL) {
+        spec.ec_params = (const uint8_t *)raw->oid;
+        spec.ec_params_len = raw->oid_len;
+        spec.ec_params_else = (const uint8_t *)raw->curve;
+        spec.ec_params_else_len = raw->curve_len;
     }
     memcpy(spec.rsa_exponent, gen->exponent, gen->exponent_len);
     if (!ks_ok(ks_generate(gen->token, NULL, &spec, priv, &err))) {
@@ -667,7 +672,7 @@ static struct prov_key *wrap(const struct prov_gen *gen, struct ks_key *priv)
                    gen->sign ? "signatures" : "results");
         goto err;
     }
-    if (gen->type != PROV_RSA_PSS)
+    if (!prov_types[gen->type].restricted)
         return plain;
     /* The same key, with another public half. */
     restricted = restricted_public(gen, plain->pub);
@@ -706,7 +711,7 @@ void *prov_gen(void *genctx, OSSL_CALLBACK *callback, void *cbarg)
     (void)cbarg;
     if (gen == NULL)
         return NULL;
-    if (gen->type == PROV_EC && gen->curve == NULL) {
+    if (prov_types[gen->type].grouped && gen->curve == NULL) {
         prov_raise(gen->ctx, PROV_R_PARAMETER,
                    "no EC group: add \"-pkeyopt ec_paramgen_curve:P-256\" (or another)");
         return NULL;

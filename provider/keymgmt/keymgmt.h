@@ -8,11 +8,9 @@
 
 #include "../key/key.h"
 
-extern const OSSL_DISPATCH prov_keymgmt_rsa[];
-extern const OSSL_DISPATCH prov_keymgmt_rsa_pss[];
-extern const OSSL_DISPATCH prov_keymgmt_ec[];
-extern const OSSL_DISPATCH prov_keymgmt_ed25519[];
-extern const OSSL_DISPATCH prov_keymgmt_ed448[];
+#define KEY_TYPE(ID, id, ...) extern const OSSL_DISPATCH prov_keymgmt_##id[];
+#include "../key/types.def"
+#undef KEY_TYPE
 #define REFUSED(id, name, others) extern const OSSL_DISPATCH prov_refused_##id[];
 #define REFUSED_SIGNS             REFUSED
 #include "refused.def"

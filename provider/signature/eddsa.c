@@ -180,7 +180,7 @@ static int eddsa_digest_sign(void *vctx, unsigned char *out, size_t *out_len, si
 
     if (!prov_sig_ready(ed))
         return 0;
-    size = 2 * prov_edwards_of(ed->key->type)->public_len;
+    size = prov_types[ed->key->type].raw->signature_len;
     raw_len = size; /* NSS takes no other room */
     *out_len = size;
     if (out == NULL)

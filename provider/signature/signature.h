@@ -11,8 +11,16 @@
 
 extern const OSSL_DISPATCH prov_signature_rsa[];
 extern const OSSL_DISPATCH prov_signature_ecdsa[];
-extern const OSSL_DISPATCH prov_signature_ed25519[];
-extern const OSSL_DISPATCH prov_signature_ed448[];
+/* Those of shape RAW; each file of this folder defines its own. */
+#define SIGNATURE_RSA(id)
+#define SIGNATURE_EC(id)
+#define SIGNATURE_RAW(id)            extern const OSSL_DISPATCH prov_signature_##id[];
+#define KEY_TYPE(ID, id, shape, ...) SIGNATURE_##shape(id)
+#include "../key/types.def"
+#undef KEY_TYPE
+#undef SIGNATURE_RSA
+#undef SIGNATURE_EC
+#undef SIGNATURE_RAW
 extern const OSSL_DISPATCH prov_signature_refused[];
 
 /* The first member of both signature contexts, so that a context pointer is one of these too. */

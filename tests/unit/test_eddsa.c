@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Ed25519 and Ed448: signature/eddsa.c and keymgmt/edwards.c at the EVP level, over the fake
+ * Ed25519 and Ed448: signature/eddsa.c and keymgmt/raw.c at the EVP level, over the fake
  * module.
  */
 #include "with_provider.h"
