@@ -29,6 +29,9 @@ for order in "provider engine" "engine provider"; do
     same "  bytes" "$(stat -c %s one)" 32
     must "  once more" openssl rand -engine hsm -out two 32
     ! cmp -s one two || failed "two draws differ" "got: the same bytes"
+    : >calls.log
+    must "  a program that stirs something in" client engine_client stir
+    same "  gets the token's all the same: C_GenerateRandom" "$(calls C_GenerateRandom)" 1
     must "  100,000 bytes" openssl rand -engine hsm -out many 100000
     [ "$(gzip -c many | wc -c)" -gt 99000 ] || failed "random numbers do not shrink"
     : >calls.log

@@ -35,6 +35,8 @@ must "openssl req as well" openssl req -new -x509 -key pkcs11:object=ec -subj /C
 must "the default provider stays, and comes first" client engine_client bind
 says "the provider is loaded by bind" "provider hsm is there" out
 must "a program of its own" client engine_client sign pkcs11:object=rsa
+must_fail "LOAD_CERT_CTRL without its struct is an error, and no crash" 'LOAD_CERT_CTRL: wants a struct' \
+    client engine_client nonsense
 
 engine_conf RE_ENUMERATE=EMPTY VERBOSE=EMPTY
 signs "VERBOSE" pkcs11:object=rsa

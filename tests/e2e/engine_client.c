@@ -17,6 +17,7 @@
 #include <openssl/evp.h>
 #include <openssl/pem.h>
 #include <openssl/provider.h>
+#include <openssl/rand.h>
 #include <openssl/ui.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -208,6 +209,20 @@ int main(int argc, char **argv)
             return fail("the command is refused");
         printf("command taken\n");
         return 0;
+    }
+    if (argc == 2 && strcmp(what, "stir") == 0) {
+        unsigned char out[32];
+
+        if (ENGINE_set_default_RAND(e) != 1)
+            return fail("no random numbers");
+        RAND_seed("seed", 4);
+        RAND_add("more", 4, 4.0);
+        return RAND_status() == 1 && RAND_bytes(out, sizeof(out)) == 1 ? 0 : fail("no numbers");
+    }
+    if (argc == 2 && strcmp(what, "nonsense") == 0) {
+        if (ENGINE_ctrl_cmd(e, "LOAD_CERT_CTRL", 0, NULL, NULL, 0) == 1)
+            return 0;
+        return fail("the command is refused");
     }
     fprintf(stderr, "engine_client: usage\n");
     return 2;

@@ -4,21 +4,10 @@
  * time, is not killed, no sanitizer reports anything, and who hears a lie says which function told
  * it, or does its work all the same. HSM_LIE=NAME runs one lie alone.
  */
-#include <check.h>
-#include <fcntl.h>
-#include <signal.h>
-#include <stdbool.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/stat.h>
-#include <sys/wait.h>
-#include <unistd.h>
-
 #include "evil.h"
+#include "with_hsmkey.h"
 
-#define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
-#define MOST_S          20U
+#define MOST_S 20U
 
 static const struct verb {
     const char *name;
@@ -34,60 +23,13 @@ static const struct verb {
     {"generate EC", {"generate", "--type", "ec:P-256", "--label", "new"}},
 };
 
-static char dir[] = "/tmp/hsm-lies-XXXXXX", output[1 << 16];
-
-static void write_file(const char *name, const char *text)
-{
-    int fd = open(name, O_WRONLY | O_CREAT | O_TRUNC, 0600);
-
-    ck_assert_int_ge(fd, 0);
-    ck_assert_int_eq(write(fd, text, strlen(text)), (ssize_t)strlen(text));
-    close(fd);
-}
-
-static void child(const struct verb *verb, enum evil_lie lie)
-{
-    const char *argv[12] = {HSMKEY_PATH};
-    int out = open("output", O_WRONLY | O_CREAT | O_TRUNC, 0600);
-
-    for (size_t i = 0; verb->args[i] != NULL; i++)
-        argv[i + 1] = verb->args[i];
-    dup2(out, 1);
-    dup2(out, 2);
-    setenv("HSM_EVIL_LIE", evil_lies[lie].name, 1);
-    setenv("HSM_EVIL_TOLD", "told", 1);
-    setenv("HSM_FAKE_SCRIPT", "script", 1);
-    setenv("OPENSSL_CONF", "openssl.cnf", 1);
-    signal(SIGALRM, SIG_DFL);
-    alarm(MOST_S);
-    execv(argv[0], (char **)argv);
-    _exit(127);
-}
-
 /* Returns the exit status; what it printed is in `output`. */
 static int run(const struct verb *verb, enum evil_lie lie, const char *where)
 {
-    int status = 0, fd;
-    ssize_t n;
-    pid_t pid;
-
     unlink("told");
-    fflush(NULL);
-    pid = fork();
-    ck_assert_int_ge(pid, 0);
-    if (pid == 0)
-        child(verb, lie);
-    ck_assert_int_eq(waitpid(pid, &status, 0), pid);
-    fd = open("output", O_RDONLY);
-    n = read(fd, output, sizeof(output) - 1);
-    close(fd);
-    ck_assert_int_ge(n, 0);
-    output[n] = '\0';
-    ck_assert_msg(WIFEXITED(status), "%s: ended by signal %d: %s", where, WTERMSIG(status), output);
-    ck_assert_msg(strstr(output, "Sanitizer") == NULL && strstr(output, "runtime error") == NULL,
-                  "%s: %s", where, output);
-    ck_assert_msg(strlen(output) == (size_t)n, "%s: a NUL in the output", where);
-    return WEXITSTATUS(status);
+    setenv("HSM_EVIL_LIE", evil_lies[lie].name, 1);
+    setenv("HSM_EVIL_TOLD", "told", 1);
+    return hsmkey(verb->args, MOST_S, where);
 }
 
 static void judge(const char *where, enum evil_lie lie, int status)
@@ -116,34 +58,10 @@ static void set_up(void)
         {"", {"reference", "pkcs11:object=ec", "-o", "ec.pem"}},
     };
 
-    ck_assert_ptr_nonnull(mkdtemp(dir));
-    ck_assert_int_eq(chdir(dir), 0);
-    write_file("pin", "1234");
-    write_file("script", "token label=T\nkey rsa label=rsa\nkey p256 label=ec\n"
-                         "key ed25519 label=ed\n");
-    {
-        char conf[2048];
-
-        snprintf(conf, sizeof(conf),
-                 "openssl_conf = init\n[init]\nproviders = p\n[p]\ndefault = d\nhsm = h\n"
-                 "[d]\nactivate = 1\n[h]\nmodule = %s\nactivate = 1\n"
-                 "pkcs11-module = %s\npin = file:%s/pin\n",
-                 PROVIDER_PATH, EVIL_PKCS11_PATH, dir);
-        write_file("openssl.cnf", conf);
-    }
+    folder_up(EVIL_PKCS11_PATH,
+              "token label=T\nkey rsa label=rsa\nkey p256 label=ec\nkey ed25519 label=ed\n", "");
     for (size_t i = 0; i < COUNT_OF(references); i++)
         ck_assert_msg(run(&references[i], EVIL_TRUTH, "set-up") == 0, "%s", output);
-}
-
-static void tear_down(void)
-{
-    static const char *const names[] = {"pin",  "script", "openssl.cnf", "output",
-                                        "told", "ec.pem", "rsa.pem",     "new.pem"};
-
-    for (size_t i = 0; i < COUNT_OF(names); i++)
-        unlink(names[i]);
-    ck_assert_int_eq(chdir("/"), 0);
-    rmdir(dir);
 }
 
 START_TEST(a_lie_is_named_or_harmless)
@@ -168,7 +86,7 @@ int main(void)
     SRunner *runner;
     int failed;
 
-    tcase_add_unchecked_fixture(tc, set_up, tear_down);
+    tcase_add_unchecked_fixture(tc, set_up, folder_down);
     tcase_set_timeout(tc, 20 * MOST_S);
     tcase_add_loop_test(tc, a_lie_is_named_or_harmless, 0, EVIL_LIES);
     suite_add_tcase(suite, tc);
