@@ -17,17 +17,17 @@
 #include "fakepem.h"
 
 #define FILE_MAX ((size_t)1024 * 1024)
-/* Private keys in software that are looked at in one file: each costs up to seconds, if whoever
- * wrote the file wants it so. */
+/* The most private keys in software that are looked at in one file. An ill-meant key can cost
+ * seconds each. */
 #define KEYS_MAX 4
 
-/* What the file holds, besides the key. */
+/* What the file holds besides the key, for the error if it holds no usable key. */
 struct found {
     bool software, fake, reference;
     unsigned keys; /* software or fake */
 };
 
-/* The file as it is; NULL and raised when it cannot be had. */
+/* Read the whole file into memory. NULL, and an error is raised, when it cannot be read. */
 static BIO *read_file(const char *path)
 {
     char shown[ENG_SHOWN], buffer[4096];
@@ -63,7 +63,7 @@ fail:
     return NULL;
 }
 
-/* One block's DER through the provider's decoders. */
+/* Decode one block's DER with the provider's decoders alone. */
 static EVP_PKEY *decode(const unsigned char *der, size_t len, const struct eng_ui *ui)
 {
     OSSL_DECODER_CTX *decoder = NULL;
@@ -83,7 +83,8 @@ out:
     return key;
 }
 
-/* Whether libcrypto without us takes the block for a key. */
+/* Tell whether libcrypto reads the block as a key without our provider: then it is a software
+ * key. */
 static bool works_without_us(const unsigned char *der, size_t len)
 {
     EVP_PKEY *key = d2i_AutoPrivateKey_ex(NULL, &der, (long)len, NULL, "provider!=" ENG_PROVIDER);
@@ -93,7 +94,8 @@ static bool works_without_us(const unsigned char *der, size_t len)
     return works;
 }
 
-/* A block that should be a reference. The one label is also that of software keys. */
+/* Load a block that has the PEM label of a reference. Software keys have one of these labels,
+ * too. */
 static EVP_PKEY *try_reference(const unsigned char *der, size_t len, const struct eng_ui *ui,
                                struct found *found)
 {
@@ -139,8 +141,8 @@ static EVP_PKEY *try_block(const char *name, const unsigned char *der, size_t le
     return NULL;
 }
 
-/* All blocks up to the first that gives a key, or the last private key that is looked at; a file
- * that is not PEM is one block. */
+/* Try all blocks, up to the first that gives a key, or until KEYS_MAX software keys were seen. A
+ * file that is not PEM is one block. */
 static EVP_PKEY *try_all(BIO *file, const struct eng_ui *ui, struct found *found)
 {
     char *name = NULL, *header = NULL, *start;

@@ -76,7 +76,7 @@ static bool uri_from_label(const char *text, char *out, size_t size)
     return used > empty;
 }
 
-/* [slot_N-]id_HEX or [slot_N-]label_NAME. */
+/* Parse [slot_N-]id_HEX or [slot_N-]label_NAME, as other engines call keys. */
 static enum name_kind parse_classic(const char *text, struct name *name)
 {
     char *end;
@@ -115,7 +115,7 @@ static const char *file_path(const char *text)
     return OPENSSL_strncasecmp(text, "file:/", 6) == 0 ? text + 5 : text;
 }
 
-/* The value of the URI's `type`; NULL: it has none. */
+/* Find the value of `type` in a URI. NULL: the URI has no type. */
 static const char *uri_type(const char *uri)
 {
     const char *p = uri + strlen("pkcs11:");
@@ -129,8 +129,8 @@ static const char *uri_type(const char *uri)
     return NULL;
 }
 
-/* `uri` with type=`type` if it says none, which narrows it to one class: a URI of a whole token
- * would list everything, and its first key is nobody's choice. */
+/* Copy `uri`, and add type=`type` if it has no type. A URI of a whole token would list everything
+ * otherwise, and the first key of that list is nobody's choice. */
 static void with_type(char *out, size_t size, const char *uri, const char *type)
 {
     size_t path = strcspn(uri, "?");
@@ -142,8 +142,8 @@ static void with_type(char *out, size_t size, const char *uri, const char *type)
         snprintf(out, size, "%.*s%stype=%s%s", (int)path, uri, joint, type, uri + path);
 }
 
-/* Slot numbers change with what is plugged in; but where one is that of the configured token, it
- * does no harm. */
+/* Refuse a slot number, as slot numbers change with what is plugged in, unless it is that of the
+ * configured token: then it does no harm. */
 static int check_slot(OSSL_PROVIDER *provider, const struct name *name)
 {
     unsigned long slot = 0;
@@ -172,7 +172,8 @@ static int check_slot(OSSL_PROVIDER *provider, const struct name *name)
 
 /* --- loading --------------------------------------------------------------------------------- */
 
-/* The first thing of the kind OSSL_STORE_INFO_`expect` behind a URI; NULL: there is none. */
+/* Load the first object of the kind `expect` (OSSL_STORE_INFO_...) that a URI stands for. NULL: the
+ * URI stands for no such object. */
 static OSSL_STORE_INFO *from_store(const char *uri, int expect, const struct eng_ui *ui)
 {
     OSSL_STORE_CTX *store = NULL;
@@ -194,7 +195,8 @@ out:
     return info;
 }
 
-/* The URI of a name; NULL, and raised, when it has none. Loads the provider. */
+/* Load the provider, and turn what a program calls a key into a URI. NULL, and an error is raised,
+ * when the name means nothing. */
 static const char *resolve(const char *text, struct name *name)
 {
     OSSL_PROVIDER *provider = eng_provider();
@@ -249,7 +251,8 @@ static EVP_PKEY *private_by_uri(const char *uri, const struct eng_ui *ui)
     return key;
 }
 
-/* Many tokens keep no public object of a key, but its private object has the public half, too. */
+/* Load a public key. Many tokens keep no public object, so the private object is tried as well: it
+ * has the public half, too. */
 static EVP_PKEY *public_by_uri(const char *uri, const struct eng_ui *ui)
 {
     const char *type = uri_type(uri);
@@ -305,8 +308,8 @@ EVP_PKEY *eng_load_public(const char *text, const struct eng_ui *ui)
     return load(text, ui, "public key", public_by_uri);
 }
 
-/* The certificate as libcrypto alone would have it: the one from the store carries our property
- * query along, with which nothing else could be fetched for it. */
+/* Copy a certificate without the property query that comes with it from our store: with that query
+ * libcrypto could fetch nothing else to work on it. */
 static X509 *plain(const X509 *certificate)
 {
     unsigned char *der = NULL;

@@ -30,11 +30,11 @@ static struct {
     char *values[ENG_SETTINGS];
     bool force_login;
     char *path;                /* PROVIDER_PATH */
-    bool used;                 /* a key was asked for, and settings were good */
-    const char *refused, *why; /* a command that was refused before that */
+    bool used;                 /* a key was asked for, and the settings were good */
+    const char *refused, *why; /* a command that was refused before any key was asked for */
 } state = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
-/* In a forked child the lock may be a thread's that it does not have. */
+/* A forked child makes the lock anew: its owner may be a thread that only the parent has. */
 void eng_provider_forked(void)
 {
     pthread_mutex_init(&state.lock, NULL);
@@ -104,8 +104,9 @@ out:
 
 /* --- loading --------------------------------------------------------------------------------- */
 
-/* Makes the file that PROVIDER_PATH names known under the provider's name. The search path would
- * do it, too, but it is everybody's, and OpenSSL 3.0 cannot say what it was. */
+/* Make the file that PROVIDER_PATH names known to libcrypto under the provider's name. Setting the
+ * search path would do so as well, but all providers share that path, and OpenSSL 3.0 cannot tell
+ * what it was before. */
 static int add_by_path(const char *path)
 {
     OSSL_provider_init_fn *init = NULL;
@@ -130,20 +131,21 @@ static int count(OSSL_PROVIDER *provider, void *number)
     return 1;
 }
 
-/* Loads the provider behind `default`: who asks for nothing in particular gets the first one's, and
- * ours refuses what is not for an HSM. Holds the lock. */
+/* Load the provider behind `default`. A program that asks for nothing in particular gets the
+ * algorithms of the first provider, and ours refuses what is not for an HSM. The caller holds the
+ * lock. */
 static OSSL_PROVIDER *load_behind_default(void)
 {
     OSSL_PROVIDER *place = NULL, *provider;
     int number = 0;
 
-    /* The fallback, `default`, has to be there first and has to stay. Asking for all providers
-     * loads it, where nothing else was configured. */
+    /* `default`, the fallback, has to be loaded first and has to stay. Where nothing else was
+     * configured, a walk over all providers loads it. */
     (void)OSSL_PROVIDER_do_all(NULL, count, &number);
-    /* There is no fallback any more where a program loads providers itself, and openssl.cnf, which
-     * binds this engine, is read before the first of them is there. A provider keeps its place in
-     * libcrypto's list when it is unloaded: so `default` gets its place now, and the program
-     * decides whether it comes to be used. */
+    /* libcrypto loads no fallback in a program that loads providers itself, and openssl.cnf,
+     * which binds this engine, may be read before the program has loaded the first. A provider
+     * that is unloaded keeps its place in libcrypto's list: so `default` gets its place now, and
+     * the program decides whether `default` comes to be used. */
     if (number == 0)
         place = OSSL_PROVIDER_try_load(NULL, "default", 1);
     provider = OSSL_PROVIDER_try_load(NULL, ENG_PROVIDER, 1);
@@ -152,7 +154,7 @@ static OSSL_PROVIDER *load_behind_default(void)
     return provider;
 }
 
-/* Holds the lock. */
+/* Load the provider, if it is not loaded. The caller holds the lock. */
 static int load(void)
 {
     if (state.provider != NULL)
@@ -185,7 +187,8 @@ static prov_configure_fn *configure_entry(const OSSL_PROVIDER *provider)
     return NULL;
 }
 
-/* Holds the lock; the provider is loaded. */
+/* Hand the settings of the engine's commands to the provider, which is loaded. The caller holds the
+ * lock. */
 static int configure(void)
 {
     prov_configure_fn *entry = configure_entry(state.provider);
@@ -210,7 +213,8 @@ static int configure(void)
     return entry(OSSL_PROVIDER_get0_provider_ctx(state.provider), params);
 }
 
-/* Holds the lock. Hands on a change, if the provider is there; else it waits for load(). */
+/* Hand on a changed setting if the provider is loaded; if not, eng_provider() does so later. The
+ * caller holds the lock. */
 static int changed(void)
 {
     return state.provider == NULL || configure();
@@ -229,8 +233,8 @@ int eng_set(enum eng_setting setting, const char *value)
     old = state.values[setting];
     state.values[setting] = copy;
     ok = changed();
-    /* openssl.cnf drops errors: so a bad value stays, and the first key raises it again. But one
-     * that comes when all is well already must not do harm. */
+    /* Reading openssl.cnf drops errors. So a bad value stays, and the first key raises its error
+     * again. Once keys are in use, a bad value is dropped, or it would break what works. */
     if (!ok && state.used) {
         state.values[setting] = old;
         old = copy;
@@ -281,7 +285,8 @@ int eng_set_provider_path(const char *path)
     } else if (state.provider != NULL) {
         eng_raise(ENG_R_COMMAND, "PROVIDER_PATH: the provider %s is loaded already", ENG_PROVIDER);
     } else {
-        /* Kept even when it is wrong: openssl.cnf drops the error, the first key repeats it. */
+        /* The path is kept even if it is wrong, so that the first key raises the error again:
+         * reading openssl.cnf drops it. */
         OPENSSL_free(state.path);
         state.path = copy;
         copy = NULL;
@@ -294,9 +299,9 @@ int eng_set_provider_path(const char *path)
 
 /* --- at each stage of an engine's life ------------------------------------------------------- */
 
-/* libcrypto would read openssl.cnf at the first look for a provider, and that file may bind this
- * very engine and give it commands: not while the lock is held. Does nothing a second time, nor
- * from within the reading. */
+/* Read openssl.cnf now, without the lock. libcrypto would read it at the first look for a provider,
+ * and the file may bind this very engine and give it commands, which take the lock. A second call
+ * does nothing, and neither does a call from within the reading. */
 static void read_configuration(void)
 {
     (void)OPENSSL_init_crypto(OPENSSL_INIT_LOAD_CONFIG, NULL);

@@ -12,7 +12,8 @@
 #include "eng_local.h"
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-/* Set once. HSM-RAND has no state and no lock: threads and forked children share it. */
+/* The provider's generator, set once. It has no state and no lock, so threads and forked children
+ * share it. */
 static EVP_RAND_CTX *generator;
 
 void eng_rand_forked(void)
@@ -44,7 +45,8 @@ static int bytes(unsigned char *out, int len)
     return len >= 0 && EVP_RAND_generate(generator, out, (size_t)len, 0, 0, NULL, 0);
 }
 
-/* What others stir in changes nothing: every number is the token's. */
+/* What programs stir in with RAND_seed() and RAND_add() changes nothing: every number comes from
+ * the token. */
 static int seed(const void *data, int len)
 {
     (void)data;

@@ -65,7 +65,8 @@ static const ENGINE_CMD_DEFN commands[] = {
     {0, NULL, NULL, 0},
 };
 
-/* Who asks for PINs when the call itself says nothing; set before keys are loaded. */
+/* Whoever asks a person for PINs when the call for a key names nobody. Programs set it before they
+ * load keys. */
 static struct eng_ui user;
 
 /* LOAD_CERT_CTRL's argument, as libp11's engine has it. */
@@ -74,7 +75,7 @@ struct load_cert {
     X509 *certificate;
 };
 
-/* A program's own mistake; nothing to do with keys. */
+/* Raise a program's own mistake. Unlike after eng_refuse(), keys can still be loaded. */
 static int bad_call(const char *name, const char *why)
 {
     eng_raise(ENG_R_COMMAND, "%s: %s", name, why);
@@ -172,8 +173,8 @@ static struct eng_ui asked_with(UI_METHOD *method, void *data)
     return method != NULL ? ui : user;
 }
 
-/* Whether the provider has random numbers may show only after a command, or after the engine was
- * bound: where openssl.cnf has the providers behind the engine. */
+/* Each command is an occasion to offer random numbers: the provider may only have them after a
+ * command, or may only be loaded after the engine, if openssl.cnf has the providers behind it. */
 static int ctrl(ENGINE *e, int cmd, long i, void *p, void (*f)(void))
 {
     int ok = command(cmd, p);
@@ -228,23 +229,25 @@ static int set_up(ENGINE *e, const char *id)
         !ENGINE_set_ctrl_function(e, ctrl) || !ENGINE_set_cmd_defns(e, commands) ||
         !ENGINE_set_load_privkey_function(e, load_private) ||
         !ENGINE_set_load_pubkey_function(e, load_public) ||
-        /* ENGINE_register_all_complete() is no wish for random numbers of the HSM's */
+        /* a program that calls ENGINE_register_all_complete() has not asked for the HSM's
+         * numbers */
         !ENGINE_set_flags(e, ENGINE_FLAGS_NO_REGISTER_ALL))
         return 0;
-    /* Not at init: some programs never initialise an engine without methods, and yet expect that
-     * key references can be read once it is there. */
+    /* The provider is loaded here and not when the engine is initialised: some programs never
+     * initialise an engine without methods, and yet expect to read key references then. */
     eng_provider_at_bind();
     eng_offer_random(e);
-    /* nginx loads keys without ever calling ENGINE_init(), which libcrypto refuses; with other
-     * engines that needs init = 1 in openssl.cnf. There is nothing to initialise, so the engine
-     * takes its functional reference itself, and keeps it. */
+    /* nginx loads keys without ever calling ENGINE_init(). libcrypto refuses that, and with other
+     * engines it takes init = 1 in openssl.cnf. This engine has nothing to initialise, so it takes
+     * its functional reference itself, and keeps it. */
     return ENGINE_init(e);
 }
 
 /* --- what the dynamic loader looks for ------------------------------------------------------- */
 
-/* libcrypto's own macros for these two would leave them hidden, and would take over the memory
- * functions of another libcrypto: keys of one cannot be used by another. */
+/* These two are written out, because libcrypto's macros for them would leave them hidden, and would
+ * take over the memory functions of a program with a libcrypto of its own. That program is refused
+ * below: keys of one libcrypto cannot be used by another. */
 __attribute__((visibility("default"))) unsigned long v_check(unsigned long version);
 __attribute__((visibility("default"))) int bind_engine(ENGINE *e, const char *id,
                                                        const dynamic_fns *fns);
@@ -257,7 +260,7 @@ unsigned long v_check(unsigned long version)
 int bind_engine(ENGINE *e, const char *id, const dynamic_fns *fns)
 {
     if (ENGINE_get_static_state() != fns->static_state) {
-        /* Our error queue is not the program's either. */
+        /* The program would not see our error queue, as that is the other libcrypto's. */
         fprintf(stderr,
                 "hsm engine: refused: this program has a libcrypto of its own, and the engine is "
                 "linked with another (%s); build the engine and the provider for the program's\n",

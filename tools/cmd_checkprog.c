@@ -12,7 +12,7 @@
 
 /* --- what is in the way ---------------------------------------------------------------------- */
 
-/* The line that sets default properties, in `key`, `value` and `section`; false: there is none. */
+/* Find the line that sets default properties. False: the file has none. */
 static bool properties(const CONF *conf, const char **key, const char **value, const char **section)
 {
     static const char *const keys[] = {"default_properties", "fips_mode"};
@@ -74,7 +74,7 @@ static void default_missing(const CONF *conf, char *out, size_t size)
              entry, name);
 }
 
-/* What comes from other providers. */
+/* What programs need that other providers have to give. */
 #define SOFTWARE (CMD_STATE_PEM | CMD_STATE_SOFTWARE | CMD_STATE_DIGEST | CMD_STATE_STORE)
 
 static const char *hidden(unsigned state)
@@ -123,7 +123,8 @@ void cmd_check_hint(const struct cmd_config *config, unsigned state, char *out, 
 
 /* --- hsm.so ---------------------------------------------------------------------------------- */
 
-/* Where libcrypto looks for the module (crypto/provider_core.c, provider_init). */
+/* Build the path at which libcrypto looks for the module (provider_init() of its
+ * crypto/provider_core.c). */
 static char *provider_path(const struct cmd_config *config)
 {
     const char *module = NULL, *folder = secure_getenv("OPENSSL_MODULES");

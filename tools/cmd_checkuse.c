@@ -66,12 +66,12 @@ static bool key_permits(const struct ks_object *object, const struct way *way)
 
 /* --- one use --------------------------------------------------------------------------------- */
 
-/* A way that is being tried. */
+/* One try of one way to use the key. */
 struct use {
     const struct cmd_check_file *file;
     const struct way *way;
     struct cmd_trial_request request;
-    unsigned char plain[32]; /* what was encrypted, or what ECDH has to give */
+    unsigned char plain[32]; /* the text that was encrypted, or the secret that ECDH has to give */
     unsigned char *data;     /* of the request, freed with OPENSSL_free() */
     EVP_PKEY *own;           /* ECDH: the other side's key */
 };
@@ -103,7 +103,7 @@ static bool encrypt(struct use *use)
     return ok;
 }
 
-/* The other side of ECDH. */
+/* Make the key of the other side of ECDH, in software. */
 static bool make_peer(struct use *use)
 {
     EVP_PKEY_CTX *ctx = EVP_PKEY_CTX_new_from_pkey(software(use), use->file->pub, IN_SOFTWARE);
@@ -204,7 +204,7 @@ static bool ask(struct cmd_check_file *file, const struct cmd_trial_request *req
     return cmd_child_ask(file->checks->child, request, answer, why, why_size);
 }
 
-/* What came of a way. */
+/* What came of a try. */
 enum outcome { DONE, NOT_THIS_WAY, HOPELESS };
 
 static enum outcome use_key(struct cmd_check_file *file, const struct way *way, const char *type,
@@ -224,7 +224,8 @@ static enum outcome use_key(struct cmd_check_file *file, const struct way *way, 
         cmd_check_hint(&file->checks->env->config, answer.state, hint, sizeof(hint));
         snprintf(why, why_size, "%s%s%.600s", hint, hint[0] != '\0' ? "; OpenSSL says: " : "",
                  (const char *)answer.data);
-        /* another way is for tokens that do not know this one, not for those that lie */
+        /* Another way is tried if the token does not know this one, but not if its result is
+         * wrong. */
         if ((answer.state & CMD_STATE_VISIBLE) == 0 ||
             strstr((const char *)answer.data, KS_MODULE_FAULT) != NULL) {
             cmd_check_file_fail(file, "the %s failed: %s", trial_name(way->op), why);
@@ -249,7 +250,7 @@ static enum outcome use_key(struct cmd_check_file *file, const struct way *way, 
     return outcome;
 }
 
-/* As a program, and is it the key of the reference? */
+/* Load the key as a program does, and compare its public half with the reference's. */
 static bool load_key(struct cmd_check_file *file)
 {
     struct cmd_trial_request request = {

@@ -134,7 +134,7 @@ out:
 
 /* --- talk ------------------------------------------------------------------------------------ */
 
-/* Wait until something can be done with the socket. False: not within the time. */
+/* Wait until the socket can be read or written. False: the deadline has passed. */
 static bool ready(int fd, short events, int64_t deadline)
 {
     struct pollfd p = {.fd = fd, .events = events};
@@ -150,7 +150,7 @@ static bool ready(int fd, short events, int64_t deadline)
 
 enum moved { MOVED, TOO_LATE, GONE };
 
-/* All bytes there, or back (`out`). */
+/* Send (`out`) or receive all `len` bytes. */
 static enum moved move(int fd, bool out, char *data, size_t len, int64_t deadline)
 {
     ssize_t n;
@@ -172,7 +172,7 @@ static enum moved move(int fd, bool out, char *data, size_t len, int64_t deadlin
     return MOVED;
 }
 
-/* Collect what is left of it. */
+/* Wait for the process, which has ended or been killed, and forget it. */
 static int reap(struct cmd_child *child)
 {
     int status = 0;
@@ -184,7 +184,7 @@ static int reap(struct cmd_child *child)
     return status;
 }
 
-/* What it was doing. */
+/* What the process was doing when it failed, for an error. */
 static const char *doing(const struct cmd_child *child)
 {
     return child->answered ? "that does so" : "that loads this configuration";
@@ -254,7 +254,8 @@ bool cmd_child_end(struct cmd_child *child, char *why, size_t why_size)
     if (child->pid == 0) {
         return true;
     }
-    /* It sees that there are no more requests; its end of the socket closes with it. */
+    /* The process ends when it sees that no more requests come. Its end of the socket closes
+     * then. */
     shutdown(child->fd, SHUT_WR);
     if (!ready(child->fd, POLLIN, now_ms() + END_MS)) {
         kill((pid_t)child->pid, SIGKILL);

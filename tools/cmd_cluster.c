@@ -10,13 +10,13 @@
 
 /* A key's public half on one member. */
 struct half {
-    unsigned found; /* how many keys have these names */
+    unsigned found; /* number of keys with this label and id */
     char type[96];
-    unsigned char *data; /* NULL: the token does not say */
+    unsigned char *data; /* NULL: the token does not show it */
     size_t len;
 };
 
-/* One key by its names, and what each member has under them. */
+/* One key by its label and id, and what each member has under them. */
 struct row {
     char *label;
     size_t label_len;
@@ -43,7 +43,7 @@ static bool same(const void *a, size_t a_len, const void *b, size_t b_len)
 
 /* --- what there is --------------------------------------------------------------------------- */
 
-/* The row of the key with these names; a new one if there is none, NULL without memory. */
+/* The row of the key with this label and id; it is added if it is missing. NULL: out of memory. */
 static struct row *row_for(struct matrix *matrix, const struct ks_object *object)
 {
     struct row *row;
@@ -75,7 +75,8 @@ static struct row *row_for(struct matrix *matrix, const struct ks_object *object
     return row;
 }
 
-/* RSA: exponent and modulus; else the point. The type has the curve. */
+/* Copy the public half: exponent and modulus of RSA, the point of others. The type names the
+ * curve. */
 static bool take_half(struct half *half, const struct ks_object *object)
 {
     const struct ks_bytes *part = &object->ec_point, *exponent = &object->exponent;
@@ -144,7 +145,7 @@ static void ask_members(struct cmd_env *env, struct matrix *matrix)
 
 /* --- whether it is the same ------------------------------------------------------------------ */
 
-/* Members are held against the first that has the key and says its public half. */
+/* Compare members with the first one that has the key and shows its public half. */
 static void compare(const struct matrix *matrix, struct row *row)
 {
     const struct half *model = NULL;

@@ -17,8 +17,8 @@
 
 #include "cmd.h"
 
-/* The temporary file of the moment, for the signal handler: a generation takes seconds, and
- * somebody who interrupts it shall not find an odd file. */
+/* The temporary file that exists now, for the signal handler. A generation takes seconds, and a
+ * person who interrupts it must not find a strange file afterwards. */
 static volatile sig_atomic_t pending_dir = -1;
 static char pending_temp[64];
 
@@ -46,7 +46,7 @@ static void watch_signals(const struct cmd_file *file)
     memset(&action, 0, sizeof(action));
     action.sa_handler = on_signal;
     for (i = 0; i < SIGNALS; i++) {
-        /* What was ignored (nohup) stays so. */
+        /* A signal that is ignored, as by nohup, stays ignored. */
         if (sigaction(signals[i], NULL, &old) == 0 && old.sa_handler == SIG_DFL) {
             (void)sigaction(signals[i], &action, NULL);
         }
@@ -74,7 +74,7 @@ static bool open_folder(struct cmd_file *file)
     return file->dir >= 0;
 }
 
-/* What stands in the way of the name; NULL if nothing does. */
+/* Say why no file of that name can be made. NULL: it can be made. */
 static const char *obstacle(const struct cmd_file *file)
 {
     struct stat st;
@@ -97,7 +97,8 @@ static const char *obstacle(const struct cmd_file *file)
     return file->force ? NULL : "exists already; choose another name, or add --force";
 }
 
-/* No signal comes between the file and what takes it away again. errno is set on failure. */
+/* Make the temporary file. Signals are blocked until the handler knows it, so that none can
+ * leave it behind. errno is set on failure. */
 static bool create_temporary(struct cmd_file *file)
 {
     unsigned long number;

@@ -55,7 +55,7 @@ bool cmd_fake_read(struct cmd_env *env, const char *path, BIGNUM **modulus)
     return kind == ENG_PEM_FAKE;
 }
 
-/* The search for a modulus. */
+/* A search for the private key that has a modulus. */
 struct search {
     uint8_t *modulus;
     size_t len;
@@ -85,7 +85,7 @@ static bool visit(void *arg, const struct ks_object *object)
     return ++search->matches < 2;
 }
 
-/* On every token; of a cluster's, on one that can be reached. */
+/* Search every token. Of a cluster, search the first member that can be reached. */
 static bool look(struct cmd_env *env, struct search *search)
 {
     struct cmd_target targets[KS_GROUP_MAX];

@@ -99,7 +99,8 @@ static unsigned char *encode(EVP_PKEY *pkey, size_t *len)
     return der;
 }
 
-/* What the new key is called: with its id, if the reference could be made, else by its label. */
+/* The URI by which messages call the new key: with its id if the reference could be made, and by
+ * its label if not. */
 static void new_uri(struct cmd_env *env, const struct request *request, const unsigned char *der,
                     size_t len, char *id, size_t id_size, char *uri, size_t uri_size)
 {
@@ -158,7 +159,8 @@ static void report(struct cmd_env *env, const struct request *request, EVP_PKEY 
     }
 }
 
-/* The key is there; whatever fails from here on must say so, and how to get the reference. */
+/* Write the reference. The key exists already, so every error from here on says that, and how to
+ * get the reference. */
 static int finish(struct cmd_env *env, const struct request *request, struct cmd_file *file,
                   EVP_PKEY *pkey)
 {

@@ -254,7 +254,7 @@ void cmd_error_ks(struct cmd_env *env, const char *what, const struct ks_error *
     }
 }
 
-/* Append "; text" without repeating what is there already. */
+/* Append "; text", unless `out` has the text already. */
 static void append(char *out, size_t size, const char *text)
 {
     size_t len = strlen(out);
@@ -282,10 +282,10 @@ void cmd_queue_text(char *out, size_t size)
             data = "";
         }
         if (library != NULL && strcmp(library, PROV_NAME) == 0) {
-            /* Ours are whole sentences. */
+            /* Errors of ours are whole sentences, and stand alone. */
             append(ours, sizeof(ours), data[0] != '\0' ? data : reason);
         } else {
-            /* libcrypto's data may quote a file or a configuration as it is. */
+            /* libcrypto's errors may quote a file or a configuration, so they are escaped. */
             ks_escape(shown, sizeof(shown), data, SIZE_MAX);
             snprintf(line, sizeof(line), "%s%s%s%s", reason != NULL ? reason : "unknown error",
                      data[0] != '\0' ? " (" : "", shown, data[0] != '\0' ? ")" : "");

@@ -17,8 +17,8 @@ struct series {
     double value;
 };
 
-/* Each line is looked for among the series: somebody else's file must not keep us busy for hours.
- * A server with hundreds of keys has some thousands. */
+/* The limit bounds the time that a file of somebody else's can cost, as each line is compared
+ * with all series. A server with hundreds of keys has some thousands of series. */
 #define SERIES_MAX 20000
 
 struct stats {
@@ -37,7 +37,7 @@ static bool add_value(struct stats *s, const char *name, const char *labels, dou
         one = &s->list[i];
         if (strcmp(one->name, name) == 0 && strcmp(one->labels, labels) == 0) {
             one->value += value;
-            /* a token's state, or its name: not a number of things */
+            /* hsm_token_info only carries labels: its value is always 1 */
             if (strcmp(name, "hsm_token_info") == 0)
                 one->value = 1;
             return true;
@@ -54,11 +54,11 @@ static bool add_value(struct stats *s, const char *name, const char *labels, dou
     one->name = strdup(name);
     one->labels = strdup(labels);
     one->value = value;
-    s->count++; /* cleared even if a copy is missing */
+    s->count++; /* counted even if a copy failed, so that stats_clear() frees the other */
     return one->name != NULL && one->labels != NULL;
 }
 
-/* The end of a label's value that begins at `p`, behind the quote; NULL: none. */
+/* Find the end of the label's value that begins at `p`, behind the quote. NULL: it has no end. */
 static char *value_end(char *p)
 {
     while (*p != '\0' && *p != '"')
@@ -66,7 +66,7 @@ static char *value_end(char *p)
     return *p == '"' ? p : NULL;
 }
 
-/* Take pid="..." out of "a="b",pid="1",...". False: these are no labels. */
+/* Take pid="..." out of a list of labels like a="b",pid="1". False: this is no list of labels. */
 static bool drop_pid(char *labels)
 {
     char *p = labels, *equals, *end;
@@ -85,8 +85,8 @@ static bool drop_pid(char *labels)
     return true;
 }
 
-/* The provider writes no other characters, and the file may be the work of a server's user while
- * root looks at it: nothing else goes to a terminal. */
+/* Tell whether a line has only characters that the provider writes. A server's user may have
+ * written the file while root looks at it, so nothing else may get to a terminal. */
 static bool is_printable(const char *line, size_t len)
 {
     for (size_t i = 0; i < len; i++)
@@ -95,7 +95,7 @@ static bool is_printable(const char *line, size_t len)
     return true;
 }
 
-/* "name{labels} value", or "name value". */
+/* Add one line, "name{labels} value" or "name value". */
 static bool take_line(struct stats *s, char *line, bool *memory)
 {
     char *number = strrchr(line, ' '), *open = strchr(line, '{'), *rest;
@@ -175,8 +175,8 @@ static void stats_clear(struct stats *s)
 
 /* --- asking ---------------------------------------------------------------------------------- */
 
-/* The value of a label, with Prometheus' escapes undone; what it held of ks_escape()'s stays.
- * False: there is no such label. */
+/* Copy the value of a label without Prometheus' escapes; those of ks_escape() stay. False: the
+ * series has no such label. */
 static bool label(const struct series *one, const char *name, char *out, size_t size)
 {
     size_t len = strlen(name), used = 0;
@@ -211,7 +211,7 @@ static bool label_is(const struct series *one, const char *name, const char *wan
     return label(one, name, got, sizeof(got)) && strcmp(got, want) == 0;
 }
 
-/* `pairs`: labels with their values, up to a NULL. */
+/* Tell whether a series has these labels. `pairs`: labels and their values, up to a NULL. */
 static bool matches(const struct series *one, const char *name, const char *const *pairs)
 {
     size_t k;
@@ -223,7 +223,7 @@ static bool matches(const struct series *one, const char *name, const char *cons
     return pairs[k] == NULL;
 }
 
-/* The sum of the series with these labels; 0 without any. */
+/* Sum up the series with these labels. */
 static double sum(const struct stats *s, const char *name, const char *const *pairs)
 {
     double total = 0;
@@ -290,7 +290,7 @@ static const char *mean_text(const struct stats *s, const char *what, const char
     return ms_text(count > 0 ? seconds / count : -1, out, size);
 }
 
-/* One row for each token and class that has something done, in the order of the files. */
+/* Print a row for each token and class with at least one operation, in the order of the files. */
 static bool show_operations(const struct stats *s)
 {
     static const char *const head[] = {"TOKEN",   "CLASS", "DONE",   "FAILED",
@@ -328,7 +328,7 @@ static bool show_operations(const struct stats *s)
     return ok;
 }
 
-/* One row for each key that was used. */
+/* Print a row for each key that was used. */
 static bool show_keys(const struct stats *s)
 {
     static const char *const head[] = {"TOKEN", "KEY", "DONE", "FAILED", "IN HSM", "99 % UNDER"};
@@ -365,7 +365,7 @@ static bool show_keys(const struct stats *s)
     return ok;
 }
 
-/* What else is not zero, one line each. */
+/* Print the other series that are not zero, a line each. */
 static void show_rest(const struct stats *s)
 {
     static const struct {
@@ -404,13 +404,13 @@ static void show_rest(const struct stats *s)
     }
 }
 
-/* A file may say more than there can be. */
+/* Convert a number of a file, which may be larger than any counter. */
 static unsigned long whole(double value)
 {
     return value < (double)ULONG_MAX ? (unsigned long)value : ULONG_MAX;
 }
 
-/* Every series, with its labels as members. */
+/* Print every series as JSON, with its labels as members. */
 static void as_json(struct cmd_json *json, const struct stats *s, int files)
 {
     static const char *const names[] = {"token", "class", "result", "code",

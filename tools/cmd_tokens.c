@@ -8,7 +8,7 @@
 
 #include "cmd.h"
 
-/* What is said of a token besides its names, in both outputs. */
+/* The flags of a token that are shown besides its names, as text and as JSON. */
 static const struct {
     const char *name;
     size_t offset;
@@ -99,8 +99,9 @@ static bool as_row(struct cmd_table *table, const struct ks_token_facts *facts, 
     return cmd_table_row(table, cells);
 }
 
-/* A slot of which nothing is known but that it is there: a row among the tokens, and what is wrong
- * on standard error; in JSON a list of its own, so that whoever reads the tokens finds tokens. */
+/* Show a slot that could not be read. As text it is a row among the tokens, and its error goes
+ * to standard error. In JSON it goes to a list of its own, so that a script that reads the
+ * tokens finds tokens only. */
 static bool visit_unread(struct visit *visit, unsigned long slot, const struct ks_error *why)
 {
     const struct ks_token_facts nothing = {.slot = slot};
@@ -158,7 +159,7 @@ static bool visit_token(void *arg, const struct ks_token_facts *facts,
         return !visit->failed;
     }
     visit->count++;
-    /* An empty slot's token has no name to build an URI from. */
+    /* A token that is not initialised has no label, and so no URI. */
     if (facts->initialized) {
         cmd_token_uri(facts, uri, sizeof(uri));
     }
@@ -181,7 +182,7 @@ static bool equal(const char *a, const char *b)
     return a == b || (a != NULL && b != NULL && strcmp(a, b) == 0);
 }
 
-/* The modules that the configuration names, each once. */
+/* Collect the modules that the configuration names, each once. */
 static size_t find_sources(const struct cmd_env *env, struct source *out)
 {
     struct cmd_target targets[KS_GROUP_MAX];
@@ -211,7 +212,7 @@ static size_t find_sources(const struct cmd_env *env, struct source *out)
     return n;
 }
 
-/* All tokens of one module. False: what is wrong was printed. */
+/* Show all tokens of one module. False: the error was printed. */
 static bool show_source(struct visit *visit, const struct source *source)
 {
     struct cmd_env *env = visit->env;
@@ -251,7 +252,8 @@ static int tokens_run(struct cmd_env *env, int argc, char **argv)
     if (optind != argc) {
         return cmd_usage(env, "takes no arguments");
     }
-    /* The token's own settings do not matter here: this is how one finds out what to write. */
+    /* The settings of tokens are not checked here: administrators use this verb to find out what to
+     * write into them. */
     if (!cmd_read(env) || !cmd_load(env, NULL, NULL)) {
         goto out;
     }

@@ -71,7 +71,8 @@ static uint32_t state(OSSL_LIB_CTX *libctx)
     return bits;
 }
 
-/* Programs are not told what was wrong with the file; a library context of its own is. */
+/* Find out what is wrong with openssl.cnf. Programs are not told, because loading it by default
+ * drops errors; loading it into a library context of its own does not. */
 static void config_errors(struct cmd_trial_answer *answer)
 {
     OSSL_LIB_CTX *fresh = OSSL_LIB_CTX_new();
@@ -85,7 +86,8 @@ static void config_errors(struct cmd_trial_answer *answer)
     answer->ok = 1;
 }
 
-/* As libcrypto opens it, whose own error would be no more than that it could not. */
+/* Open the provider's module as libcrypto does. libcrypto's own error would only say that it could
+ * not be opened. */
 static void load_module(struct cmd_trial *trial, const char *path, struct cmd_trial_answer *answer)
 {
     char shown[1024], text[1200];
@@ -279,7 +281,7 @@ static bool take(int fd, void *out, size_t len)
     return true;
 }
 
-/* Requests until the other end has no more. */
+/* Carry out requests until the other end closes. */
 static int serve(struct cmd_trial *trial)
 {
     struct cmd_trial_request request;
@@ -317,10 +319,10 @@ int cmd_trial_main(void)
         fprintf(stderr, "hsmkey: " CMD_TRIAL_VERB " is for hsmkey check itself\n");
         return CMD_USAGE;
     }
-    /* A module that hangs must not stay behind alone. */
+    /* The process ends with its parent, so that a module that hangs does not stay behind. */
     (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (OPENSSL_init_crypto(OPENSSL_INIT_LOAD_CONFIG, NULL) != 1) {
-        /* config_diagnostics = 1 makes libcrypto particular. */
+        /* Errors of the file end a program only where the file says config_diagnostics = 1. */
         cmd_queue_text(text, sizeof(text));
         snprintf(broken, sizeof(broken), "OpenSSL does not start with this configuration: %s",
                  text);

@@ -23,7 +23,7 @@
 
 enum cmd_trial_op {
     CMD_TRIAL_MODULE, /* data: path of a provider's module. Can it be loaded? */
-    CMD_TRIAL_STATE,  /* what can be found: answer.state. Without hsm: libcrypto's errors, if any */
+    CMD_TRIAL_STATE,  /* what can be found (answer.state); if not hsm, libcrypto's errors as well */
     CMD_TRIAL_LOAD,   /* data: PEM. Answers the provider's name, NUL, the public half's SPKI */
     CMD_TRIAL_SIGN,   /* data: a message; with the key that was loaded last. Answers a signature */
     CMD_TRIAL_DECRYPT, /* data: a ciphertext. Answers the plaintext */
@@ -45,7 +45,7 @@ struct cmd_trial_request {
     uint32_t op;
     int32_t padding;  /* RSA_..._PADDING, 0: none to set */
     char md[16];      /* "": none */
-    const void *data; /* not on the wire as such: the bytes follow */
+    const void *data; /* on the socket the bytes follow the struct */
     uint64_t len;
     bool ask_for_pin; /* LOAD: there may be a person at the terminal */
 };
@@ -54,17 +54,17 @@ struct cmd_trial_request {
 
 struct cmd_trial_answer {
     uint32_t ok;
-    uint32_t state; /* of STATE, and of everything that failed */
+    uint32_t state; /* for STATE, and for every request that failed */
     uint32_t len;
     unsigned char data[CMD_TRIAL_ANSWER]; /* ok: the result; else the reason, with a NUL */
 };
 
-/* Who carries requests out. */
+/* The state of whoever carries out requests: the second process, or this one. */
 struct cmd_trial {
     OSSL_LIB_CTX *libctx; /* NULL: the default one */
     EVP_PKEY *key;
-    void *module;       /* of CMD_TRIAL_MODULE */
-    const char *broken; /* why nothing can be carried out; NULL: it can */
+    void *module;       /* the module that CMD_TRIAL_MODULE has opened */
+    const char *broken; /* why no request can be carried out, or NULL */
 };
 
 /* Purpose: carry out one request here. The answer holds secrets of no worth: plaintexts and shared
