@@ -213,7 +213,10 @@ int main(int argc, char **argv)
     if (argc == 2 && strcmp(what, "stir") == 0) {
         unsigned char out[32];
 
-        if (ENGINE_set_default_RAND(e) != 1)
+        /* as openssl(1) does: where openssl.cnf has the provider behind the engine, the engine
+         * comes to know of the random numbers at a command */
+        (void)ENGINE_ctrl_cmd(e, "SET_USER_INTERFACE", 0, UI_OpenSSL(), NULL, 0);
+        if (RAND_set_rand_engine(e) != 1)
             return fail("no random numbers");
         RAND_seed("seed", 4);
         RAND_add("more", 4, 4.0);
