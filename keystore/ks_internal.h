@@ -43,6 +43,8 @@ enum ks_recovery {
 #define KS_SUCCESS ((ks_status){KS_OK})
 
 struct ks_token;
+struct ks_op;
+struct ks_key;
 
 /* Purpose: the name of a function, "C_Login"; "" for KS_NO_FUNCTION. Static. */
 const char *ks_fn_name(enum ks_fn fn);
@@ -410,6 +412,16 @@ const char *ks_token_label(const struct ks_token *token);
  * wrong. Takes the registry lock. */
 bool ks_token_others_up(const struct ks_token *token);
 uint64_t ks_epoch_new(void);
+/* Purpose: count and log that an operation was refused, without an audit line. */
+void ks_token_count_refused(const struct ks_token *token, enum ks_operation class, const char *key,
+                            const char *why);
+/* Purpose: note that the token was lost, or is there (again); and log it. An epoch is lost once,
+ * however many threads say so. Without token->lock. */
+void ks_token_note_down(struct ks_token *token, uint64_t epoch, enum ks_fn function,
+                        unsigned long rv);
+void ks_token_note_up(struct ks_token *token);
+/* Purpose: the list of tokens; the caller holds the registry lock. (token/token.c) */
+struct ks_token *ks_tokens_unlocked(void);
 
 /* --- token/slot.c ---------------------------------------------------------------------------- */
 

@@ -16,9 +16,6 @@
 
 #include "keystore.h"
 
-struct ks_op;
-struct ks_key;
-
 /* --- counters (observe/stats.c) -------------------------------------------------------------- */
 
 /* Bucket i is for times up to 2^(i + KS_STATS_SHIFT) microseconds: 8 us to 33.6 s; the last for
@@ -87,41 +84,42 @@ struct ks_measure {
     unsigned retries;
 };
 
-/* Purpose: around an operation on one token, on the caller's thread: everything before the step,
- * and pauses between tries, is queue time; the step is HSM time. */
-void ks_stats_begin(struct ks_op *op);
-void ks_stats_end(struct ks_op *op, ks_status st);
+/* Purpose: begin to measure an operation on one token: everything before the step, and pauses
+ * between tries, is queue time; the step is HSM time. */
+void ks_measure_begin(struct ks_measure *m);
 /* Purpose: around the step, on whatever thread. */
-void ks_stats_call_begin(struct ks_op *op);
-void ks_stats_call_end(struct ks_op *op);
-/* Purpose: no member of a group could be asked: counted as refused. */
-void ks_stats_no_member(const struct ks_op *op);
-/* Purpose: the operation goes on on `to` because `from` failed it: counted for `from`, logged. */
-void ks_stats_failed_over(struct ks_token *from, const struct ks_token *to,
-                          enum ks_operation class);
+void ks_measure_call_begin(struct ks_measure *m);
+void ks_measure_call_end(struct ks_measure *m);
 
-/* Purpose: note that the token was lost, or is there (again); and log it. An epoch is lost once,
- * however many threads say so. Without token->lock. */
-void ks_stats_token_down(struct ks_token *token, uint64_t epoch, enum ks_fn function,
-                         unsigned long rv);
-void ks_stats_token_up(struct ks_token *token);
+/* Purpose: add to a counter. */
+static inline void ks_count(_Atomic uint64_t *counter, uint64_t n)
+{
+    atomic_fetch_add_explicit(counter, n, memory_order_relaxed);
+}
+void ks_histogram_add(struct ks_histogram *h, uint64_t ns);
+/* Purpose: the set of counters that this thread adds to. */
+struct ks_stripe *ks_stats_stripe(struct ks_stats *stats);
+/* Purpose: count one (class, code). */
+void ks_stats_failure(struct ks_stats *stats, enum ks_operation class, unsigned long rv,
+                      ks_status st);
+/* Purpose: call ks_stats_listener, if there is one: something was counted. */
+void ks_stats_tell(void);
 
-/* Purpose: the record of a key, found or made; NULL without memory. */
-struct ks_key_stats *ks_stats_key(struct ks_token *token, const struct ks_object *object);
+/* What keys without a URI, and those beyond KS_STATS_KEYS, are counted as. */
+#define KS_STATS_OTHER_KEYS "other"
+/* Purpose: the record of the key with that URI, found or made; NULL without memory. */
+struct ks_key_stats *ks_stats_key(struct ks_stats *stats, const char *uri);
 /* Held while ks_stats.keys is gone through, or added to. */
 extern pthread_mutex_t ks_stats_keys_lock;
 /* Purpose: free what hangs on it. */
 void ks_stats_clear(struct ks_stats *stats);
 /* Purpose: in a forked child everything starts at 0, or sums over processes would count the
- * parent's operations twice. */
-void ks_stats_forked(struct ks_token *tokens);
-/* Purpose: the list of tokens, for the text; the caller holds the registry lock (token/token.c). */
-struct ks_token *ks_tokens_locked(void);
-/* Purpose: what a failed operation is counted as: "CKR_..." or the name of the status. `room`
- * holds numbers without a name. */
-const char *ks_failure_name(const struct ks_op *op, ks_status st, char *room, size_t size);
-/* Purpose: the CKR_ value behind a failure; CKR_OK when there is none. */
-unsigned long ks_failure_rv(const struct ks_op *op);
+ * parent's operations twice. The first is called once, the second for each token. */
+void ks_stats_forked(void);
+void ks_stats_reset(struct ks_stats *stats);
+/* Purpose: what a failed operation is counted as: "CKR_..." of `rv`, or the name of the status
+ * without one. `room` holds numbers without a name. */
+const char *ks_failure_name(unsigned long rv, ks_status st, char *room, size_t size);
 /* Purpose: make ks_failure.what. */
 uint64_t ks_failure_what(enum ks_operation class, unsigned long rv, ks_status st);
 /* Purpose: the parts of ks_failure.what: its class, and the same name. */
@@ -167,19 +165,17 @@ static inline bool ks_log_on(enum ks_log_level level)
     return atomic_load_explicit(&ks_log_level, memory_order_relaxed) >= (int)level;
 }
 
-/* Purpose: one line: time, pid, level, event, token (may be NULL), then fields: pairs of name and
+/* Purpose: one line: time, pid, level, event, the token's name (may be NULL), then fields: pairs of name and
  * value up to a NULL name. Fields with a NULL value are left out. Values are escaped here. At
  * most some dozens a second of one process are written; how many were left out is in the next. */
-void ks_log_event(enum ks_log_level level, const char *event, const struct ks_token *token, ...)
+void ks_log_event(enum ks_log_level level, const char *event, const char *token, ...)
     __attribute__((sentinel));
 /* Purpose: the same of a call into a module: function and CKR_ name, the latter only if rv is not
  * CKR_OK. */
-void ks_log_call(enum ks_log_level level, const char *event, const struct ks_token *token,
-                 enum ks_fn function, unsigned long rv);
-/* Purpose: audit: one line for each operation with a private key, never left out, by the member
- * that did it, or was tried last. */
-void ks_log_audit(const struct ks_op *op, ks_status st);
-void ks_log_audit_line(const struct ks_token *token, enum ks_operation class, const char *key,
+void ks_log_call(enum ks_log_level level, const char *event, const char *token, enum ks_fn function,
+                 unsigned long rv);
+/* Purpose: an audit line; nothing where no audit is wanted. */
+void ks_log_audit_line(const char *token, enum ks_operation class, const char *key,
                        const char *outcome, const char *code);
 void ks_log_forked(void);
 

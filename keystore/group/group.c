@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../ks_internal.h"
+#include "../op/account.h"
 
 /* How long a member is not asked again for a key that it does not have. */
 #define ABSENT_NS 10000000000U
@@ -605,7 +605,7 @@ static ks_status nobody(struct ks_op *op)
     ks_error_add(&why, "they are tried in the background");
     if (op->err != NULL)
         *op->err = why;
-    ks_stats_no_member(op);
+    ks_account_no_member(op);
     return st;
 }
 
@@ -638,8 +638,8 @@ static ks_status run_on_candidates(struct ks_op *op, struct candidate *list, siz
         if (more && ks_recovery_of_error(op->err) == KS_DEVICE_LOST)
             list[turns++] = list[i];
         if (i + 1 < turns)
-            ks_stats_failed_over(op->token->members[list[i].index],
-                                 op->token->members[list[i + 1].index], op->class);
+            ks_account_failed_over(op->token->members[list[i].index],
+                                   op->token->members[list[i + 1].index], op->class);
     }
     if (op->token->member_count > 1)
         tell_answers(op->token, &answers, not_tried, op, op->err);

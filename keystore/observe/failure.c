@@ -24,15 +24,7 @@ bool ks_counts_as_done(enum ks_operation class, ks_status st)
     return ks_ok(st) || (class == KS_OP_DECRYPT && st.code == KS_DATA);
 }
 
-/* The CKR_ value behind a failure: of the step, or of what came before it. */
-CK_RV ks_failure_rv(const struct ks_op *op)
-{
-    if (op->rv != CKR_OK)
-        return op->rv;
-    return op->err != NULL ? op->err->rv : CKR_OK;
-}
-
-static const char *rv_text(CK_RV rv, char *room, size_t size)
+static const char *rv_name(CK_RV rv, char *room, size_t size)
 {
     const char *name = ks_rv_name(rv);
 
@@ -42,11 +34,9 @@ static const char *rv_text(CK_RV rv, char *room, size_t size)
     return room;
 }
 
-const char *ks_failure_name(const struct ks_op *op, ks_status st, char *room, size_t size)
+const char *ks_failure_name(CK_RV rv, ks_status st, char *room, size_t size)
 {
-    CK_RV rv = ks_failure_rv(op);
-
-    return rv != CKR_OK ? rv_text(rv, room, size) : code_names[st.code];
+    return rv != CKR_OK ? rv_name(rv, room, size) : code_names[st.code];
 }
 
 /* ks_failure.what: the class from bit 48 on, the CK_RV, and: */
@@ -68,5 +58,5 @@ const char *ks_failure_text(uint64_t what, char *room, size_t size)
 {
     if (what & WHAT_STATUS)
         return code_names[what & 0xff];
-    return rv_text((CK_RV)(what & 0xffffffffU), room, size);
+    return rv_name((CK_RV)(what & 0xffffffffU), room, size);
 }

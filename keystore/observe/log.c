@@ -123,8 +123,7 @@ static void put_time(struct line *l)
     put_field(l, "ts", text);
 }
 
-static void begin(struct line *l, enum ks_log_level level, const char *event,
-                  const struct ks_token *token)
+static void begin(struct line *l, enum ks_log_level level, const char *event, const char *token)
 {
     char pid[32];
 
@@ -135,7 +134,7 @@ static void begin(struct line *l, enum ks_log_level level, const char *event,
     put_field(l, "level", level_names[level]);
     put_field(l, "event", event);
     if (token != NULL)
-        put_field(l, "token", token->name);
+        put_field(l, "token", token);
 }
 
 /* --- where to -------------------------------------------------------------------------------- */
@@ -289,7 +288,7 @@ static bool within_limit(struct line *l)
     return true;
 }
 
-void ks_log_event(enum ks_log_level level, const char *event, const struct ks_token *token, ...)
+void ks_log_event(enum ks_log_level level, const char *event, const char *token, ...)
 {
     const char *name, *value;
     struct line l;
@@ -308,8 +307,8 @@ void ks_log_event(enum ks_log_level level, const char *event, const struct ks_to
         end(&l, level);
 }
 
-void ks_log_call(enum ks_log_level level, const char *event, const struct ks_token *token,
-                 enum ks_fn function, unsigned long rv)
+void ks_log_call(enum ks_log_level level, const char *event, const char *token, enum ks_fn function,
+                 unsigned long rv)
 {
     char number[32];
     const char *name = ks_rv_name(rv);
@@ -323,7 +322,7 @@ void ks_log_call(enum ks_log_level level, const char *event, const struct ks_tok
                  rv == CKR_OK ? NULL : name, NULL);
 }
 
-void ks_log_audit_line(const struct ks_token *token, enum ks_operation class, const char *key,
+void ks_log_audit_line(const char *token, enum ks_operation class, const char *key,
                        const char *outcome, const char *code)
 {
     struct line l;
@@ -336,18 +335,6 @@ void ks_log_audit_line(const struct ks_token *token, enum ks_operation class, co
     put_field(&l, "outcome", outcome);
     put_field(&l, "code", code);
     end(&l, KS_LOG_OFF);
-}
-
-void ks_log_audit(const struct ks_op *op, ks_status st)
-{
-    bool done = ks_counts_as_done(op->class, st);
-    char room[32];
-
-    if (op->key == NULL)
-        return; /* no private key in it; ks_generate() speaks for itself */
-    ks_log_audit_line(op->ran_on != NULL ? op->ran_on : op->token, op->class,
-                      op->key->stats != NULL ? op->key->stats->uri : "", done ? "done" : "failed",
-                      done ? NULL : ks_failure_name(op, st, room, sizeof(room)));
 }
 
 /* --- opening and closing --------------------------------------------------------------------- */

@@ -5,7 +5,7 @@
  */
 #include <string.h>
 
-#include "../ks_internal.h"
+#include "account.h"
 
 /* How often a key that is found anew all the time is proved, and the operation run again. */
 #define PROOFS_MAX 4
@@ -47,11 +47,11 @@ ks_status ks_op_run_on(struct ks_op *op)
 {
     ks_status st;
 
-    ks_stats_begin(op);
+    ks_measure_begin(&op->measure);
     st = ks_op_run_direct(op);
     if (ks_proof_wanted(op, st))
         st = proved(op, st);
-    ks_stats_end(op, st);
+    ks_account_end(op, st);
     return st;
 }
 
@@ -62,7 +62,7 @@ ks_status ks_op_run(struct ks_op *op)
     if (!ks_ok(st) && op->out != NULL)
         explicit_bzero(op->out, op->room);
     if (atomic_load_explicit(&ks_log_auditing, memory_order_relaxed))
-        ks_log_audit(op, st);
+        ks_account_audit(op, st);
     if (op->done != NULL)
         op->done(op, st);
     return st;

@@ -52,7 +52,7 @@ static ks_status call(struct ks_op *op, struct ks_session *session, CK_OBJECT_HA
 {
     ks_status st = KS_SUCCESS;
 
-    ks_stats_call_begin(op);
+    ks_measure_call_begin(&op->measure);
     /* Initialised again while we waited at the gate: our session's number is another's by now. */
     if (atomic_load(&op->token->module->init_count) != session->init_count)
         st = ks_op_rv(op, KS_C_GetSessionInfo, CKR_SESSION_HANDLE_INVALID);
@@ -60,7 +60,7 @@ static ks_status call(struct ks_op *op, struct ks_session *session, CK_OBJECT_HA
         st = ks_key_locate(op, op->token->module->fn, session, op->key, &handle);
     if (ks_ok(st))
         st = op->step(op, op->token->module->fn, session->handle, handle);
-    ks_stats_call_end(op);
+    ks_measure_call_end(&op->measure);
     return st;
 }
 
@@ -90,7 +90,7 @@ static ks_status remedy(struct ks_op *op, struct ks_session *session, ks_status 
     ks_session_give(op->token, session, fate);
     if (reconnect) {
         ks_token_mark_lost(op->token, session->epoch);
-        ks_stats_token_down(op->token, session->epoch, op->function, op->rv);
+        ks_token_note_down(op->token, session->epoch, op->function, op->rv);
     }
     if (*recovery == KS_DEVICE_LOST)
         atomic_store(&op->token->lost, true);

@@ -374,7 +374,7 @@ ks_status ks_worker_run(struct ks_op *op, uint64_t deadline_ns)
         /* what `arg` owned is the worker's now */
         if (op->release != NULL && op->arg_size > 0)
             memset(op->arg, 0, op->arg_size);
-        ks_log_event(KS_LOG_ERROR, "token-hung", op->token, NULL);
+        ks_log_event(KS_LOG_ERROR, "token-hung", op->token->name, NULL);
         return left_behind(op, started);
     }
     st = take_results(op, job);
@@ -405,7 +405,7 @@ static void run_probe(struct job *job)
         job->opts.deadline_ns = at;
     if (ks_ok(ks_op_try(&job->op))) {
         if (ks_token_hung(token))
-            ks_log_event(KS_LOG_WARN, "token-answers", token, NULL);
+            ks_log_event(KS_LOG_WARN, "token-answers", token->name, NULL);
         atomic_store(&token->answered_ns, ks_now_ns());
         atomic_store(&token->probe_failures, 0);
     } else {

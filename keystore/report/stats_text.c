@@ -360,12 +360,12 @@ static bool name_tokens(struct text *t)
 {
     size_t n = 0;
 
-    for (struct ks_token *token = ks_tokens_locked(); token != NULL; token = token->next)
+    for (struct ks_token *token = ks_tokens_unlocked(); token != NULL; token = token->next)
         n++;
     t->shown = calloc(n + 1, sizeof(*t->shown));
     if (t->shown == NULL)
         return false;
-    for (struct ks_token *token = ks_tokens_locked(); token != NULL; token = token->next) {
+    for (struct ks_token *token = ks_tokens_unlocked(); token != NULL; token = token->next) {
         struct shown *s = &t->shown[t->count];
         unsigned same = 1;
 

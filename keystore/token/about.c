@@ -81,3 +81,48 @@ ks_status ks_op_rv(struct ks_op *op, enum ks_fn function, CK_RV rv)
         return KS_SUCCESS;
     return ks_fail_rv(op->err, op->token, function, rv, NULL);
 }
+
+/* --- what is counted and logged of a token --------------------------------------------------- */
+
+void ks_token_count_refused(const struct ks_token *token, enum ks_operation class, const char *key,
+                            const char *why)
+{
+    struct ks_token *t = (struct ks_token *)token; /* counters are not what const is about */
+
+    ks_count(&t->stats.rare[class].refused, 1);
+    ks_log_event(KS_LOG_WARN, "refused", token->name, "class", ks_op_class_names[class], "key", key,
+                 "reason", why, NULL);
+    ks_stats_tell();
+}
+
+void ks_stats_refused(const struct ks_token *token, enum ks_operation class, const char *key,
+                      const char *why)
+{
+    ks_token_count_refused(token, class, key, why);
+    ks_log_audit_line(token->name, class, key, "refused", why);
+}
+
+void ks_token_note_down(struct ks_token *token, uint64_t epoch, enum ks_fn function,
+                        unsigned long rv)
+{
+    uint64_t before = atomic_load(&token->stats.lost_epoch);
+
+    do
+        if (before >= epoch)
+            return;
+    while (!atomic_compare_exchange_weak(&token->stats.lost_epoch, &before, epoch));
+    atomic_store(&token->stats.lost, true);
+    ks_log_call(KS_LOG_WARN, "token-down", token->name, function, rv);
+}
+
+void ks_token_note_up(struct ks_token *token)
+{
+    bool recovered = atomic_exchange(&token->stats.lost, false);
+
+    ks_count(&token->stats.ups, 1);
+    if (recovered)
+        ks_count(&token->stats.recoveries, 1);
+    ks_log_event(recovered ? KS_LOG_WARN : KS_LOG_INFO, "token-up", token->name, "label",
+                 token->facts.label, "serial", token->facts.serial, "recovered",
+                 recovered ? "yes" : "no", NULL);
+}

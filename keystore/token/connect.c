@@ -91,7 +91,7 @@ static ks_status connect_once(struct ks_token *token, const struct ks_call_optio
     ks_session_call_next(token);
     pthread_mutex_unlock(&token->lock);
     free(old_idle);
-    ks_stats_token_up(token);
+    ks_token_note_up(token);
     return KS_SUCCESS;
 fail:
     free(idle);
@@ -349,7 +349,7 @@ ks_status ks_token_reconnect(struct ks_token *token, const struct ks_call_option
         if (!ks_ok(st) && token->generation != ks_fork_count() && !token->module->not_after_fork)
             ks_error_note_fork(err);
         if (!ks_ok(st))
-            ks_log_event(KS_LOG_ERROR, "connect-failed", token, "text", err->text, NULL);
+            ks_log_event(KS_LOG_ERROR, "connect-failed", token->name, "text", err->text, NULL);
         if (st.code == KS_DEVICE && seen != atomic_load(&token->module->init_count)) {
             token->failed_began_ns = began;
             token->failed_err = *err;

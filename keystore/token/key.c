@@ -8,6 +8,15 @@
 
 #include "../ks_internal.h"
 
+static struct ks_key_stats *key_stats(struct ks_token *token, const struct ks_object *object)
+{
+    char uri[512];
+
+    if (!ks_ok(ks_object_uri(object, NULL, KS_URI_DETAIL_REFERENCE, uri, sizeof(uri), NULL)))
+        return ks_stats_key(&token->stats, KS_STATS_OTHER_KEYS);
+    return ks_stats_key(&token->stats, uri);
+}
+
 ks_status ks_key_make(struct ks_token *token, struct ks_object *object, CK_OBJECT_HANDLE handle,
                       uint64_t epoch, struct ks_key **out, struct ks_error *err)
 {
@@ -21,7 +30,7 @@ ks_status ks_key_make(struct ks_token *token, struct ks_object *object, CK_OBJEC
     key->handle = handle;
     key->epoch = epoch;
     key->finding = key->first_finding = ks_epoch_new();
-    key->stats = ks_stats_key(token, object);
+    key->stats = key_stats(token, object);
     *out = key;
     return KS_SUCCESS;
 }
@@ -148,7 +157,7 @@ void ks_key_mark_refused(struct ks_key *key, const struct ks_mech *mech)
         return;
     atomic_store(&key->refused[atomic_fetch_add(&next, 1) % KS_REFUSED_MAX], hash);
     ks_log_event(mech->kind == KS_MECH_RSA_RAW ? KS_LOG_WARN : KS_LOG_INFO, "mechanism-refused",
-                 key->token, "mechanism", ks_mech_name(mech->kind), "key",
+                 key->token->name, "mechanism", ks_mech_name(mech->kind), "key",
                  key->stats != NULL ? key->stats->uri : NULL, "text",
                  "another way is taken with this key from now on", NULL);
 }

@@ -322,12 +322,12 @@ static ks_status login_result(struct ks_token *token, CK_RV rv, bool with_pin, s
 
     if (rv == CKR_OK || rv == CKR_USER_ALREADY_LOGGED_IN) {
         token->login_unclear = false;
-        ks_log_call(KS_LOG_INFO, "login", token, KS_NO_FUNCTION, rv);
+        ks_log_call(KS_LOG_INFO, "login", token->name, KS_NO_FUNCTION, rv);
         if (token->forget_pin && token->pin != NULL)
             ks_pin_forget(token->pin);
         return KS_SUCCESS;
     }
-    ks_log_call(KS_LOG_ERROR, "login-failed", token, KS_C_Login, rv);
+    ks_log_call(KS_LOG_ERROR, "login-failed", token->name, KS_C_Login, rv);
     ks_classify(KS_C_Login, rv, &code, &class);
     if (!with_pin)
         hint = "the token's own PIN pad or service refused";

@@ -185,7 +185,7 @@ void ks_log_trouble(const struct ks_token *token, const struct ks_object *object
     char name[256];
 
     ks_log_event(KS_LOG_WARN, "object-left-out",
-                 object->at.token != NULL ? object->at.token : token, "class",
+                 (object->at.token != NULL ? object->at.token : token)->name, "class",
                  classes[object->klass], "object", ks_object_name(object, name, sizeof(name)),
                  "text", why, NULL);
 }

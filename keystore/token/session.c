@@ -35,7 +35,7 @@ static bool open_failed(struct ks_token *token, const struct ks_session *session
     pthread_mutex_unlock(&token->lock);
     if (class == KS_DEVICE_LOST || class == KS_SESSION_LOST || class == KS_LOGIN_LOST) {
         ks_token_mark_lost(token, session->epoch);
-        ks_stats_token_down(token, session->epoch, KS_C_OpenSession, rv);
+        ks_token_note_down(token, session->epoch, KS_C_OpenSession, rv);
         again = tries == 0;
     }
     return again;

@@ -164,7 +164,7 @@ static void log_unread(const struct ks_token *token, const struct look *look)
         return;
     snprintf(slot, sizeof(slot), "%lu", (unsigned long)look->unread_slot);
     snprintf(count, sizeof(count), "%u", look->unread);
-    ks_log_event(KS_LOG_WARN, "slots-unread", token, "slot", slot, "function",
+    ks_log_event(KS_LOG_WARN, "slots-unread", token->name, "slot", slot, "function",
                  ks_fn_name(KS_C_GetTokenInfo), "rv", ks_rv_name(look->unread_rv), "count", count,
                  NULL);
 }

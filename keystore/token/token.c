@@ -9,7 +9,7 @@
 
 static struct ks_token *tokens; /* registry lock */
 
-struct ks_token *ks_tokens_locked(void)
+struct ks_token *ks_tokens_unlocked(void)
 {
     return tokens;
 }
@@ -47,12 +47,13 @@ static void forked(void)
         atomic_store(&t->lost, false);
         atomic_store(&t->probing, false);
         atomic_store(&t->probe_ns, 0);
+        ks_stats_reset(&t->stats);
         /* It may have been changed since it was read, and a server's worker has the right to read
          * it only now. */
         if (t->pin != NULL && !t->forget_pin)
             ks_pin_renew(t->pin);
     }
-    ks_stats_forked(tokens);
+    ks_stats_forked();
     ks_log_forked();
 }
 

@@ -307,7 +307,7 @@ static void audit_generation(const struct generation *g, const struct ks_token *
 
     if (!ks_ok(ks_object_uri(&o, NULL, KS_URI_DETAIL_REFERENCE, uri, sizeof(uri), NULL)))
         uri[0] = '\0';
-    ks_log_audit_line(token, KS_OP_GENERATE, uri, ks_ok(st) ? "done" : "failed",
+    ks_log_audit_line(token->name, KS_OP_GENERATE, uri, ks_ok(st) ? "done" : "failed",
                       ks_ok(st) ? NULL : ks_code_text(st.code));
 }
 

@@ -3,7 +3,7 @@
  * reach.c - connecting to a token for somebody who asks for it, and seeing whether it is the one
  * that is meant.
  */
-#include "../ks_internal.h"
+#include "../op/account.h"
 
 static ks_status connect_step(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION_HANDLE session,
                               CK_OBJECT_HANDLE key)
@@ -76,9 +76,9 @@ ks_status ks_op_reach(struct ks_op *op, const struct ks_uri *uri)
 {
     ks_status st;
 
-    ks_stats_begin(op);
+    ks_measure_begin(&op->measure);
     st = ks_token_matches(op->token, op->opts, uri, op->err);
     if (!ks_ok(st) && !ks_token_is_up(op->token))
-        ks_stats_end(op, st);
+        ks_account_end(op, st);
     return st;
 }
