@@ -423,6 +423,29 @@ void ks_token_note_up(struct ks_token *token);
 /* Purpose: the list of tokens; the caller holds the registry lock. (token/token.c) */
 struct ks_token *ks_tokens_unlocked(void);
 
+/* --- calls of a try (token/about.c) ---------------------------------------------------------- */
+
+/* What the PKCS#11 calls of one try of an operation work on, and what has come of them: the part
+ * of an operation that this floor sees. */
+struct ks_call {
+    struct ks_token *token;
+    const struct ks_call_options *opts; /* the deadline covers all tries */
+    struct ks_error *err;
+    const uint8_t *in;
+    size_t in_len;
+    uint8_t *out; /* wiped on failure */
+    size_t room, out_len;
+    /* set by ks_call_rv(): the last function that was called, and its code */
+    enum ks_fn function;
+    CK_RV rv;
+    bool close_session;      /* something was left in it */
+    uint64_t epoch, finding; /* of the session, and of the key's handle */
+    struct ks_gate *gate;    /* that the calls are inside of */
+};
+
+/* Purpose: note the function and its code, for classification. Returns success for CKR_OK. */
+ks_status ks_call_rv(struct ks_call *call, enum ks_fn function, CK_RV rv);
+
 /* --- token/slot.c ---------------------------------------------------------------------------- */
 
 /* Purpose: initialise the module where that is still to be done, find the token's slot, and note
@@ -458,7 +481,8 @@ ks_status ks_login(struct ks_token *token, const struct ks_call_options *opts,
 /* Purpose: C_Login(CKU_CONTEXT_SPECIFIC) for an operation that was just initialised. The PIN is
  * in memory since the token's login. The caller is inside the gate, which is left to wait for
  * others' logins; if there is no way back op->gate is NULL afterwards. */
-ks_status ks_token_context_login(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION_HANDLE session);
+ks_status ks_token_context_login(struct ks_call *call, CK_FUNCTION_LIST *fn,
+                                 CK_SESSION_HANDLE session);
 /* Purpose: make all locks anew in a forked child. */
 void ks_turns_forked(void);
 
@@ -577,27 +601,23 @@ uint32_t ks_mech_hash(const struct ks_mech *mech);
 /* --- op/op.c --------------------------------------------------------------------------------- */
 
 struct ks_op;
-/* One try, inside the gate. Codes from the module go through ks_op_rv(). */
+/* One try, inside the gate. Codes from the module go through ks_call_rv(). */
 typedef ks_status (*ks_step)(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION_HANDLE session,
                              CK_OBJECT_HANDLE key);
 
 struct ks_op {
-    struct ks_token *token;
+    struct ks_call call;
     struct ks_key *key; /* NULL: the step needs no key handle */
     ks_step step;
     /* Instead of all that: no session, no key, run once, for questions that need no login. */
     ks_status (*direct)(struct ks_op *op);
-    const struct ks_call_options *opts; /* the deadline covers all tries */
-    struct ks_error *err;
     /* Parameters and results of the step, plain bytes that may be moved; what they point to is
      * owned by them and released by `release` (NULL: nothing). */
     void *arg;
     size_t arg_size;
     void (*release)(void *arg);
-    const uint8_t *in, *aux; /* data, and OAEP's label */
-    size_t in_len, aux_len;
-    uint8_t *out; /* wiped on failure */
-    size_t room, out_len;
+    const uint8_t *aux; /* OAEP's label */
+    size_t aux_len;
     /* What the private key does: the proof is made of it, on the caller's thread and outside the
      * gate, and members of a cluster are chosen by it. The caller's. NULL: nothing to prove. */
     const struct ks_mech *mech;
@@ -607,15 +627,9 @@ struct ks_op {
     bool inline_only; /* never on a worker: its arguments are the caller's */
     bool read_write;  /* needs a read-write session */
     enum ks_operation class;
-    /* set by the step */
-    enum ks_fn function;
-    CK_RV rv;
-    bool attempted;     /* a try has begun; not copied back from a worker that was left behind */
-    bool close_session; /* something was left in it */
-    unsigned logins;    /* how often ks_op has logged in again for this operation */
-    /* set by ks_op_run: what the step's result is obtained with, and where it is called in */
-    uint64_t epoch, finding;
-    struct ks_gate *gate;
+    /* set by ks_op_run */
+    bool attempted;  /* a try has begun; not copied back from a worker that was left behind */
+    unsigned logins; /* how often this operation has logged in again */
     const struct ks_token *ran_on; /* in a group: the member that was tried last; else NULL */
     struct ks_measure measure;
 };
@@ -633,8 +647,6 @@ ks_status ks_op_run_on(struct ks_op *op);
 ks_status ks_op_run_direct(struct ks_op *op);
 /* Purpose: the loop of tries of ks_op_run, on one token and on this thread. */
 ks_status ks_op_try(struct ks_op *op);
-/* Purpose: note the function and its code, for classification. Returns success for CKR_OK. */
-ks_status ks_op_rv(struct ks_op *op, enum ks_fn function, CK_RV rv);
 
 /* --- op/proof.c ------------------------------------------------------------------------------ */
 
@@ -693,12 +705,12 @@ void ks_worker_probe(struct ks_token *token);
 
 /* Purpose: snapshot of an object, inside the gate. `complete`: look for the public object of a
  * private key too, if it does not show its public half itself. */
-ks_status ks_object_read(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION_HANDLE session,
+ks_status ks_object_read(struct ks_call *call, CK_FUNCTION_LIST *fn, CK_SESSION_HANDLE session,
                          CK_OBJECT_HANDLE handle, enum ks_object_class klass, bool complete,
                          struct ks_object **out);
 /* Purpose: handles of the objects that a template matches, at most `max`; always ends the
  * search. */
-ks_status ks_object_search(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION_HANDLE session,
+ks_status ks_object_search(struct ks_call *call, CK_FUNCTION_LIST *fn, CK_SESSION_HANDLE session,
                            CK_ATTRIBUTE *template, CK_ULONG count, CK_OBJECT_HANDLE *found,
                            CK_ULONG max, CK_ULONG *found_count);
 /* What a search has found; grows if it may. */
@@ -709,20 +721,21 @@ struct ks_hits {
 };
 
 /* Purpose: the same with a list that grows; the caller frees it. */
-ks_status ks_object_search_all(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION_HANDLE session,
-                               CK_ATTRIBUTE *template, CK_ULONG count, struct ks_hits *hits);
+ks_status ks_object_search_all(struct ks_call *call, CK_FUNCTION_LIST *fn,
+                               CK_SESSION_HANDLE session, CK_ATTRIBUTE *template, CK_ULONG count,
+                               struct ks_hits *hits);
 /* Purpose: tell whether a private object does not show all of its public half. */
 bool ks_object_lacks_public(const struct ks_object *o);
 /* Purpose: what a private object lacks, from the one public object with its id (or, without an id,
  * its label). */
-ks_status ks_object_complete(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION_HANDLE session,
+ks_status ks_object_complete(struct ks_call *call, CK_FUNCTION_LIST *fn, CK_SESSION_HANDLE session,
                              struct ks_object *o);
 /* Purpose: give a private key what it lacks of its public half from its public object, which is
  * left with the rest. */
 void ks_object_borrow(struct ks_object *o, struct ks_object *pub);
 /* Purpose: a snapshot of that object alone, inside the gate, with one call where the token plays
  * along. (token/snapshot.c) */
-ks_status ks_snapshot_read(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION_HANDLE session,
+ks_status ks_snapshot_read(struct ks_call *call, CK_FUNCTION_LIST *fn, CK_SESSION_HANDLE session,
                            CK_OBJECT_HANDLE handle, enum ks_object_class klass,
                            struct ks_object **out);
 /* Purpose: a deep copy; NULL without memory. */
@@ -766,12 +779,12 @@ struct ks_member_key {
 
 /* Purpose: the one private key of that label and id (NULL: any), inside the gate. `wanted` is what
  * it is called in errors. */
-ks_status ks_key_search(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION_HANDLE session,
+ks_status ks_key_search(struct ks_call *call, CK_FUNCTION_LIST *fn, CK_SESSION_HANDLE session,
                         const CK_ATTRIBUTE *label, const CK_ATTRIBUTE *id, const char *wanted,
                         CK_OBJECT_HANDLE *out);
 /* Purpose: find the key again in this epoch and check that it is still the same one; inside the
  * gate. Sets session->finding. */
-ks_status ks_key_locate(struct ks_op *op, CK_FUNCTION_LIST *fn, struct ks_session *session,
+ks_status ks_key_locate(struct ks_call *call, CK_FUNCTION_LIST *fn, struct ks_session *session,
                         struct ks_key *key, CK_OBJECT_HANDLE *handle);
 /* Purpose: wrap a snapshot and a fresh handle; takes over `object`. */
 ks_status ks_key_make(struct ks_token *token, struct ks_object *object, CK_OBJECT_HANDLE handle,
@@ -793,7 +806,7 @@ static inline bool ks_proof_wanted(const struct ks_op *op, ks_status st)
 {
     return op->key != NULL && op->mech != NULL &&
            (st.code == KS_OK || (st.code == KS_DATA && op->class == KS_OP_DECRYPT)) &&
-           atomic_load_explicit(&op->key->proved, memory_order_relaxed) != op->finding &&
+           atomic_load_explicit(&op->key->proved, memory_order_relaxed) != op->call.finding &&
            (op->key->expect.verify != NULL || op->key->expect.challenge != NULL);
 }
 

@@ -432,12 +432,12 @@ static size_t leave_to_others(const struct ks_op *op, struct candidate *list, si
     if (op->mech == NULL)
         return n;
     for (size_t i = 0; i < n; i++)
-        kept += suits(op, op->token->members[list[i].index]);
+        kept += suits(op, op->call.token->members[list[i].index]);
     if (kept == 0 || kept == n)
         return n;
     kept = 0;
     for (size_t i = 0; i < n; i++)
-        if (suits(op, op->token->members[list[i].index]))
+        if (suits(op, op->call.token->members[list[i].index]))
             list[kept++] = list[i];
     return kept;
 }
@@ -447,7 +447,7 @@ static size_t leave_to_others(const struct ks_op *op, struct candidate *list, si
  * mechanism, are left out. Who is not up is looked after in the background. */
 static size_t candidates(struct ks_op *op, struct candidate *list)
 {
-    struct ks_token *group = op->token;
+    struct ks_token *group = op->call.token;
     uint64_t now = 0;
     size_t n = 0;
 
@@ -508,32 +508,32 @@ static void note_latency(struct ks_token *member, uint64_t took)
 static ks_status run_on_member(struct ks_op *op, size_t index, const struct ks_call_options *opts,
                                bool more)
 {
-    struct ks_token *member = op->token->members[index];
+    struct ks_token *member = op->call.token->members[index];
     uint64_t started = ks_now_ns();
     struct ks_key *key = NULL;
     struct ks_op sub = *op;
     ks_status st = KS_SUCCESS;
 
     op->ran_on = member;
-    op->function = KS_NO_FUNCTION;
+    op->call.function = KS_NO_FUNCTION;
     op->attempted = true;
-    op->rv = CKR_OK;
+    op->call.rv = CKR_OK;
     atomic_fetch_add(&member->in_flight, 1);
     if (op->key != NULL)
-        st = member_key(op->key, index, opts, &key, op->err);
+        st = member_key(op->key, index, opts, &key, op->call.err);
     if (ks_ok(st)) {
-        sub.token = member;
+        sub.call.token = member;
         sub.key = key;
-        sub.opts = opts;
+        sub.call.opts = opts;
         sub.done = NULL;
         sub.move_on = more;
         sub.attempted = false;
         st = ks_op_run_on(&sub);
-        op->out_len = sub.out_len;
-        op->function = sub.function;
+        op->call.out_len = sub.call.out_len;
+        op->call.function = sub.call.function;
         op->attempted = sub.attempted;
-        op->rv = sub.rv;
-        op->epoch = sub.epoch;
+        op->call.rv = sub.call.rv;
+        op->call.epoch = sub.call.epoch;
         /* what its object shows, or what it did, was another key's */
         if (st.code == KS_KEY_MISMATCH)
             atomic_store(&op->key->members[index].again_ns, ks_now_ns() + ABSENT_NS);
@@ -571,11 +571,11 @@ bool ks_key_lists(struct ks_key *key, const struct ks_call_options *opts, enum k
  * all of it for the last. */
 static uint64_t whole_deadline(const struct ks_op *op)
 {
-    uint64_t deadline = op->opts != NULL ? op->opts->deadline_ns : 0, limit = 0;
+    uint64_t deadline = op->call.opts != NULL ? op->call.opts->deadline_ns : 0, limit = 0;
 
-    for (size_t i = 0; i < op->token->member_count; i++)
-        if (op->token->members[i]->timeout_ns > limit)
-            limit = op->token->members[i]->timeout_ns;
+    for (size_t i = 0; i < op->call.token->member_count; i++)
+        if (op->call.token->members[i]->timeout_ns > limit)
+            limit = op->call.token->members[i]->timeout_ns;
     if (limit != 0 && (deadline == 0 || ks_now_ns() + limit < deadline))
         deadline = ks_now_ns() + limit;
     return deadline;
@@ -586,11 +586,11 @@ static const char *not_tried(void *arg, size_t index)
 {
     const struct ks_op *op = arg;
 
-    if (ks_token_hung(op->token->members[index]))
+    if (ks_token_hung(op->call.token->members[index]))
         return "does not answer";
     if (op->key != NULL && atomic_load(&op->key->members[index].again_ns) > ks_now_ns())
         return "does not have the key, or another one of that name";
-    if (op->mech != NULL && ks_token_lacks(op->token->members[index], op->mech->kind))
+    if (op->mech != NULL && ks_token_lacks(op->call.token->members[index], op->mech->kind))
         return "does not list the mechanism";
     return "no time was left for it";
 }
@@ -601,10 +601,10 @@ static ks_status nobody(struct ks_op *op)
     struct ks_error why;
     ks_status st = ks_fail(&why, KS_DEVICE, "%s", "");
 
-    tell_answers(op->token, &none, not_tried, op, &why);
+    tell_answers(op->call.token, &none, not_tried, op, &why);
     ks_error_add(&why, "they are tried in the background");
-    if (op->err != NULL)
-        *op->err = why;
+    if (op->call.err != NULL)
+        *op->call.err = why;
     ks_account_no_member(op);
     return st;
 }
@@ -613,7 +613,7 @@ static ks_status nobody(struct ks_op *op)
 static ks_status run_on_candidates(struct ks_op *op, struct candidate *list, size_t n)
 {
     uint64_t deadline = whole_deadline(op), now;
-    struct ks_call_options opts = {.prompt = op->opts != NULL ? op->opts->prompt : NULL};
+    struct ks_call_options opts = {.prompt = op->call.opts != NULL ? op->call.opts->prompt : NULL};
     struct answers answers;
     ks_status st = {KS_DEVICE};
     size_t turns = n;
@@ -629,20 +629,20 @@ static ks_status run_on_candidates(struct ks_op *op, struct candidate *list, siz
         /* a lost one is brought back in the foreground only if there is nobody else */
         more = i + 1 < n && list[0].state == STATE_UP;
         st = run_on_member(op, list[i].index, &opts, more);
-        if (ks_ok(st) || op->once || !worth_another(st, op->err))
+        if (ks_ok(st) || op->once || !worth_another(st, op->call.err))
             return st; /* what is wrong with the data is said by the one who looked at it */
-        note_answer(op->token, &answers, list[i].index, op->err);
+        note_answer(op->call.token, &answers, list[i].index, op->call.err);
         if (deadline != 0 && ks_now_ns() >= deadline)
             break;
         /* It may only have been away for a while, unnoticed: if the others cannot, it is next. */
-        if (more && ks_recovery_of_error(op->err) == KS_DEVICE_LOST)
+        if (more && ks_recovery_of_error(op->call.err) == KS_DEVICE_LOST)
             list[turns++] = list[i];
         if (i + 1 < turns)
-            ks_account_failed_over(op->token->members[list[i].index],
-                                   op->token->members[list[i + 1].index], op->class);
+            ks_account_failed_over(op->call.token->members[list[i].index],
+                                   op->call.token->members[list[i + 1].index], op->class);
     }
-    if (op->token->member_count > 1)
-        tell_answers(op->token, &answers, not_tried, op, op->err);
+    if (op->call.token->member_count > 1)
+        tell_answers(op->call.token, &answers, not_tried, op, op->call.err);
     return st;
 }
 
@@ -650,15 +650,15 @@ static ks_status group_run(struct ks_op *op)
 {
     struct candidate list[2 * KS_GROUP_MAX]; /* each may have a second turn */
     size_t n = candidates(op, list);
-    struct ks_error *err = op->err, why;
+    struct ks_error *err = op->call.err, why;
     ks_status st;
 
     if (n == 0)
         return nobody(op);
     if (err == NULL)
-        op->err = &why;
+        op->call.err = &why;
     st = run_on_candidates(op, list, n);
-    op->err = err;
+    op->call.err = err;
     return st;
 }
 

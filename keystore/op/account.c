@@ -7,9 +7,9 @@
 /* The CKR_ value behind a failure, of the step or of what came before it; CKR_OK without one. */
 static CK_RV rv_of(const struct ks_op *op)
 {
-    if (op->rv != CKR_OK)
-        return op->rv;
-    return op->err != NULL ? op->err->rv : CKR_OK;
+    if (op->call.rv != CKR_OK)
+        return op->call.rv;
+    return op->call.err != NULL ? op->call.err->rv : CKR_OK;
 }
 
 static const char *key_uri(const struct ks_op *op)
@@ -31,11 +31,12 @@ static void log_failure(const struct ks_op *op, ks_status st)
 
     if (!ks_log_on(level))
         return;
-    ks_log_event(level, "operation-failed", op->token->name, "class", ks_op_class_names[op->class],
-                 "key", key_uri(op), "function",
-                 op->function != KS_NO_FUNCTION ? ks_fn_name(op->function) : NULL, "code",
+    ks_log_event(level, "operation-failed", op->call.token->name, "class",
+                 ks_op_class_names[op->class], "key", key_uri(op), "function",
+                 op->call.function != KS_NO_FUNCTION ? ks_fn_name(op->call.function) : NULL, "code",
                  ks_failure_name(rv_of(op), st, room, sizeof(room)), "text",
-                 op->err != NULL && op->err->code == st.code ? op->err->text : NULL, NULL);
+                 op->call.err != NULL && op->call.err->code == st.code ? op->call.err->text : NULL,
+                 NULL);
 }
 
 /* Account for the time since the last mark, too: as time in the module if the call was left behind
@@ -48,14 +49,14 @@ static void failed(struct ks_op *op, ks_status st)
         op->measure.call_ns += rest;
     else if (op->measure.call_ns == 0)
         op->measure.queue_ns += rest;
-    ks_count(&op->token->stats.rare[op->class].failed, 1);
-    ks_stats_failure(&op->token->stats, op->class, rv_of(op), st);
+    ks_count(&op->call.token->stats.rare[op->class].failed, 1);
+    ks_stats_failure(&op->call.token->stats, op->class, rv_of(op), st);
     log_failure(op, st);
 }
 
 void ks_account_end(struct ks_op *op, ks_status st)
 {
-    struct ks_class_stats *c = &ks_stats_stripe(&op->token->stats)->classes[op->class];
+    struct ks_class_stats *c = &ks_stats_stripe(&op->call.token->stats)->classes[op->class];
     struct ks_key_stats *key = op->key != NULL ? op->key->stats : NULL;
     const bool done = ks_counts_as_done(op->class, st);
 
@@ -72,13 +73,13 @@ void ks_account_end(struct ks_op *op, ks_status st)
             ks_histogram_add(&key->counts.call, op->measure.call_ns);
     }
     if (op->measure.retries > 0)
-        ks_count(&op->token->stats.rare[op->class].retried, op->measure.retries);
+        ks_count(&op->call.token->stats.rare[op->class].retried, op->measure.retries);
     ks_stats_tell();
 }
 
 void ks_account_no_member(const struct ks_op *op)
 {
-    ks_token_count_refused(op->token, op->class, key_uri(op), "no member answers");
+    ks_token_count_refused(op->call.token, op->class, key_uri(op), "no member answers");
 }
 
 void ks_account_failed_over(struct ks_token *from, const struct ks_token *to,
@@ -91,7 +92,7 @@ void ks_account_failed_over(struct ks_token *from, const struct ks_token *to,
 
 void ks_account_audit(const struct ks_op *op, ks_status st)
 {
-    const struct ks_token *on = op->ran_on != NULL ? op->ran_on : op->token;
+    const struct ks_token *on = op->ran_on != NULL ? op->ran_on : op->call.token;
     bool done = ks_counts_as_done(op->class, st);
     char room[32];
 

@@ -13,21 +13,21 @@
 /* A result that has to be proved, in the time of the operation. */
 static ks_status proved(struct ks_op *op, ks_status st)
 {
-    const struct ks_call_options *opts = op->opts;
+    const struct ks_call_options *opts = op->call.opts;
     struct ks_call_options within = {.deadline_ns = 0};
-    uint64_t own = op->measure.start_ns + op->token->timeout_ns;
+    uint64_t own = op->measure.start_ns + op->call.token->timeout_ns;
     ks_status proof;
     bool again;
 
     if (opts != NULL)
         within = *opts;
-    if (op->token->timeout_ns != 0 && (within.deadline_ns == 0 || own < within.deadline_ns))
+    if (op->call.token->timeout_ns != 0 && (within.deadline_ns == 0 || own < within.deadline_ns))
         within.deadline_ns = own;
     /* cppcheck-suppress autoVariables ; taken back below */
-    op->opts = &within;
+    op->call.opts = &within;
     for (unsigned i = 0; ks_proof_wanted(op, st); i++) {
         if (i == PROOFS_MAX) {
-            st = ks_fail_token(op->err, op->token, KS_DEVICE,
+            st = ks_fail_token(op->call.err, op->call.token, KS_DEVICE,
                                "the sessions were lost again and again before it could be proved "
                                "that the key is the expected one");
             break;
@@ -39,7 +39,7 @@ static ks_status proved(struct ks_op *op, ks_status st)
             break;
         st = ks_op_run_direct(op);
     }
-    op->opts = opts;
+    op->call.opts = opts;
     return st;
 }
 
@@ -57,10 +57,10 @@ ks_status ks_op_run_on(struct ks_op *op)
 
 ks_status ks_op_run(struct ks_op *op)
 {
-    ks_status st = op->token->kind->run(op);
+    ks_status st = op->call.token->kind->run(op);
 
-    if (!ks_ok(st) && op->out != NULL)
-        explicit_bzero(op->out, op->room);
+    if (!ks_ok(st) && op->call.out != NULL)
+        explicit_bzero(op->call.out, op->call.room);
     if (atomic_load_explicit(&ks_log_auditing, memory_order_relaxed))
         ks_account_audit(op, st);
     if (op->done != NULL)

@@ -13,14 +13,14 @@
  * may still be active in it. */
 static bool session_is_clean(const struct ks_op *op, enum ks_code code)
 {
-    if (op->rv == CKR_BUFFER_TOO_SMALL || op->rv == CKR_OPERATION_ACTIVE)
+    if (op->call.rv == CKR_BUFFER_TOO_SMALL || op->call.rv == CKR_OPERATION_ACTIVE)
         return false;
-    switch (op->function) {
+    switch (op->call.function) {
     case KS_C_Sign:
     case KS_C_Decrypt:
-        return op->rv == CKR_OK || code == KS_DATA;
+        return op->call.rv == CKR_OK || code == KS_DATA;
     case KS_C_Login:
-        return op->rv == CKR_OK;
+        return op->call.rv == CKR_OK;
     default:
         return true;
     }
@@ -31,7 +31,7 @@ static ks_status log_in_again(struct ks_op *op, struct ks_session *session, ks_s
                               enum ks_recovery *recovery)
 {
     /* cppcheck-suppress uninitvar */
-    struct ks_error why, *err = op->err != NULL ? op->err : &why;
+    struct ks_error why, *err = op->call.err != NULL ? op->call.err : &why;
     bool did = false;
     ks_status login;
 
@@ -39,7 +39,7 @@ static ks_status log_in_again(struct ks_op *op, struct ks_session *session, ks_s
         *recovery = KS_PERMANENT;
         return st;
     }
-    login = ks_token_relogin(op->token, op->opts, session, &did, err);
+    login = ks_token_relogin(op->call.token, op->call.opts, session, &did, err);
     op->logins += did;
     if (ks_ok(login))
         return st;
@@ -54,12 +54,12 @@ static ks_status call(struct ks_op *op, struct ks_session *session, CK_OBJECT_HA
 
     ks_measure_call_begin(&op->measure);
     /* Initialised again while we waited at the gate: our session's number is another's by now. */
-    if (atomic_load(&op->token->module->init_count) != session->init_count)
-        st = ks_op_rv(op, KS_C_GetSessionInfo, CKR_SESSION_HANDLE_INVALID);
+    if (atomic_load(&op->call.token->module->init_count) != session->init_count)
+        st = ks_call_rv(&op->call, KS_C_GetSessionInfo, CKR_SESSION_HANDLE_INVALID);
     if (ks_ok(st) && op->key != NULL && handle == CK_INVALID_HANDLE)
-        st = ks_key_locate(op, op->token->module->fn, session, op->key, &handle);
+        st = ks_key_locate(&op->call, op->call.token->module->fn, session, op->key, &handle);
     if (ks_ok(st))
-        st = op->step(op, op->token->module->fn, session->handle, handle);
+        st = op->step(op, op->call.token->module->fn, session->handle, handle);
     ks_measure_call_end(&op->measure);
     return st;
 }
@@ -74,8 +74,8 @@ static ks_status remedy(struct ks_op *op, struct ks_session *session, ks_status 
     bool reconnect;
 
     if (!ks_ok(st)) {
-        if (op->rv != CKR_OK)
-            ks_classify(op->function, op->rv, &code, recovery);
+        if (op->call.rv != CKR_OK)
+            ks_classify(op->call.function, op->call.rv, &code, recovery);
         fate = session_is_clean(op, code) ? ks_recovery_rows[*recovery].fate : KS_SESSION_CLOSE;
         if (ks_recovery_rows[*recovery].remedy == KS_REMEDY_LOG_IN)
             st = log_in_again(op, session, st, recovery);
@@ -85,15 +85,15 @@ static ks_status remedy(struct ks_op *op, struct ks_session *session, ks_status 
     reconnect = ks_recovery_rows[*recovery].remedy == KS_REMEDY_RECONNECT;
     if (reconnect)
         fate = ks_recovery_rows[*recovery].fate;
-    if (fate == KS_SESSION_KEEP && (op->read_write || op->close_session))
+    if (fate == KS_SESSION_KEEP && (op->read_write || op->call.close_session))
         fate = KS_SESSION_CLOSE;
-    ks_session_give(op->token, session, fate);
+    ks_session_give(op->call.token, session, fate);
     if (reconnect) {
-        ks_token_mark_lost(op->token, session->epoch);
-        ks_token_note_down(op->token, session->epoch, op->function, op->rv);
+        ks_token_mark_lost(op->call.token, session->epoch);
+        ks_token_note_down(op->call.token, session->epoch, op->call.function, op->call.rv);
     }
     if (*recovery == KS_DEVICE_LOST)
-        atomic_store(&op->token->lost, true);
+        atomic_store(&op->call.token->lost, true);
     return st;
 }
 
@@ -106,26 +106,26 @@ static ks_status attempt(struct ks_op *op, enum ks_recovery *recovery)
     ks_status st;
 
     *recovery = KS_PERMANENT;
-    op->rv = CKR_OK;
+    op->call.rv = CKR_OK;
     op->attempted = true;
-    op->function = KS_NO_FUNCTION;
-    op->close_session = false;
-    st = (op->read_write ? ks_session_take_rw : ks_session_take)(op->token, op->opts, op->key,
-                                                                 &session, &handle, op->err);
+    op->call.function = KS_NO_FUNCTION;
+    op->call.close_session = false;
+    st = (op->read_write ? ks_session_take_rw : ks_session_take)(
+        op->call.token, op->call.opts, op->key, &session, &handle, op->call.err);
     if (!ks_ok(st))
         return st;
-    st = ks_gate_enter(&gate, op->token->module, op->err);
+    st = ks_gate_enter(&gate, op->call.token->module, op->call.err);
     if (!ks_ok(st)) {
-        ks_session_give(op->token, &session, KS_SESSION_CLOSE);
+        ks_session_give(op->call.token, &session, KS_SESSION_CLOSE);
         return st;
     }
-    op->gate = &gate;
-    op->epoch = session.epoch;
+    op->call.gate = &gate;
+    op->call.epoch = session.epoch;
     st = call(op, &session, handle);
-    if (op->gate != NULL)
+    if (op->call.gate != NULL)
         ks_gate_leave(&gate);
-    op->gate = NULL;
-    op->finding = session.finding;
+    op->call.gate = NULL;
+    op->call.finding = session.finding;
     return remedy(op, &session, st, recovery);
 }
 
@@ -148,7 +148,7 @@ ks_status ks_op_try(struct ks_op *op)
         if (row->pause_ns != 0) {
             if (used[recovery] == 0)
                 backoff.pause_ns = row->pause_ns;
-            if (!ks_backoff_wait(&backoff, op->opts != NULL ? op->opts->deadline_ns : 0))
+            if (!ks_backoff_wait(&backoff, op->call.opts != NULL ? op->call.opts->deadline_ns : 0))
                 break;
         }
         used[recovery]++;

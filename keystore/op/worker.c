@@ -69,12 +69,12 @@ bool ks_worker_needed(void)
 
 static void job_free(struct job *job, size_t out_room)
 {
-    if (job->op.out != NULL)
-        explicit_bzero(job->op.out, out_room);
-    if (job->op.in != NULL)
-        explicit_bzero((void *)job->op.in, job->op.in_len);
+    if (job->op.call.out != NULL)
+        explicit_bzero(job->op.call.out, out_room);
+    if (job->op.call.in != NULL)
+        explicit_bzero((void *)job->op.call.in, job->op.call.in_len);
     ks_key_free(job->op.key);
-    ks_token_free(job->op.token);
+    ks_token_free(job->op.call.token);
     pthread_cond_destroy(&job->cond);
     pthread_mutex_destroy(&job->lock);
     free(job);
@@ -93,7 +93,7 @@ static void *put(unsigned char **at, const void *from, size_t len)
 
 static struct job *job_new(const struct ks_op *op, uint64_t deadline_ns)
 {
-    size_t size = op->arg_size + op->in_len + op->aux_len + op->room + (size_t)4 * 16;
+    size_t size = op->arg_size + op->call.in_len + op->aux_len + op->call.room + (size_t)4 * 16;
     struct job *job = calloc(1, sizeof(*job) + size + 16);
     unsigned char *at;
 
@@ -104,13 +104,13 @@ static struct job *job_new(const struct ks_op *op, uint64_t deadline_ns)
     ks_cond_init(&job->cond);
     job->op = *op;
     job->opts.deadline_ns = deadline_ns; /* nobody is asked for a PIN on this thread */
-    job->op.opts = &job->opts;
-    job->op.err = &job->err;
+    job->op.call.opts = &job->opts;
+    job->op.call.err = &job->err;
     job->op.arg = put(&at, op->arg, op->arg_size);
-    job->op.in = put(&at, op->in, op->in_len);
+    job->op.call.in = put(&at, op->call.in, op->call.in_len);
     job->op.aux = put(&at, op->aux, op->aux_len);
-    job->op.out = op->room > 0 ? at : NULL;
-    job->op.token = ks_token_ref(op->token);
+    job->op.call.out = op->call.room > 0 ? at : NULL;
+    job->op.call.token = ks_token_ref(op->call.token);
     if (op->key != NULL)
         ks_key_ref(op->key);
     return job;
@@ -203,7 +203,7 @@ static bool submit(struct job *job)
 
 static void run_op(struct job *job)
 {
-    size_t room = job->op.room;
+    size_t room = job->op.call.room;
     ks_status st = ks_op_try(&job->op);
     bool abandoned;
 
@@ -217,10 +217,10 @@ static void run_op(struct job *job)
     else if (!abandoned)
         pthread_cond_signal(&job->cond);
     else
-        atomic_store(&job->op.token->answered_ns, ks_now_ns());
+        atomic_store(&job->op.call.token->answered_ns, ks_now_ns());
     pthread_mutex_unlock(&job->lock);
     if (abandoned) {
-        atomic_fetch_sub(&job->op.token->stuck, 1);
+        atomic_fetch_sub(&job->op.call.token->stuck, 1);
         if (job->op.release != NULL)
             job->op.release(job->op.arg);
         job_free(job, room);
@@ -234,18 +234,18 @@ static ks_status take_results(struct ks_op *op, struct job *job)
 
     if (op->arg_size > 0)
         memcpy(op->arg, job->op.arg, op->arg_size);
-    if (ks_ok(st) && op->room > 0) {
-        memcpy(op->out, job->op.out, op->room);
-        op->out_len = job->op.out_len;
+    if (ks_ok(st) && op->call.room > 0) {
+        memcpy(op->call.out, job->op.call.out, op->call.room);
+        op->call.out_len = job->op.call.out_len;
     }
     op->attempted = job->op.attempted;
-    op->function = job->op.function;
-    op->rv = job->op.rv;
-    op->epoch = job->op.epoch;
-    op->finding = job->op.finding;
+    op->call.function = job->op.call.function;
+    op->call.rv = job->op.call.rv;
+    op->call.epoch = job->op.call.epoch;
+    op->call.finding = job->op.call.finding;
     op->measure = job->op.measure;
-    if (!ks_ok(st) && op->err != NULL)
-        *op->err = job->err;
+    if (!ks_ok(st) && op->call.err != NULL)
+        *op->call.err = job->err;
     return st;
 }
 
@@ -293,10 +293,10 @@ static ks_status run_on_own_stack(struct ks_op *op)
                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
 
     if (stack == MAP_FAILED)
-        return ks_no_memory(op->err);
+        return ks_no_memory(op->call.err);
     if (mprotect(stack, guard, PROT_NONE) != 0 || getcontext(&this.there) != 0) {
         (void)munmap(stack, guard + STACK_SIZE);
-        return ks_no_memory(op->err);
+        return ks_no_memory(op->call.err);
     }
     this.there.uc_stack.ss_sp = stack + guard;
     this.there.uc_stack.ss_size = STACK_SIZE;
@@ -304,7 +304,7 @@ static ks_status run_on_own_stack(struct ks_op *op)
     makecontext(&this.there, trip_main, 0);
     stack_run = &this;
     if (swapcontext(&this.back, &this.there) != 0)
-        this.status = ks_no_memory(op->err);
+        this.status = ks_no_memory(op->call.err);
     stack_run = NULL;
     (void)munmap(stack, guard + STACK_SIZE);
     return this.status;
@@ -314,7 +314,7 @@ static ks_status run_on_own_stack(struct ks_op *op)
 
 static ks_status left_behind(struct ks_op *op, uint64_t started_ns)
 {
-    return ks_fail_token(op->err, op->token, KS_TIMEOUT,
+    return ks_fail_token(op->call.err, op->call.token, KS_TIMEOUT,
                          "%s: no answer from the module within %lu ms; the call was left behind "
                          "and the token counts as down until it answers",
                          "PKCS#11", (unsigned long)((ks_now_ns() - started_ns) / 1000000U));
@@ -335,26 +335,26 @@ ks_status ks_worker_run(struct ks_op *op, uint64_t deadline_ns)
     bool finished;
     ks_status st;
 
-    if (ks_token_hung(op->token)) {
-        ks_worker_probe(op->token);
-        return ks_fail_token(op->err, op->token, KS_DEVICE,
+    if (ks_token_hung(op->call.token)) {
+        ks_worker_probe(op->call.token);
+        return ks_fail_token(op->call.err, op->call.token, KS_DEVICE,
                              "the token does not answer (%u calls have not come back); failing "
                              "fast until it does",
-                             atomic_load(&op->token->stuck));
+                             atomic_load(&op->call.token->stuck));
     }
     job = job_new(op, deadline_ns);
     if (job == NULL)
-        return ks_no_memory(op->err);
+        return ks_no_memory(op->call.err);
     job->run = run_op;
     if (p != NULL)
         waiter = job->waiter = p->begin(deadline_ns);
     if (!submit(job)) {
         if (waiter != NULL)
             p->end(waiter);
-        job_free(job, op->room);
+        job_free(job, op->call.room);
         if (deadline_ns == 0)
             return run_on_own_stack(op);
-        return ks_fail(op->err, KS_INTERNAL,
+        return ks_fail(op->call.err, KS_INTERNAL,
                        "no thread can be started for the operation, and it has a time limit; the "
                        "program forbids itself new ones (HAProxy: see insecure-fork-wanted), or "
                        "there are too many");
@@ -364,8 +364,8 @@ ks_status ks_worker_run(struct ks_op *op, uint64_t deadline_ns)
     finished = job->finished;
     if (!finished) {
         job->abandoned = true;
-        atomic_fetch_add(&op->token->stuck, 1);
-        atomic_store(&op->token->hung_ns, ks_now_ns());
+        atomic_fetch_add(&op->call.token->stuck, 1);
+        atomic_store(&op->call.token->hung_ns, ks_now_ns());
     }
     pthread_mutex_unlock(&job->lock);
     if (waiter != NULL)
@@ -374,11 +374,11 @@ ks_status ks_worker_run(struct ks_op *op, uint64_t deadline_ns)
         /* what `arg` owned is the worker's now */
         if (op->release != NULL && op->arg_size > 0)
             memset(op->arg, 0, op->arg_size);
-        ks_log_event(KS_LOG_ERROR, "token-hung", op->token->name, NULL);
+        ks_log_event(KS_LOG_ERROR, "token-hung", op->call.token->name, NULL);
         return left_behind(op, started);
     }
     st = take_results(op, job);
-    job_free(job, op->room);
+    job_free(job, op->call.room);
     return st;
 }
 
@@ -390,12 +390,12 @@ static ks_status probe_step(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION_H
     CK_SESSION_INFO info = {0};
 
     (void)key;
-    return ks_op_rv(op, KS_C_GetSessionInfo, fn->C_GetSessionInfo(session, &info));
+    return ks_call_rv(&op->call, KS_C_GetSessionInfo, fn->C_GetSessionInfo(session, &info));
 }
 
 static void run_probe(struct job *job)
 {
-    struct ks_token *token = job->op.token;
+    struct ks_token *token = job->op.call.token;
     uint64_t pause = PROBE_FIRST_NS;
     uint64_t at = ks_module_reinit_at(token->module, token->recover_ns);
     unsigned failures;
@@ -420,7 +420,7 @@ static void run_probe(struct job *job)
 
 void ks_worker_probe(struct ks_token *token)
 {
-    struct ks_op op = {.token = token, .step = probe_step};
+    struct ks_op op = {.call.token = token, .step = probe_step};
     uint64_t now = ks_now_ns();
     struct job *job;
 

@@ -73,13 +73,13 @@ ks_status ks_gate_enter_since(struct ks_gate *gate, const struct ks_token *token
     return ks_fail_rv(err, token, function, CKR_SESSION_HANDLE_INVALID, NULL);
 }
 
-ks_status ks_op_rv(struct ks_op *op, enum ks_fn function, CK_RV rv)
+ks_status ks_call_rv(struct ks_call *call, enum ks_fn function, CK_RV rv)
 {
-    op->function = function;
-    op->rv = rv;
+    call->function = function;
+    call->rv = rv;
     if (rv == CKR_OK)
         return KS_SUCCESS;
-    return ks_fail_rv(op->err, op->token, function, rv, NULL);
+    return ks_fail_rv(call->err, call->token, function, rv, NULL);
 }
 
 /* --- what is counted and logged of a token --------------------------------------------------- */

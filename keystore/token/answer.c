@@ -11,42 +11,42 @@
 #define FAULT "; the answer was not used: " KS_MODULE_FAULT
 
 /* The same for operations: the session may be in any state. */
-static ks_status lied(struct ks_op *op, ks_status st)
+static ks_status lied(struct ks_call *call, ks_status st)
 {
     if (!ks_ok(st))
-        op->close_session = true;
+        call->close_session = true;
     return st;
 }
 
 /* --- bytes ----------------------------------------------------------------------------------- */
 
-CK_ULONG ks_answer_room(struct ks_op *op)
+CK_ULONG ks_answer_room(struct ks_call *call)
 {
-    if (op->room > 0)
-        memset(op->out, 0, op->room);
-    op->out_len = 0;
-    return op->room;
+    if (call->room > 0)
+        memset(call->out, 0, call->room);
+    call->out_len = 0;
+    return call->room;
 }
 
-static ks_status check_length(const struct ks_op *op, enum ks_fn function, CK_ULONG len,
+static ks_status check_length(const struct ks_call *call, enum ks_fn function, CK_ULONG len,
                               CK_ULONG room)
 {
     if (len <= room)
         return KS_SUCCESS;
-    return ks_fail_token(op->err, op->token, KS_TOKEN,
+    return ks_fail_token(call->err, call->token, KS_TOKEN,
                          "%s: the module says that it gave %lu bytes, and there was room for "
                          "%lu" FAULT,
                          ks_fn_name(function), (unsigned long)len, (unsigned long)room);
 }
 
-ks_status ks_answer_output(struct ks_op *op, enum ks_fn function, CK_RV rv, CK_ULONG len)
+ks_status ks_answer_output(struct ks_call *call, enum ks_fn function, CK_RV rv, CK_ULONG len)
 {
-    ks_status st = ks_op_rv(op, function, rv);
+    ks_status st = ks_call_rv(call, function, rv);
 
     if (ks_ok(st))
-        st = lied(op, check_length(op, function, len, op->room));
+        st = lied(call, check_length(call, function, len, call->room));
     if (ks_ok(st))
-        op->out_len = len;
+        call->out_len = len;
     return st;
 }
 
@@ -65,18 +65,20 @@ static bool all_zero(const uint8_t *data, size_t len)
     return any == 0;
 }
 
-ks_status ks_answer_written(struct ks_op *op, enum ks_fn function)
+ks_status ks_answer_written(struct ks_call *call, enum ks_fn function)
 {
     /* raw RSA makes zeros of zeros */
-    if (!all_zero(op->out, op->out_len) || (op->in_len > 0 && all_zero(op->in, op->in_len)))
+    if (!all_zero(call->out, call->out_len) ||
+        (call->in_len > 0 && all_zero(call->in, call->in_len)))
         return KS_SUCCESS;
-    return lied(op, ks_fail_token(op->err, op->token, KS_TOKEN,
-                                  "%s: the module says CKR_OK and %zu bytes, and wrote nothing to "
-                                  "the room of %zu" FAULT,
-                                  ks_fn_name(function), op->out_len, op->room));
+    return lied(call,
+                ks_fail_token(call->err, call->token, KS_TOKEN,
+                              "%s: the module says CKR_OK and %zu bytes, and wrote nothing to "
+                              "the room of %zu" FAULT,
+                              ks_fn_name(function), call->out_len, call->room));
 }
 
-ks_status ks_answer_random(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION_HANDLE session,
+ks_status ks_answer_random(struct ks_call *call, CK_FUNCTION_LIST *fn, CK_SESSION_HANDLE session,
                            uint8_t *out, size_t len, CK_RV *rv)
 {
     uint8_t least[KS_RANDOM_LEAST] = {0};
@@ -88,10 +90,10 @@ ks_status ks_answer_random(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION_HA
     memset(to, 0, n);
     *rv = fn->C_GenerateRandom(session, to, n);
     if (*rv == CKR_OK && all_zero(to, n))
-        st = lied(op, ks_fail_token(op->err, op->token, KS_TOKEN,
-                                    "C_GenerateRandom: the module says CKR_OK, and all %zu bytes "
-                                    "of %zu are 0" FAULT,
-                                    n, n));
+        st = lied(call, ks_fail_token(call->err, call->token, KS_TOKEN,
+                                      "C_GenerateRandom: the module says CKR_OK, and all %zu bytes "
+                                      "of %zu are 0" FAULT,
+                                      n, n));
     if (few) {
         memcpy(out, least, len);
         explicit_bzero(least, sizeof(least));
@@ -102,7 +104,7 @@ ks_status ks_answer_random(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION_HA
 /* --- attributes ------------------------------------------------------------------------------ */
 
 /* What the module made of one attribute. The struct is ours again but for the length. */
-static ks_status check_attribute(const struct ks_op *op, const CK_ATTRIBUTE *asked,
+static ks_status check_attribute(const struct ks_call *call, const CK_ATTRIBUTE *asked,
                                  CK_ATTRIBUTE *got, CK_RV rv)
 {
     CK_ULONG len = got->ulValueLen;
@@ -115,7 +117,7 @@ static ks_status check_attribute(const struct ks_op *op, const CK_ATTRIBUTE *ask
     got->ulValueLen = CK_UNAVAILABLE_INFORMATION;
     if (rv != CKR_OK) /* it may be what it would need */
         return KS_SUCCESS;
-    return ks_fail_token(op->err, op->token, KS_TOKEN,
+    return ks_fail_token(call->err, call->token, KS_TOKEN,
                          "C_GetAttributeValue: the module says that attribute 0x%lx has %lu bytes, "
                          "and %s %lu" FAULT,
                          (unsigned long)asked->type, (unsigned long)len,
@@ -123,15 +125,15 @@ static ks_status check_attribute(const struct ks_op *op, const CK_ATTRIBUTE *ask
                          (unsigned long)room);
 }
 
-ks_status ks_answer_attributes(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION_HANDLE session,
-                               CK_OBJECT_HANDLE object, CK_ATTRIBUTE *list, CK_ULONG count,
-                               CK_RV *rv)
+ks_status ks_answer_attributes(struct ks_call *call, CK_FUNCTION_LIST *fn,
+                               CK_SESSION_HANDLE session, CK_OBJECT_HANDLE object,
+                               CK_ATTRIBUTE *list, CK_ULONG count, CK_RV *rv)
 {
     CK_ATTRIBUTE asked[KS_ATTRIBUTES_MAX];
     ks_status st = KS_SUCCESS, one;
 
     if (count > KS_ATTRIBUTES_MAX)
-        return ks_fail(op->err, KS_INTERNAL, "too many attributes at once");
+        return ks_fail(call->err, KS_INTERNAL, "too many attributes at once");
     for (CK_ULONG i = 0; i < count; i++) {
         asked[i] = list[i];
         if (list[i].pValue != NULL)
@@ -139,23 +141,24 @@ ks_status ks_answer_attributes(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSIO
     }
     *rv = fn->C_GetAttributeValue(session, object, list, count);
     for (CK_ULONG i = 0; i < count; i++) {
-        one = check_attribute(op, &asked[i], &list[i], *rv);
+        one = check_attribute(call, &asked[i], &list[i], *rv);
         if (!ks_ok(one))
             st = one;
     }
-    return lied(op, st);
+    return lied(call, st);
 }
 
-ks_status ks_answer_listing(struct ks_op *op, size_t *total, size_t len)
+ks_status ks_answer_listing(struct ks_call *call, size_t *total, size_t len)
 {
     *total += len;
     if (*total <= KS_LISTING_MAX)
         return KS_SUCCESS;
-    return lied(op, ks_fail_token(op->err, op->token, KS_TOKEN,
-                                  "C_GetAttributeValue: the objects have %zu bytes so far, and no "
-                                  "more are listed than %u; list fewer at once (object= or id= in "
-                                  "a URI)",
-                                  *total, KS_LISTING_MAX));
+    return lied(call,
+                ks_fail_token(call->err, call->token, KS_TOKEN,
+                              "C_GetAttributeValue: the objects have %zu bytes so far, and no "
+                              "more are listed than %u; list fewer at once (object= or id= in "
+                              "a URI)",
+                              *total, KS_LISTING_MAX));
 }
 
 /* --- counts and lists ------------------------------------------------------------------------ */
@@ -255,16 +258,16 @@ fail:
     return st;
 }
 
-ks_status ks_answer_found(struct ks_op *op, const CK_OBJECT_HANDLE *found, CK_ULONG before,
+ks_status ks_answer_found(struct ks_call *call, const CK_OBJECT_HANDLE *found, CK_ULONG before,
                           CK_ULONG max, CK_ULONG got)
 {
     const char *wrong = NULL;
 
     if (got > max)
-        return lied(op, ks_fail_token(op->err, op->token, KS_TOKEN,
-                                      "C_FindObjects: the module says that it gave %lu objects, "
-                                      "and there was room for %lu" FAULT,
-                                      (unsigned long)got, (unsigned long)max));
+        return lied(call, ks_fail_token(call->err, call->token, KS_TOKEN,
+                                        "C_FindObjects: the module says that it gave %lu objects, "
+                                        "and there was room for %lu" FAULT,
+                                        (unsigned long)got, (unsigned long)max));
     for (CK_ULONG i = 0; i < got && wrong == NULL; i++)
         if (found[i] == CK_INVALID_HANDLE)
             wrong = "is no handle (CK_INVALID_HANDLE)";
@@ -272,18 +275,18 @@ ks_status ks_answer_found(struct ks_op *op, const CK_OBJECT_HANDLE *found, CK_UL
             wrong = "is the first one again";
     if (wrong == NULL)
         return KS_SUCCESS;
-    return lied(op,
-                ks_fail_token(op->err, op->token, KS_TOKEN,
+    return lied(call,
+                ks_fail_token(call->err, call->token, KS_TOKEN,
                               "C_FindObjects: among %lu objects, after %lu others, one %s" FAULT,
                               (unsigned long)got, (unsigned long)before, wrong));
 }
 
-ks_status ks_answer_objects(struct ks_op *op, CK_ULONG count)
+ks_status ks_answer_objects(struct ks_call *call, CK_ULONG count)
 {
     if (count < KS_OBJECTS_MAX)
         return KS_SUCCESS;
-    return lied(op,
-                ks_fail_token(op->err, op->token, KS_TOKEN,
+    return lied(call,
+                ks_fail_token(call->err, call->token, KS_TOKEN,
                               "C_FindObjects: the search gave %lu objects and has not ended; no "
                               "more are listed than %u: list fewer at once (object= or id= in a "
                               "URI)",

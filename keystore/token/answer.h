@@ -33,19 +33,19 @@
 
 /* --- bytes ----------------------------------------------------------------------------------- */
 
-/* Purpose: before a call that writes to op->out: clears it. Returns the room that it has. */
-CK_ULONG ks_answer_room(struct ks_op *op);
-/* Purpose: after it: notes `function` and its code as ks_op_rv() does, and sets op->out_len to
- * `len`, which is what the module says that it wrote. KS_TOKEN if that is more than op->room. */
-ks_status ks_answer_output(struct ks_op *op, enum ks_fn function, CK_RV rv, CK_ULONG len);
+/* Purpose: before a call that writes to call->out: clears it. Returns the room that it has. */
+CK_ULONG ks_answer_room(struct ks_call *call);
+/* Purpose: after it: notes `function` and its code as ks_call_rv() does, and sets call->out_len to
+ * `len`, which is what the module says that it wrote. KS_TOKEN if that is more than call->room. */
+ks_status ks_answer_output(struct ks_call *call, enum ks_fn function, CK_RV rv, CK_ULONG len);
 /* Purpose: after that, for results that are zeros for an input of zeros at most (signatures, raw
- * RSA, shared secrets): KS_TOKEN unless one of the op->out_len bytes is another one. The module
+ * RSA, shared secrets): KS_TOKEN unless one of the call->out_len bytes is another one. The module
  * said CKR_OK and wrote nothing. Takes the same time whatever the bytes are. */
-ks_status ks_answer_written(struct ks_op *op, enum ks_fn function);
+ks_status ks_answer_written(struct ks_call *call, enum ks_fn function);
 /* Purpose: calls C_GenerateRandom for `len` bytes, which go to `out`, cleared before. The module is
  * asked for KS_RANDOM_LEAST bytes at least, so that it shows when it wrote nothing: KS_TOKEN then.
  * `*rv` is its code; the status fails for such an answer alone. */
-ks_status ks_answer_random(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION_HANDLE session,
+ks_status ks_answer_random(struct ks_call *call, CK_FUNCTION_LIST *fn, CK_SESSION_HANDLE session,
                            uint8_t *out, size_t len, CK_RV *rv);
 
 /* --- attributes ------------------------------------------------------------------------------ */
@@ -56,12 +56,12 @@ ks_status ks_answer_random(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION_HA
  * for an answer that cannot be (KS_TOKEN) alone. After success each ulValueLen is its room at most,
  * or CK_UNAVAILABLE_INFORMATION: the token does not tell, or the room is too small; pValue and type
  * are what they were. */
-ks_status ks_answer_attributes(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION_HANDLE session,
-                               CK_OBJECT_HANDLE object, CK_ATTRIBUTE *list, CK_ULONG count,
-                               CK_RV *rv);
+ks_status ks_answer_attributes(struct ks_call *call, CK_FUNCTION_LIST *fn,
+                               CK_SESSION_HANDLE session, CK_OBJECT_HANDLE object,
+                               CK_ATTRIBUTE *list, CK_ULONG count, CK_RV *rv);
 /* Purpose: add the `len` bytes of another object to `*total`, those of a listing; KS_TOKEN beyond
  * KS_LISTING_MAX. */
-ks_status ks_answer_listing(struct ks_op *op, size_t *total, size_t len);
+ks_status ks_answer_listing(struct ks_call *call, size_t *total, size_t len);
 
 /* --- counts and lists ------------------------------------------------------------------------ */
 
@@ -79,10 +79,10 @@ ks_status ks_answer_list(const struct ks_token *token, CK_FUNCTION_LIST *fn, enu
 /* Purpose: after a C_FindObjects that was asked for `max` handles at `found` and says that it gave
  * `got`, in a search that gave `before` (right before `found`) so far: KS_TOKEN if it is more, if
  * one of them is none, or if the search has begun again. */
-ks_status ks_answer_found(struct ks_op *op, const CK_OBJECT_HANDLE *found, CK_ULONG before,
+ks_status ks_answer_found(struct ks_call *call, const CK_OBJECT_HANDLE *found, CK_ULONG before,
                           CK_ULONG max, CK_ULONG got);
 /* Purpose: KS_TOKEN if a search has found KS_OBJECTS_MAX objects, and may go on. */
-ks_status ks_answer_objects(struct ks_op *op, CK_ULONG count);
+ks_status ks_answer_objects(struct ks_call *call, CK_ULONG count);
 
 /* Purpose: from `*least` to `*most`; both 0, for unknown, if that cannot be. */
 void ks_answer_range(CK_ULONG *least, CK_ULONG *most);

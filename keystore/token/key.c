@@ -175,54 +175,54 @@ bool ks_key_is_refused(struct ks_key *key, const struct ks_mech *mech)
 /* --- finding --------------------------------------------------------------------------------- */
 
 /* Two matches: say which, so that the user can tell them apart. */
-static ks_status ambiguous(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION_HANDLE session,
+static ks_status ambiguous(struct ks_call *call, CK_FUNCTION_LIST *fn, CK_SESSION_HANDLE session,
                            const CK_OBJECT_HANDLE *found)
 {
     struct ks_object *a = NULL, *b = NULL;
     char an[256] = "?", bn[256] = "?";
 
-    if (ks_ok(ks_object_read(op, fn, session, found[0], KS_CLASS_PRIVATE, false, &a)))
+    if (ks_ok(ks_object_read(call, fn, session, found[0], KS_CLASS_PRIVATE, false, &a)))
         ks_object_name(a, an, sizeof(an));
-    if (ks_ok(ks_object_read(op, fn, session, found[1], KS_CLASS_PRIVATE, false, &b)))
+    if (ks_ok(ks_object_read(call, fn, session, found[1], KS_CLASS_PRIVATE, false, &b)))
         ks_object_name(b, bn, sizeof(bn));
     ks_object_free(a);
     ks_object_free(b);
-    op->rv = CKR_OK;
-    return ks_fail_token(op->err, op->token, KS_KEY_AMBIGUOUS,
+    call->rv = CKR_OK;
+    return ks_fail_token(call->err, call->token, KS_KEY_AMBIGUOUS,
                          "more than one private key matches: %s and %s; name one of them by id= "
                          "and object=",
                          an, bn);
 }
 
-static ks_status not_found(struct ks_op *op, const char *wanted)
+static ks_status not_found(struct ks_call *call, const char *wanted)
 {
     struct ks_token_facts facts;
 
-    ks_token_copy_facts(op->token, &facts);
-    return ks_fail_token(op->err, op->token, KS_KEY_NOT_FOUND, "no private key %s%s", wanted,
-                         facts.login_required && !facts.protected_path && op->token->pin == NULL
+    ks_token_copy_facts(call->token, &facts);
+    return ks_fail_token(call->err, call->token, KS_KEY_NOT_FOUND, "no private key %s%s", wanted,
+                         facts.login_required && !facts.protected_path && call->token->pin == NULL
                              ? "; private keys show only after login: set pin = file:/path in the "
                                "provider's section"
                              : "; 'hsmkey list' shows what is there");
 }
 
 /* Private keys are invisible without login: that the login was lost looks like this. */
-static ks_status check_login(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION_HANDLE session)
+static ks_status check_login(struct ks_call *call, CK_FUNCTION_LIST *fn, CK_SESSION_HANDLE session)
 {
     CK_SESSION_INFO info = {0};
     struct ks_token_facts facts;
     ks_status st;
 
-    ks_token_copy_facts(op->token, &facts);
-    if (!facts.login_required || (op->token->pin == NULL && !facts.protected_path))
+    ks_token_copy_facts(call->token, &facts);
+    if (!facts.login_required || (call->token->pin == NULL && !facts.protected_path))
         return KS_SUCCESS;
-    st = ks_op_rv(op, KS_C_GetSessionInfo, fn->C_GetSessionInfo(session, &info));
+    st = ks_call_rv(call, KS_C_GetSessionInfo, fn->C_GetSessionInfo(session, &info));
     if (ks_ok(st) && (info.state == CKS_RO_PUBLIC_SESSION || info.state == CKS_RW_PUBLIC_SESSION))
-        st = ks_op_rv(op, KS_C_FindObjects, CKR_USER_NOT_LOGGED_IN);
+        st = ks_call_rv(call, KS_C_FindObjects, CKR_USER_NOT_LOGGED_IN);
     return st;
 }
 
-ks_status ks_key_search(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION_HANDLE session,
+ks_status ks_key_search(struct ks_call *call, CK_FUNCTION_LIST *fn, CK_SESSION_HANDLE session,
                         const CK_ATTRIBUTE *label, const CK_ATTRIBUTE *id, const char *wanted,
                         CK_OBJECT_HANDLE *out)
 {
@@ -236,19 +236,19 @@ ks_status ks_key_search(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION_HANDL
         template[n++] = *label;
     if (id != NULL)
         template[n++] = *id;
-    st = ks_object_search(op, fn, session, template, n, found, 2, &count);
+    st = ks_object_search(call, fn, session, template, n, found, 2, &count);
     if (ks_ok(st) && count == 0) {
-        st = check_login(op, fn, session);
+        st = check_login(call, fn, session);
         /* another thread may have logged in again since the search */
         if (ks_ok(st))
-            st = ks_object_search(op, fn, session, template, n, found, 2, &count);
+            st = ks_object_search(call, fn, session, template, n, found, 2, &count);
     }
     if (!ks_ok(st))
         return st;
     if (count == 0)
-        return not_found(op, wanted);
+        return not_found(call, wanted);
     if (count > 1)
-        return ambiguous(op, fn, session, found);
+        return ambiguous(call, fn, session, found);
     *out = found[0];
     return KS_SUCCESS;
 }
@@ -270,7 +270,7 @@ static uint64_t note_found(struct ks_key *key, CK_OBJECT_HANDLE handle, uint64_t
     return finding;
 }
 
-ks_status ks_key_locate(struct ks_op *op, CK_FUNCTION_LIST *fn, struct ks_session *session,
+ks_status ks_key_locate(struct ks_call *call, CK_FUNCTION_LIST *fn, struct ks_session *session,
                         struct ks_key *key, CK_OBJECT_HANDLE *handle)
 {
     const struct ks_object *was = key->object;
@@ -281,21 +281,21 @@ ks_status ks_key_locate(struct ks_op *op, CK_FUNCTION_LIST *fn, struct ks_sessio
     bool proved = false;
     ks_status st;
 
-    st = ks_key_search(op, fn, session->handle, was->label_len > 0 ? &label : NULL,
+    st = ks_key_search(call, fn, session->handle, was->label_len > 0 ? &label : NULL,
                        was->id.len > 0 ? &id : NULL, ks_object_name(was, name, sizeof(name)),
                        handle);
     if (!ks_ok(st))
         return st;
     /* a hint is worth a call where it is all that there is */
-    st = ks_object_read(op, fn, session->handle, *handle, KS_CLASS_PRIVATE,
+    st = ks_object_read(call, fn, session->handle, *handle, KS_CLASS_PRIVATE,
                         key->expect.verify == NULL || key->expect.challenge == NULL, &is);
     if (!ks_ok(st))
         return st;
     if (is->type != was->type)
-        st = ks_fail_token(op->err, op->token, KS_KEY_MISMATCH,
+        st = ks_fail_token(call->err, call->token, KS_KEY_MISMATCH,
                            "key %s is of another type than before", name);
     else
-        st = check_public(key, is, &proved, op->err);
+        st = check_public(key, is, &proved, call->err);
     ks_object_free(is);
     if (ks_ok(st))
         session->finding = note_found(key, *handle, session->epoch, proved);

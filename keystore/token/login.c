@@ -386,46 +386,48 @@ void ks_single_preload_pin(struct ks_token *token, const struct ks_call_options 
 /* --- the login of an operation --------------------------------------------------------------- */
 
 /* Wait for the turn outside the gate, for the others' logins are inside, and come back. */
-static ks_status wait_for_turn(struct ks_op *op, struct ks_turn *turn, unsigned *ticket)
+static ks_status wait_for_turn(struct ks_call *call, struct ks_turn *turn, unsigned *ticket)
 {
-    unsigned seen = atomic_load(&op->token->module->init_count);
-    struct ks_gate *gate = op->gate;
+    unsigned seen = atomic_load(&call->token->module->init_count);
+    struct ks_gate *gate = call->gate;
     ks_status st;
 
     ks_gate_leave(gate);
-    *ticket = turn_wait(turn, op->opts);
-    st = ks_gate_enter(gate, op->token->module, op->err);
+    *ticket = turn_wait(turn, call->opts);
+    st = ks_gate_enter(gate, call->token->module, call->err);
     if (!ks_ok(st)) {
-        op->gate = NULL; /* we are outside, and stay there */
+        call->gate = NULL; /* we are outside, and stay there */
         return st;
     }
     if (*ticket == 0)
-        return turn_late(op->err, op->token);
-    if (atomic_load(&op->token->module->init_count) != seen)
-        return ks_op_rv(op, KS_C_Login, CKR_SESSION_HANDLE_INVALID); /* it is another's by now */
+        return turn_late(call->err, call->token);
+    if (atomic_load(&call->token->module->init_count) != seen)
+        return ks_call_rv(call, KS_C_Login,
+                          CKR_SESSION_HANDLE_INVALID); /* it is another's by now */
     return KS_SUCCESS;
 }
 
 /* Before the first login of an operation in an epoch, after one that failed, and now and then. */
-static ks_status look(struct ks_op *op, CK_FUNCTION_LIST *fn, struct ks_turn *turn)
+static ks_status look(struct ks_call *call, CK_FUNCTION_LIST *fn, struct ks_turn *turn)
 {
     struct ks_token_facts facts;
-    ks_status st = ks_op_rv(op, KS_C_GetTokenInfo, ks_slot_flags(fn, op->token->slot, &facts));
+    ks_status st =
+        ks_call_rv(call, KS_C_GetTokenInfo, ks_slot_flags(fn, call->token->slot, &facts));
 
     if (!ks_ok(st))
         return st;
     atomic_store(&turn->low, facts.user_pin_count_low);
     atomic_store(&turn->flags_ns, ks_now_ns());
-    return flags_allow(op->token, &facts, op->err);
+    return flags_allow(call->token, &facts, call->err);
 }
 
 /* Has the turn. */
-static ks_status send_pin(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION_HANDLE session,
+static ks_status send_pin(struct ks_call *call, CK_FUNCTION_LIST *fn, CK_SESSION_HANDLE session,
                           struct ks_turn *turn, struct ks_pin_value *value)
 {
-    bool known = atomic_load(&turn->epoch) == op->epoch && atomic_load(&turn->value) == value &&
+    bool known = atomic_load(&turn->epoch) == call->epoch && atomic_load(&turn->value) == value &&
                  ks_now_ns() - atomic_load(&turn->flags_ns) < FLAGS_GOOD_NS;
-    ks_status st = known ? KS_SUCCESS : look(op, fn, turn);
+    ks_status st = known ? KS_SUCCESS : look(call, fn, turn);
     struct ks_pin_mark mark;
     const char *pin;
     size_t len;
@@ -434,40 +436,41 @@ static ks_status send_pin(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION_HAN
     if (!ks_ok(st))
         return st;
     ks_pin_mark(value, turn->token, &mark);
-    st = pin_allows(op->token, value, &mark, !known && atomic_load(&turn->low), op->err);
+    st = pin_allows(call->token, value, &mark, !known && atomic_load(&turn->low), call->err);
     if (!ks_ok(st))
         return st;
     pin = ks_pin_bytes(value, &len);
     rv = fn->C_Login(session, CKU_CONTEXT_SPECIFIC, (CK_UTF8CHAR *)pin, len);
     if (rv == CKR_OK) {
         atomic_store(&turn->value, value);
-        atomic_store(&turn->epoch, op->epoch);
+        atomic_store(&turn->epoch, call->epoch);
     }
-    take_note(op->token, turn, value, &mark, rv);
-    return ks_op_rv(op, KS_C_Login, rv);
+    take_note(call->token, turn, value, &mark, rv);
+    return ks_call_rv(call, KS_C_Login, rv);
 }
 
-static ks_status log_in_with_pin(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION_HANDLE session)
+static ks_status log_in_with_pin(struct ks_call *call, CK_FUNCTION_LIST *fn,
+                                 CK_SESSION_HANDLE session)
 {
-    struct ks_turn *turn = atomic_load(&op->token->turn);
+    struct ks_turn *turn = atomic_load(&call->token->turn);
     struct ks_pin_value *value;
     ks_status st = KS_SUCCESS;
     unsigned ticket;
 
     /* Whoever logs in to the token reads the PIN, and finds its turn. */
-    if (op->token->pin == NULL || turn == NULL)
-        return ks_op_rv(op, KS_C_Login, CKR_USER_NOT_LOGGED_IN);
-    if (op->token->forget_pin)
-        return ks_fail_token(op->err, op->token, KS_PIN_SOURCE,
+    if (call->token->pin == NULL || turn == NULL)
+        return ks_call_rv(call, KS_C_Login, CKR_USER_NOT_LOGGED_IN);
+    if (call->token->forget_pin)
+        return ks_fail_token(call->err, call->token, KS_PIN_SOURCE,
                              "the key wants the PIN for every operation, and pin-keep = no has "
                              "wiped it: such keys need pin-keep = yes");
     ticket = turn_take_now(turn);
     if (ticket == 0)
-        st = wait_for_turn(op, turn, &ticket);
+        st = wait_for_turn(call, turn, &ticket);
     if (ks_ok(st)) {
-        value = ks_pin_peek(op->token->pin);
-        st = value != NULL ? send_pin(op, fn, session, turn, value)
-                           : ks_op_rv(op, KS_C_Login, CKR_USER_NOT_LOGGED_IN);
+        value = ks_pin_peek(call->token->pin);
+        st = value != NULL ? send_pin(call, fn, session, turn, value)
+                           : ks_call_rv(call, KS_C_Login, CKR_USER_NOT_LOGGED_IN);
         ks_pin_put(value);
     }
     if (ticket != 0)
@@ -475,17 +478,18 @@ static ks_status log_in_with_pin(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESS
     return st;
 }
 
-ks_status ks_token_context_login(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION_HANDLE session)
+ks_status ks_token_context_login(struct ks_call *call, CK_FUNCTION_LIST *fn,
+                                 CK_SESSION_HANDLE session)
 {
     bool pad;
     ks_status st;
 
-    pthread_mutex_lock(&op->token->lock);
-    pad = op->token->facts.protected_path;
-    pthread_mutex_unlock(&op->token->lock);
+    pthread_mutex_lock(&call->token->lock);
+    pad = call->token->facts.protected_path;
+    pthread_mutex_unlock(&call->token->lock);
     if (pad)
-        return ks_op_rv(op, KS_C_Login, fn->C_Login(session, CKU_CONTEXT_SPECIFIC, NULL, 0));
-    st = log_in_with_pin(op, fn, session);
-    op->close_session = !ks_ok(st); /* an operation has begun in it, and does not go on */
+        return ks_call_rv(call, KS_C_Login, fn->C_Login(session, CKU_CONTEXT_SPECIFIC, NULL, 0));
+    st = log_in_with_pin(call, fn, session);
+    call->close_session = !ks_ok(st); /* an operation has begun in it, and does not go on */
     return st;
 }

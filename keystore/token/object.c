@@ -21,11 +21,11 @@ const char *ks_object_name(const struct ks_object *o, char *out, size_t size)
 }
 
 /* Room for more; the caller's own list has no more than it has. */
-static ks_status more_room(struct ks_op *op, struct ks_hits *hits)
+static ks_status more_room(struct ks_call *call, struct ks_hits *hits)
 {
     CK_ULONG room = hits->room == 0 ? 256 : 4 * hits->room;
     CK_OBJECT_HANDLE *grown;
-    ks_status st = ks_answer_objects(op, hits->count);
+    ks_status st = ks_answer_objects(call, hits->count);
 
     if (!ks_ok(st))
         return st;
@@ -33,14 +33,14 @@ static ks_status more_room(struct ks_op *op, struct ks_hits *hits)
         room = KS_OBJECTS_MAX;
     grown = realloc(hits->list, room * sizeof(*grown));
     if (grown == NULL)
-        return ks_no_memory(op->err);
+        return ks_no_memory(call->err);
     hits->list = grown;
     hits->room = room;
     return KS_SUCCESS;
 }
 
 /* Some modules hand out fewer than there are: ask until there are none. */
-static ks_status take_hits(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION_HANDLE session,
+static ks_status take_hits(struct ks_call *call, CK_FUNCTION_LIST *fn, CK_SESSION_HANDLE session,
                            struct ks_hits *hits)
 {
     CK_ULONG got;
@@ -51,13 +51,13 @@ static ks_status take_hits(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION_HA
         st = KS_SUCCESS;
         got = 0;
         if (hits->count == hits->room && hits->grows)
-            st = more_room(op, hits);
+            st = more_room(call, hits);
         if (!ks_ok(st) || hits->count == hits->room)
             return st;
         rv = fn->C_FindObjects(session, hits->list + hits->count, hits->room - hits->count, &got);
-        st = ks_op_rv(op, KS_C_FindObjects, rv);
+        st = ks_call_rv(call, KS_C_FindObjects, rv);
         if (ks_ok(st))
-            st = ks_answer_found(op, hits->list + hits->count, hits->count,
+            st = ks_answer_found(call, hits->list + hits->count, hits->count,
                                  hits->room - hits->count, got);
         if (ks_ok(st))
             hits->count += got;
@@ -65,29 +65,30 @@ static ks_status take_hits(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION_HA
     return st;
 }
 
-ks_status ks_object_search_all(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION_HANDLE session,
-                               CK_ATTRIBUTE *template, CK_ULONG count, struct ks_hits *hits)
+ks_status ks_object_search_all(struct ks_call *call, CK_FUNCTION_LIST *fn,
+                               CK_SESSION_HANDLE session, CK_ATTRIBUTE *template, CK_ULONG count,
+                               struct ks_hits *hits)
 {
     ks_status st;
     CK_RV rv;
 
-    st = ks_op_rv(op, KS_C_FindObjectsInit, fn->C_FindObjectsInit(session, template, count));
+    st = ks_call_rv(call, KS_C_FindObjectsInit, fn->C_FindObjectsInit(session, template, count));
     if (!ks_ok(st))
         return st;
-    st = take_hits(op, fn, session, hits);
+    st = take_hits(call, fn, session, hits);
     /* On every path: a module may accept a second search while one is open. */
     rv = fn->C_FindObjectsFinal(session);
     if (ks_ok(st))
-        st = ks_op_rv(op, KS_C_FindObjectsFinal, rv);
+        st = ks_call_rv(call, KS_C_FindObjectsFinal, rv);
     return st;
 }
 
-ks_status ks_object_search(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION_HANDLE session,
+ks_status ks_object_search(struct ks_call *call, CK_FUNCTION_LIST *fn, CK_SESSION_HANDLE session,
                            CK_ATTRIBUTE *template, CK_ULONG count, CK_OBJECT_HANDLE *found,
                            CK_ULONG max, CK_ULONG *found_count)
 {
     struct ks_hits hits = {.list = found, .room = max};
-    ks_status st = ks_object_search_all(op, fn, session, template, count, &hits);
+    ks_status st = ks_object_search_all(call, fn, session, template, count, &hits);
 
     *found_count = hits.count;
     return st;
@@ -132,7 +133,7 @@ bool ks_object_lacks_public(const struct ks_object *o)
            (o->ec_point.len == 0 || o->ec_params.len == 0);
 }
 
-ks_status ks_object_complete(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION_HANDLE session,
+ks_status ks_object_complete(struct ks_call *call, CK_FUNCTION_LIST *fn, CK_SESSION_HANDLE session,
                              struct ks_object *o)
 {
     CK_OBJECT_CLASS klass = CKO_PUBLIC_KEY;
@@ -148,25 +149,25 @@ ks_status ks_object_complete(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION_
         template[1] = (CK_ATTRIBUTE){CKA_LABEL, o->label, o->label_len};
     else
         return KS_SUCCESS;
-    st = ks_object_search(op, fn, session, template, 2, found, 2, &count);
+    st = ks_object_search(call, fn, session, template, 2, found, 2, &count);
     if (!ks_ok(st) || count != 1)
         return st;
-    st = ks_snapshot_read(op, fn, session, found[0], KS_CLASS_PUBLIC, &pub);
+    st = ks_snapshot_read(call, fn, session, found[0], KS_CLASS_PUBLIC, &pub);
     if (ks_ok(st))
         ks_object_borrow(o, pub);
     ks_object_free(pub);
     return st;
 }
 
-ks_status ks_object_read(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION_HANDLE session,
+ks_status ks_object_read(struct ks_call *call, CK_FUNCTION_LIST *fn, CK_SESSION_HANDLE session,
                          CK_OBJECT_HANDLE handle, enum ks_object_class klass, bool complete,
                          struct ks_object **out)
 {
     struct ks_object *o = NULL;
-    ks_status st = ks_snapshot_read(op, fn, session, handle, klass, &o);
+    ks_status st = ks_snapshot_read(call, fn, session, handle, klass, &o);
 
     if (ks_ok(st) && complete && klass == KS_CLASS_PRIVATE && ks_object_lacks_public(o))
-        st = ks_object_complete(op, fn, session, o);
+        st = ks_object_complete(call, fn, session, o);
     if (ks_ok(st))
         *out = o;
     else

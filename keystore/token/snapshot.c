@@ -159,13 +159,13 @@ static bool only_attributes(CK_RV rv)
 
 /* Reads `a` as it is; absent unless the token gave it. Fails for answers that cannot be, and for
  * trouble that is not the attribute's. */
-static ks_status read_it(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION_HANDLE session,
+static ks_status read_it(struct ks_call *call, CK_FUNCTION_LIST *fn, CK_SESSION_HANDLE session,
                          CK_OBJECT_HANDLE object, CK_ATTRIBUTE *a, CK_RV *rv)
 {
-    ks_status st = ks_answer_attributes(op, fn, session, object, a, 1, rv);
+    ks_status st = ks_answer_attributes(call, fn, session, object, a, 1, rv);
 
     if (ks_ok(st) && *rv != CKR_OK && !only_attributes(*rv))
-        st = ks_op_rv(op, KS_C_GetAttributeValue, *rv);
+        st = ks_call_rv(call, KS_C_GetAttributeValue, *rv);
     if (!ks_ok(st) || *rv != CKR_OK)
         a->ulValueLen = CK_UNAVAILABLE_INFORMATION;
     return st;
@@ -173,7 +173,7 @@ static ks_status read_it(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION_HAND
 
 /* One attribute by itself: in the room that it has, and if that is too small in as much as it
  * wants. */
-static ks_status read_again(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION_HANDLE session,
+static ks_status read_again(struct ks_call *call, CK_FUNCTION_LIST *fn, CK_SESSION_HANDLE session,
                             CK_OBJECT_HANDLE object, struct bulk *b, size_t i)
 {
     CK_ATTRIBUTE *a = &b->list[i];
@@ -182,17 +182,17 @@ static ks_status read_again(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION_H
     CK_RV rv;
 
     a->ulValueLen = b->row[i]->room;
-    st = read_it(op, fn, session, object, a, &rv);
+    st = read_it(call, fn, session, object, a, &rv);
     if (!ks_ok(st) || rv != CKR_BUFFER_TOO_SMALL)
         return st;
     *a = (CK_ATTRIBUTE){.type = a->type};
-    st = read_it(op, fn, session, object, a, &rv);
+    st = read_it(call, fn, session, object, a, &rv);
     if (ks_ok(st) && !attribute_absent(a)) {
         b->own[i] = calloc(1, a->ulValueLen + 1);
         if (b->own[i] == NULL)
-            return ks_no_memory(op->err);
+            return ks_no_memory(call->err);
         a->pValue = b->own[i];
-        st = read_it(op, fn, session, object, a, &rv);
+        st = read_it(call, fn, session, object, a, &rv);
     }
     if (a->pValue == NULL)
         a->pValue = room;
@@ -233,7 +233,7 @@ static size_t looked_at(const struct bulk *b)
 
 /* Some modules stop at the first attribute that an object does not have, or fill in nothing at all:
  * what they left is read one by one. */
-static ks_status read_rest(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION_HANDLE session,
+static ks_status read_rest(struct ks_call *call, CK_FUNCTION_LIST *fn, CK_SESSION_HANDLE session,
                            CK_OBJECT_HANDLE handle, struct ks_object *o, struct bulk *b, CK_RV rv)
 {
     size_t seen = looked_at(b), gave = 0, present = 0;
@@ -251,23 +251,23 @@ static ks_status read_rest(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION_HA
             a->ulValueLen = CK_UNAVAILABLE_INFORMATION;
         else if (i >= seen || (absent && (gave == 0 || rv == CKR_BUFFER_TOO_SMALL ||
                                           (row->again & OF(o->klass)) != 0)))
-            st = read_again(op, fn, session, handle, b, i);
+            st = read_again(call, fn, session, handle, b, i);
         if (row->type == CKA_KEY_TYPE)
             o->type = key_type_of(bulk_get(b, CKA_KEY_TYPE));
         present += !attribute_absent(a);
     }
     if (!ks_ok(st))
         return st;
-    return present > 0 ? KS_SUCCESS : ks_op_rv(op, KS_C_GetAttributeValue, rv);
+    return present > 0 ? KS_SUCCESS : ks_call_rv(call, KS_C_GetAttributeValue, rv);
 }
 
-static ks_status read_all(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION_HANDLE session,
+static ks_status read_all(struct ks_call *call, CK_FUNCTION_LIST *fn, CK_SESSION_HANDLE session,
                           CK_OBJECT_HANDLE handle, struct ks_object *o, struct bulk *b)
 {
     ks_status st;
     CK_RV rv;
 
-    st = ks_answer_attributes(op, fn, session, handle, b->list, b->count, &rv);
+    st = ks_answer_attributes(call, fn, session, handle, b->list, b->count, &rv);
     if (!ks_ok(st))
         return st;
     if (rv == CKR_OK) {
@@ -275,8 +275,8 @@ static ks_status read_all(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION_HAN
         return KS_SUCCESS;
     }
     if (!only_attributes(rv))
-        return ks_op_rv(op, KS_C_GetAttributeValue, rv);
-    return read_rest(op, fn, session, handle, o, b, rv);
+        return ks_call_rv(call, KS_C_GetAttributeValue, rv);
+    return read_rest(call, fn, session, handle, o, b, rv);
 }
 
 /* --- from attributes to the object ----------------------------------------------------------- */
@@ -390,7 +390,7 @@ static bool fill(struct ks_object *o, const struct bulk *b)
     return ok;
 }
 
-ks_status ks_snapshot_read(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION_HANDLE session,
+ks_status ks_snapshot_read(struct ks_call *call, CK_FUNCTION_LIST *fn, CK_SESSION_HANDLE session,
                            CK_OBJECT_HANDLE handle, enum ks_object_class klass,
                            struct ks_object **out)
 {
@@ -399,13 +399,13 @@ ks_status ks_snapshot_read(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION_HA
     ks_status st;
 
     if (o == NULL || b == NULL) {
-        st = ks_no_memory(op->err);
+        st = ks_no_memory(call->err);
         goto out;
     }
     o->klass = klass;
-    st = read_all(op, fn, session, handle, o, b);
+    st = read_all(call, fn, session, handle, o, b);
     if (ks_ok(st) && !fill(o, b))
-        st = ks_no_memory(op->err);
+        st = ks_no_memory(call->err);
     if (ks_ok(st)) {
         *out = o;
         o = NULL;

@@ -23,12 +23,12 @@ static size_t spell_point(const struct ks_op *op, bool der, uint8_t *buffer)
 
     if (der) {
         buffer[head++] = 4;
-        if (op->in_len >= 0x80)
+        if (op->call.in_len >= 0x80)
             buffer[head++] = 0x81;
-        buffer[head++] = (uint8_t)op->in_len;
+        buffer[head++] = (uint8_t)op->call.in_len;
     }
-    memcpy(buffer + head, op->in, op->in_len);
-    return head + op->in_len;
+    memcpy(buffer + head, op->call.in, op->call.in_len);
+    return head + op->call.in_len;
 }
 
 static CK_RV derive_once(const struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION_HANDLE session,
@@ -68,7 +68,7 @@ static CK_RV derive_secret(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION_HA
                            secret);
     for (int opts = 0; opts < 4; opts++) {
         if (opts > 0) /* the try before may have made its object all the same */
-            op->close_session = true;
+            op->call.close_session = true;
         rv = derive_once(op, fn, session, key, (opts & 1) != 0, (opts & 2) == 0, secret);
         if (rv == CKR_OK)
             atomic_store(&op->key->encoding, opts + 1);
@@ -90,18 +90,18 @@ static ks_status read_secret(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION_
     ks_status st;
     CK_RV rv;
 
-    st = ks_answer_attributes(op, fn, session, secret, &a, 1, &rv);
+    st = ks_answer_attributes(&op->call, fn, session, secret, &a, 1, &rv);
     if (ks_ok(st))
-        st = ks_op_rv(op, KS_C_GetAttributeValue, rv);
+        st = ks_call_rv(&op->call, KS_C_GetAttributeValue, rv);
     if (ks_ok(st) && (a.ulValueLen == 0 || a.ulValueLen > d->field))
-        st = ks_fail_token(op->err, op->token, KS_TOKEN,
+        st = ks_fail_token(op->call.err, op->call.token, KS_TOKEN,
                            "C_DeriveKey: the shared secret has %lu bytes and not %zu",
                            (unsigned long)a.ulValueLen, d->field);
     if (ks_ok(st)) {
-        memset(op->out, 0, d->field - a.ulValueLen);
-        memcpy(op->out + (d->field - a.ulValueLen), value, a.ulValueLen);
-        op->out_len = d->field;
-        st = ks_answer_written(op, KS_C_GetAttributeValue);
+        memset(op->call.out, 0, d->field - a.ulValueLen);
+        memcpy(op->call.out + (d->field - a.ulValueLen), value, a.ulValueLen);
+        op->call.out_len = d->field;
+        st = ks_answer_written(&op->call, KS_C_GetAttributeValue);
     }
     explicit_bzero(value, sizeof(value));
     return st;
@@ -115,21 +115,21 @@ static ks_status derive_step(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION_
     ks_status st;
     CK_RV rv;
 
-    st = ks_op_rv(op, KS_C_DeriveKey, derive_secret(op, fn, session, key, &secret));
+    st = ks_call_rv(&op->call, KS_C_DeriveKey, derive_secret(op, fn, session, key, &secret));
     if (ks_ok(st))
-        st = ks_answer_handle(op->token, KS_C_DeriveKey, secret, op->err);
+        st = ks_answer_handle(op->call.token, KS_C_DeriveKey, secret, op->call.err);
     if (!ks_ok(st)) {
-        op->close_session = true; /* whatever it made before it failed */
+        op->call.close_session = true; /* whatever it made before it failed */
         return st;
     }
     st = read_secret(op, fn, session, secret);
-    rv = op->rv;
-    function = op->function;
+    rv = op->call.rv;
+    function = op->call.function;
     /* the object ends with its session, if not before */
     if (fn->C_DestroyObject(session, secret) != CKR_OK || !ks_ok(st))
-        op->close_session = true;
-    op->rv = rv;
-    op->function = function;
+        op->call.close_session = true;
+    op->call.rv = rv;
+    op->call.function = function;
     return st;
 }
 
@@ -139,18 +139,18 @@ ks_status ks_derive(struct ks_key *key, const struct ks_call_options *opts, bool
 {
     const struct ks_mech mech = {.kind = cofactor ? KS_MECH_ECDH_COFACTOR : KS_MECH_ECDH};
     struct derivation d = {.cofactor = cofactor, .field = peer_len / 2};
-    struct ks_op op = {.token = key->token,
+    struct ks_op op = {.call.token = key->token,
                        .key = key,
                        .class = KS_OP_DERIVE,
                        .step = derive_step,
-                       .opts = opts,
-                       .err = err,
+                       .call.opts = opts,
+                       .call.err = err,
                        .arg = &d,
                        .arg_size = sizeof(d),
-                       .in = peer,
-                       .in_len = peer_len,
-                       .out = out,
-                       .room = *out_len,
+                       .call.in = peer,
+                       .call.in_len = peer_len,
+                       .call.out = out,
+                       .call.room = *out_len,
                        .mech = &mech};
     ks_status st;
 
@@ -162,6 +162,6 @@ ks_status ks_derive(struct ks_key *key, const struct ks_call_options *opts, bool
     if (ks_ok(st))
         st = ks_op_run(&op);
     if (ks_ok(st))
-        *out_len = op.out_len;
+        *out_len = op.call.out_len;
     return st;
 }

@@ -14,9 +14,10 @@ static void add_library(struct ks_op *op)
     CK_INFO info = {0};
     struct ks_gate gate;
 
-    if (facts->module_library[0] != '\0' || !ks_ok(ks_gate_enter(&gate, op->token->module, NULL)))
+    if (facts->module_library[0] != '\0' ||
+        !ks_ok(ks_gate_enter(&gate, op->call.token->module, NULL)))
         return;
-    if (op->token->module->fn->C_GetInfo(&info) == CKR_OK)
+    if (op->call.token->module->fn->C_GetInfo(&info) == CKR_OK)
         ks_copy_padded(facts->module_library, info.libraryDescription,
                        sizeof(info.libraryDescription));
     ks_gate_leave(&gate);
@@ -26,28 +27,28 @@ static ks_status facts_direct(struct ks_op *op)
 {
     ks_status st = KS_SUCCESS;
 
-    if (!ks_token_connect_lock(op->token, op->opts))
-        return ks_fail_token(op->err, op->token, KS_TIMEOUT,
+    if (!ks_token_connect_lock(op->call.token, op->call.opts))
+        return ks_fail_token(op->call.err, op->call.token, KS_TIMEOUT,
                              "another thread has not finished connecting to the token in time");
-    if (!ks_token_is_up(op->token))
-        st = ks_token_find_slot(op->token, op->opts, op->err);
+    if (!ks_token_is_up(op->call.token))
+        st = ks_token_find_slot(op->call.token, op->call.opts, op->call.err);
     if (ks_ok(st))
-        ks_token_copy_facts(op->token, op->arg);
+        ks_token_copy_facts(op->call.token, op->arg);
     if (ks_ok(st))
         add_library(op);
-    pthread_mutex_unlock(&op->token->connect_lock);
+    pthread_mutex_unlock(&op->call.token->connect_lock);
     return st;
 }
 
 ks_status ks_single_facts(struct ks_token *token, const struct ks_call_options *opts,
                           struct ks_token_facts *out, struct ks_error *err)
 {
-    struct ks_op op = {.token = token,
+    struct ks_op op = {.call.token = token,
                        .direct = facts_direct,
                        .arg = out,
                        .arg_size = sizeof(*out),
-                       .opts = opts,
-                       .err = err};
+                       .call.opts = opts,
+                       .call.err = err};
 
     if (!ks_token_is_up(token))
         return ks_op_run_direct(&op);
@@ -86,12 +87,12 @@ static void listing_release(void *arg)
 
 static ks_status list_slot(struct ks_op *op, CK_SLOT_ID slot, const CK_INFO *library)
 {
-    CK_FUNCTION_LIST *fn = op->token->module->fn;
+    CK_FUNCTION_LIST *fn = op->call.token->module->fn;
     struct listing *listing = op->arg;
     struct listed *one = &listing->all[listing->count];
     CK_TOKEN_INFO info = {0};
     struct ks_gate gate;
-    ks_status st = ks_gate_enter(&gate, op->token->module, op->err);
+    ks_status st = ks_gate_enter(&gate, op->call.token->module, op->call.err);
     CK_RV rv;
 
     if (!ks_ok(st))
@@ -116,7 +117,7 @@ static ks_status list_slot(struct ks_op *op, CK_SLOT_ID slot, const CK_INFO *lib
 
 static ks_status list_direct(struct ks_op *op)
 {
-    struct ks_module *module = op->token->module;
+    struct ks_module *module = op->call.token->module;
     struct listing *listing = op->arg;
     CK_SLOT_ID *slots = NULL;
     CK_ULONG count = 0;
@@ -124,12 +125,12 @@ static ks_status list_direct(struct ks_op *op)
     CK_INFO library = {0};
     ks_status st;
 
-    st = ks_module_ready(module, op->err);
+    st = ks_module_ready(module, op->call.err);
     if (ks_ok(st))
-        st = ks_gate_enter(&gate, module, op->err);
+        st = ks_gate_enter(&gate, module, op->call.err);
     if (!ks_ok(st))
         return st;
-    st = ks_answer_list(NULL, module->fn, KS_LIST_SLOTS, 0, 0, &slots, &count, op->err);
+    st = ks_answer_list(NULL, module->fn, KS_LIST_SLOTS, 0, 0, &slots, &count, op->call.err);
     if (module->fn->C_GetInfo(&library) != CKR_OK)
         memset(&library, 0, sizeof(library));
     ks_gate_leave(&gate);
@@ -138,7 +139,7 @@ static ks_status list_direct(struct ks_op *op)
     listing->all = calloc(count + 1, sizeof(*listing->all));
     if (listing->all == NULL) {
         free(slots);
-        return ks_no_memory(op->err);
+        return ks_no_memory(op->call.err);
     }
     for (CK_ULONG i = 0; i < count && ks_ok(st); i++)
         st = list_slot(op, slots[i], &library);
@@ -160,12 +161,12 @@ ks_status ks_module_tokens(const char *path, const char *init_args, unsigned tim
                        .arg = &listing,
                        .arg_size = sizeof(listing),
                        .release = listing_release,
-                       .err = err};
+                       .call.err = err};
     ks_status st = ks_token_make(&config, &token, err);
 
     if (!ks_ok(st))
         return st;
-    op.token = token;
+    op.call.token = token;
     st = ks_op_run_direct(&op);
     for (size_t i = 0; ks_ok(st) && i < listing.count; i++)
         if (!visit(arg, &listing.all[i].facts, listing.all[i].unread ? &listing.all[i].err : NULL))

@@ -29,14 +29,15 @@ static ks_status find_step(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION_HA
     ks_status st;
 
     (void)key;
-    st = ks_key_search(op, fn, session, ks_uri_attribute(f->uri, CKA_LABEL),
+    st = ks_key_search(&op->call, fn, session, ks_uri_attribute(f->uri, CKA_LABEL),
                        ks_uri_attribute(f->uri, CKA_ID),
                        ks_escape(wanted, sizeof(wanted), f->uri->text, SIZE_MAX), &f->handle);
     if (!ks_ok(st))
         return st;
     ks_object_free(f->object); /* of an earlier try */
     f->object = NULL;
-    return ks_object_read(op, fn, session, f->handle, KS_CLASS_PRIVATE, !f->known, &f->object);
+    return ks_object_read(&op->call, fn, session, f->handle, KS_CLASS_PRIVATE, !f->known,
+                          &f->object);
 }
 
 ks_status ks_single_find(struct ks_token *token, const struct ks_call_options *opts,
@@ -44,11 +45,11 @@ ks_status ks_single_find(struct ks_token *token, const struct ks_call_options *o
                          struct ks_error *err)
 {
     struct find f = {.known = known};
-    struct ks_op op = {.token = token,
+    struct ks_op op = {.call.token = token,
                        .class = KS_OP_FIND,
                        .step = find_step,
-                       .opts = opts,
-                       .err = err,
+                       .call.opts = opts,
+                       .call.err = err,
                        .arg = &f,
                        .arg_size = sizeof(f),
                        .release = find_release};
@@ -60,7 +61,7 @@ ks_status ks_single_find(struct ks_token *token, const struct ks_call_options *o
     f.uri = ks_uri_ref(uri);
     st = ks_op_run(&op);
     if (ks_ok(st))
-        st = ks_key_make(token, f.object, f.handle, op.epoch, out, err);
+        st = ks_key_make(token, f.object, f.handle, op.call.epoch, out, err);
     if (ks_ok(st))
         f.object = NULL; /* the key's now */
     find_release(&f);

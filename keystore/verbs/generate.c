@@ -44,13 +44,13 @@ static ks_status exists_step(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION_
                                         by_id ? g->id : g->label};
             CK_OBJECT_HANDLE found;
             CK_ULONG count;
-            ks_status st = ks_object_search(op, fn, session, template, 2, &found, 1, &count);
+            ks_status st = ks_object_search(&op->call, fn, session, template, 2, &found, 1, &count);
 
             if (!ks_ok(st))
                 return st;
             if (count > 0)
                 return ks_fail_token(
-                    op->err, op->token, KS_KEY_EXISTS,
+                    op->call.err, op->call.token, KS_KEY_EXISTS,
                     "a %s key with the same %s exists already ('%s'); choose another",
                     half == 0 ? "private" : "public", by_id ? "id" : "label",
                     ks_escape(text, sizeof(text), g->label.pValue, g->label.ulValueLen));
@@ -75,11 +75,11 @@ static ks_status cleanup_step(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION
         CK_OBJECT_HANDLE found[4];
         CK_ULONG count = 0;
 
-        one = ks_object_search(op, fn, session, template, 2, found, 4, &count);
+        one = ks_object_search(&op->call, fn, session, template, 2, found, 4, &count);
         if (!ks_ok(one))
             return one;
         for (CK_ULONG i = 0; i < count; i++) {
-            one = ks_op_rv(op, KS_C_DestroyObject, fn->C_DestroyObject(session, found[i]));
+            one = ks_call_rv(&op->call, KS_C_DestroyObject, fn->C_DestroyObject(session, found[i]));
             if (!ks_ok(one))
                 st = one;
         }
@@ -99,7 +99,7 @@ static void destroy_made(struct ks_op *op, struct generation *g, CK_FUNCTION_LIS
     else
         gone = false;
     g->left = gone ? NOTHING : PERHAPS;
-    op->close_session = true;
+    op->call.close_session = true;
 }
 
 /* After a generation that failed and may have left something behind: in a session of its own, for
@@ -109,11 +109,11 @@ static ks_status clean_up(struct ks_token *token, struct generation *g,
                           struct ks_error *err)
 {
     struct ks_error why = {.code = KS_OK}, first;
-    struct ks_op op = {.token = token,
+    struct ks_op op = {.call.token = token,
                        .step = cleanup_step,
                        .arg = g,
-                       .opts = opts,
-                       .err = &why,
+                       .call.opts = opts,
+                       .call.err = &why,
                        .inline_only = true,
                        .read_write = true};
     char label[128];
@@ -157,7 +157,7 @@ static ks_status check_made(struct ks_op *op, const struct generation *g)
         wrong = "can be extracted (CKA_EXTRACTABLE is true)";
     if (wrong == NULL)
         return KS_SUCCESS;
-    return ks_fail_token(op->err, op->token, KS_TOKEN,
+    return ks_fail_token(op->call.err, op->call.token, KS_TOKEN,
                          "C_GenerateKeyPair: the new key %s, though asked for otherwise; it was "
                          "destroyed again",
                          wrong);
@@ -260,9 +260,10 @@ static ks_status read_made(struct ks_op *op, struct generation *g, CK_FUNCTION_L
     struct ks_object *pub = NULL;
     ks_status st;
 
-    st = ks_object_read(op, fn, session, g->handle, KS_CLASS_PRIVATE, !have_public, &g->object);
+    st = ks_object_read(&op->call, fn, session, g->handle, KS_CLASS_PRIVATE, !have_public,
+                        &g->object);
     if (ks_ok(st) && have_public)
-        st = ks_object_read(op, fn, session, g->public_handle, KS_CLASS_PUBLIC, false, &pub);
+        st = ks_object_read(&op->call, fn, session, g->public_handle, KS_CLASS_PUBLIC, false, &pub);
     if (ks_ok(st) && pub != NULL)
         ks_object_borrow(g->object, pub);
     ks_object_free(pub);
@@ -281,10 +282,10 @@ static ks_status generate_step(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSIO
     if (curve_refused(rv) && g->spec->ec_params_else != NULL)
         rv = generate_pair(g, fn, session, g->spec->ec_params_else, g->spec->ec_params_else_len);
     g->left = rv == CKR_OK ? PAIR : nothing_made(rv) ? NOTHING : PERHAPS;
-    st = ks_op_rv(op, KS_C_GenerateKeyPair, rv);
-    ks_mech_blame(op->err, st, kind_for(g->spec->type));
+    st = ks_call_rv(&op->call, KS_C_GenerateKeyPair, rv);
+    ks_mech_blame(op->call.err, st, kind_for(g->spec->type));
     if (ks_ok(st)) {
-        st = ks_answer_handle(op->token, KS_C_GenerateKeyPair, g->handle, op->err);
+        st = ks_answer_handle(op->call.token, KS_C_GenerateKeyPair, g->handle, op->call.err);
         if (!ks_ok(st))
             g->left = PERHAPS; /* there is no handle to destroy it by */
     }
@@ -317,19 +318,19 @@ ks_status ks_single_generate(struct ks_token *token, const struct ks_call_option
 {
     uint8_t random_id[ID_DEFAULT_LEN];
     struct generation g = {.spec = spec};
-    struct ks_op look = {.token = token,
+    struct ks_op look = {.call.token = token,
                          .class = KS_OP_FIND,
                          .step = exists_step,
                          .arg = &g,
-                         .opts = opts,
-                         .err = err,
+                         .call.opts = opts,
+                         .call.err = err,
                          .inline_only = true};
-    struct ks_op make = {.token = token,
+    struct ks_op make = {.call.token = token,
                          .class = KS_OP_GENERATE,
                          .step = generate_step,
                          .arg = &g,
-                         .opts = opts,
-                         .err = err,
+                         .call.opts = opts,
+                         .call.err = err,
                          .once = true,
                          .inline_only = true,
                          .read_write = true};
@@ -355,7 +356,7 @@ ks_status ks_single_generate(struct ks_token *token, const struct ks_call_option
             st = clean_up(token, &g, opts, st, err);
     }
     if (ks_ok(st))
-        st = ks_key_make(token, g.object, g.handle, make.epoch, out, err);
+        st = ks_key_make(token, g.object, g.handle, make.call.epoch, out, err);
     if (ks_ok(st)) {
         (*out)->public_handle = g.public_handle;
         (*out)->id_is_ours = g.random_id;
@@ -387,11 +388,11 @@ static ks_status find_public(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION_
         template[n++] = (CK_ATTRIBUTE){CKA_LABEL, o->label, o->label_len};
     if (n == 1)
         return KS_SUCCESS;
-    st = ks_object_search(op, fn, session, template, n, found, 8, &count);
+    st = ks_object_search(&op->call, fn, session, template, n, found, 8, &count);
     for (CK_ULONG i = 0; ks_ok(st) && i < count; i++) {
         struct ks_object *pub = NULL;
 
-        st = ks_object_read(op, fn, session, found[i], KS_CLASS_PUBLIC, false, &pub);
+        st = ks_object_read(&op->call, fn, session, found[i], KS_CLASS_PUBLIC, false, &pub);
         if (!ks_ok(st))
             break;
         have = ks_key_public_part(pub);
@@ -426,16 +427,16 @@ static ks_status destroy_step(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION
         st = find_public(op, fn, session, &pub, &others);
     if (ks_ok(st) && !same && !key->id_is_ours && pub == CK_INVALID_HANDLE &&
         (key->object->borrowed || ks_key_public_part(key->object)->len == 0))
-        st = ks_fail_token(op->err, op->token, KS_KEY_MISMATCH,
+        st = ks_fail_token(op->call.err, op->call.token, KS_KEY_MISMATCH,
                            "key %s was found anew, and may be another one of that name: it was "
                            "not destroyed, remove it by hand",
                            ks_object_name(key->object, name, sizeof(name)));
     if (ks_ok(st))
-        st = ks_op_rv(op, KS_C_DestroyObject, fn->C_DestroyObject(session, handle));
+        st = ks_call_rv(&op->call, KS_C_DestroyObject, fn->C_DestroyObject(session, handle));
     if (ks_ok(st) && pub != CK_INVALID_HANDLE)
-        st = ks_op_rv(op, KS_C_DestroyObject, fn->C_DestroyObject(session, pub));
+        st = ks_call_rv(&op->call, KS_C_DestroyObject, fn->C_DestroyObject(session, pub));
     else if (ks_ok(st) && others)
-        st = ks_fail_token(op->err, op->token, KS_KEY_MISMATCH,
+        st = ks_fail_token(op->call.err, op->call.token, KS_KEY_MISMATCH,
                            "key %s was destroyed, but nothing tells whether a public key object "
                            "of its name is its own: remove that by hand",
                            ks_object_name(key->object, name, sizeof(name)));
@@ -446,11 +447,11 @@ ks_status ks_single_destroy(struct ks_key *key, const struct ks_call_options *op
                             struct ks_error *err)
 {
     struct ks_expect *e = &key->expect;
-    struct ks_op op = {.token = key->token,
+    struct ks_op op = {.call.token = key->token,
                        .key = key,
                        .step = destroy_step,
-                       .opts = opts,
-                       .err = err,
+                       .call.opts = opts,
+                       .call.err = err,
                        .once = true,
                        .inline_only = true,
                        .read_write = true};

@@ -22,18 +22,19 @@ static bool listed(struct ks_token *token, CK_MECHANISM_TYPE type, bool *is)
 
 static ks_status read_direct(struct ks_op *op)
 {
-    return ks_token_read_mechanisms(op->token, op->err);
+    return ks_token_read_mechanisms(op->call.token, op->call.err);
 }
 
 static ks_status read_anew(struct ks_op *op)
 {
-    return ks_token_reread_mechanisms(op->token, op->err);
+    return ks_token_reread_mechanisms(op->call.token, op->call.err);
 }
 
 ks_status ks_token_lists_anew(struct ks_token *token, const struct ks_call_options *opts,
                               struct ks_error *err)
 {
-    struct ks_op op = {.token = token, .direct = read_anew, .opts = opts, .err = err};
+    struct ks_op op = {
+        .call.token = token, .direct = read_anew, .call.opts = opts, .call.err = err};
     ks_status st = ks_token_connect(token, opts, err);
 
     return ks_ok(st) ? ks_op_run_direct(&op) : st;
@@ -43,7 +44,8 @@ ks_status ks_single_can(struct ks_token *token, const struct ks_call_options *op
                         enum ks_mech_kind kind, enum ks_digest digest, bool *can,
                         struct ks_error *err)
 {
-    struct ks_op op = {.token = token, .direct = read_direct, .opts = opts, .err = err};
+    struct ks_op op = {
+        .call.token = token, .direct = read_direct, .call.opts = opts, .call.err = err};
     CK_MECHANISM_TYPE type = ks_mech_type(kind, digest);
     ks_status st;
     bool is;
@@ -81,16 +83,17 @@ static ks_status sizes_direct(struct ks_op *op)
 {
     struct sizes *sizes = op->arg;
     struct ks_gate gate;
-    ks_status st = ks_gate_enter_since(&gate, op->token, atomic_load(&op->token->slot_init),
-                                       KS_C_GetMechanismInfo, op->err);
+    ks_status st =
+        ks_gate_enter_since(&gate, op->call.token, atomic_load(&op->call.token->slot_init),
+                            KS_C_GetMechanismInfo, op->call.err);
     CK_RV rv;
 
     if (!ks_ok(st))
         return st;
-    rv = op->token->module->fn->C_GetMechanismInfo(
-        op->token->slot, ks_mech_type(sizes->kind, KS_DIGEST_NONE), &sizes->info);
+    rv = op->call.token->module->fn->C_GetMechanismInfo(
+        op->call.token->slot, ks_mech_type(sizes->kind, KS_DIGEST_NONE), &sizes->info);
     ks_gate_leave(&gate);
-    return ks_op_rv(op, KS_C_GetMechanismInfo, rv);
+    return ks_call_rv(&op->call, KS_C_GetMechanismInfo, rv);
 }
 
 ks_status ks_single_key_sizes(struct ks_token *token, const struct ks_call_options *opts,
@@ -98,12 +101,12 @@ ks_status ks_single_key_sizes(struct ks_token *token, const struct ks_call_optio
                               struct ks_error *err)
 {
     struct sizes sizes = {.kind = kind};
-    struct ks_op op = {.token = token,
+    struct ks_op op = {.call.token = token,
                        .direct = sizes_direct,
                        .arg = &sizes,
                        .arg_size = sizeof(sizes),
-                       .opts = opts,
-                       .err = err};
+                       .call.opts = opts,
+                       .call.err = err};
     bool can = false;
     ks_status st = ks_single_can(token, opts, kind, KS_DIGEST_NONE, &can, err);
 

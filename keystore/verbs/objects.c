@@ -46,7 +46,7 @@ static size_t size_of(const struct ks_object *o)
 
 static ks_status gather_add(struct ks_op *op, struct gather *g, struct ks_object *o)
 {
-    ks_status st = ks_answer_listing(op, &g->bytes, size_of(o));
+    ks_status st = ks_answer_listing(&op->call, &g->bytes, size_of(o));
 
     if (!ks_ok(st)) {
         ks_object_free(o);
@@ -58,7 +58,7 @@ static ks_status gather_add(struct ks_op *op, struct gather *g, struct ks_object
 
         if (list == NULL) {
             ks_object_free(o);
-            return ks_no_memory(op->err);
+            return ks_no_memory(op->call.err);
         }
         g->list = list;
         g->room = room;
@@ -75,8 +75,8 @@ static bool only_this_object(const struct ks_op *op, ks_status st)
     enum ks_recovery class = KS_RETRY;
     enum ks_code code;
 
-    if (op->rv != CKR_OK)
-        ks_classify(op->function, op->rv, &code, &class);
+    if (op->call.rv != CKR_OK)
+        ks_classify(op->call.function, op->call.rv, &code, &class);
     return !ks_ok(st) &&
            (class == KS_PERMANENT || class == KS_STALE_HANDLE || class == KS_AMBIGUOUS);
 }
@@ -101,28 +101,28 @@ static ks_status gather_objects(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSI
                                 enum ks_object_class klass, const CK_OBJECT_HANDLE *found,
                                 CK_ULONG count, struct gather *g)
 {
-    struct ks_error *report = op->err;
+    struct ks_error *report = op->call.err;
     ks_status st = KS_SUCCESS;
 
     for (CK_ULONG i = 0; i < count && ks_ok(st); i++) {
         struct ks_object *o = NULL;
 
-        op->err = &g->trouble;
-        st = ks_snapshot_read(op, fn, session, found[i], klass, &o);
-        op->err = report;
+        op->call.err = &g->trouble;
+        st = ks_snapshot_read(&op->call, fn, session, found[i], klass, &o);
+        op->call.err = report;
         if (only_this_object(op, st)) {
-            bool gone = op->rv == CKR_OBJECT_HANDLE_INVALID;
+            bool gone = op->call.rv == CKR_OBJECT_HANDLE_INVALID;
 
             g->unread += !gone;
-            op->rv = CKR_OK;
+            op->call.rv = CKR_OK;
             st = KS_SUCCESS;
             if (gone)
                 continue;
             o = unread_object(klass, &g->trouble);
             if (o == NULL)
-                st = ks_no_memory(op->err);
-        } else if (!ks_ok(st) && op->err != NULL) {
-            *op->err = g->trouble;
+                st = ks_no_memory(op->call.err);
+        } else if (!ks_ok(st) && op->call.err != NULL) {
+            *op->call.err = g->trouble;
         }
         if (ks_ok(st)) {
             o->at.handle = found[i];
@@ -154,7 +154,7 @@ static ks_status gather_class(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION
         if (a != NULL)
             template[n++] = *a;
     }
-    st = ks_object_search_all(op, fn, session, template, n, &hits);
+    st = ks_object_search_all(&op->call, fn, session, template, n, &hits);
     if (ks_ok(st))
         st = gather_objects(op, fn, session, klass, hits.list, hits.count, g);
     free(hits.list);
@@ -278,11 +278,11 @@ static ks_status complete(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION_HAN
     if (lacking == 0)
         return st;
     if (have_publics)
-        return complete_all(g, g, op->err);
+        return complete_all(g, g, op->call.err);
     if (lacking > FEW) {
         st = gather_class(op, fn, session, KS_CLASS_PUBLIC, NULL, &publics);
         if (ks_ok(st))
-            st = complete_all(g, &publics, op->err);
+            st = complete_all(g, &publics, op->call.err);
         gather_clear(&publics);
         return st;
     }
@@ -291,9 +291,9 @@ static ks_status complete(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION_HAN
 
         if (o->klass != KS_CLASS_PRIVATE || !ks_object_lacks_public(o))
             continue;
-        st = ks_object_complete(op, fn, session, o);
+        st = ks_object_complete(&op->call, fn, session, o);
         if (only_this_object(op, st)) { /* it stays as it is */
-            op->rv = CKR_OK;
+            op->call.rv = CKR_OK;
             st = KS_SUCCESS;
         }
     }
@@ -317,16 +317,16 @@ static ks_status gather_step(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION_
             st = gather_class(op, fn, session, classes[c], g->uri, g);
     /* When nothing at all can be read it is not the objects. */
     if (ks_ok(st) && g->unread > 0 && g->unread == g->count) {
-        if (op->err != NULL)
-            *op->err = g->trouble;
-        op->function = g->trouble.fn;
-        op->rv = g->trouble.rv;
+        if (op->call.err != NULL)
+            *op->call.err = g->trouble;
+        op->call.function = g->trouble.fn;
+        op->call.rv = g->trouble.rv;
         st = (ks_status){g->trouble.code};
     }
     if (ks_ok(st))
         st = complete(op, fn, session, g, whole && only == KS_CLASS_ANY);
     if (ks_ok(st))
-        st = mark_twins(g, op->err);
+        st = mark_twins(g, op->call.err);
     return st;
 }
 
@@ -336,11 +336,11 @@ ks_status ks_single_objects(struct ks_token *token, const struct ks_call_options
                             struct ks_error *err)
 {
     struct gather g = {.count = 0};
-    struct ks_op op = {.token = token,
+    struct ks_op op = {.call.token = token,
                        .class = KS_OP_FIND,
                        .step = gather_step,
-                       .opts = opts,
-                       .err = err,
+                       .call.opts = opts,
+                       .call.err = err,
                        .arg = &g,
                        .arg_size = sizeof(g),
                        .release = gather_release};
@@ -353,7 +353,7 @@ ks_status ks_single_objects(struct ks_token *token, const struct ks_call_options
     st = ks_op_run(&op);
     for (size_t i = 0; ks_ok(st) && i < g.count; i++) {
         g.list[i]->at.token = token;
-        g.list[i]->at.epoch = op.epoch;
+        g.list[i]->at.epoch = op.call.epoch;
         if (!visit(arg, g.list[i]))
             break;
     }

@@ -11,24 +11,24 @@
 static ks_status random_step(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION_HANDLE session,
                              CK_OBJECT_HANDLE key)
 {
-    unsigned chunk = atomic_load(&op->token->random_chunk);
+    unsigned chunk = atomic_load(&op->call.token->random_chunk);
     ks_status st = KS_SUCCESS;
 
     (void)key;
     if (chunk == 0)
         chunk = CHUNK_FIRST;
-    for (size_t done = 0; done < op->room;) {
-        size_t n = op->room - done < chunk ? op->room - done : chunk;
+    for (size_t done = 0; done < op->call.room;) {
+        size_t n = op->call.room - done < chunk ? op->call.room - done : chunk;
         CK_RV rv;
 
-        st = ks_answer_random(op, fn, session, op->out + done, n, &rv);
+        st = ks_answer_random(&op->call, fn, session, op->call.out + done, n, &rv);
         if ((rv == CKR_ARGUMENTS_BAD || rv == CKR_DATA_LEN_RANGE) && n > CHUNK_LEAST) {
             chunk = (unsigned)n / 2;
-            atomic_store(&op->token->random_chunk, chunk);
+            atomic_store(&op->call.token->random_chunk, chunk);
             continue;
         }
         if (ks_ok(st))
-            st = ks_op_rv(op, KS_C_GenerateRandom, rv);
+            st = ks_call_rv(&op->call, KS_C_GenerateRandom, rv);
         if (!ks_ok(st))
             break;
         done += n;
@@ -39,13 +39,13 @@ static ks_status random_step(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION_
 ks_status ks_random(struct ks_token *token, const struct ks_call_options *opts, uint8_t *out,
                     size_t len, struct ks_error *err)
 {
-    struct ks_op op = {.token = token,
+    struct ks_op op = {.call.token = token,
                        .class = KS_OP_RANDOM,
                        .step = random_step,
-                       .opts = opts,
-                       .err = err,
-                       .out = out,
-                       .room = len};
+                       .call.opts = opts,
+                       .call.err = err,
+                       .call.out = out,
+                       .call.room = len};
 
     return ks_op_run(&op);
 }

@@ -18,7 +18,8 @@ static ks_status connect_step(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION
 ks_status ks_single_connect(struct ks_token *token, const struct ks_call_options *opts,
                             struct ks_error *err)
 {
-    struct ks_op op = {.token = token, .step = connect_step, .opts = opts, .err = err};
+    struct ks_op op = {
+        .call.token = token, .step = connect_step, .call.opts = opts, .call.err = err};
     struct ks_token_facts facts;
     ks_status st;
 
@@ -77,8 +78,8 @@ ks_status ks_op_reach(struct ks_op *op, const struct ks_uri *uri)
     ks_status st;
 
     ks_measure_begin(&op->measure);
-    st = ks_token_matches(op->token, op->opts, uri, op->err);
-    if (!ks_ok(st) && !ks_token_is_up(op->token))
+    st = ks_token_matches(op->call.token, op->call.opts, uri, op->call.err);
+    if (!ks_ok(st) && !ks_token_is_up(op->call.token))
         ks_account_end(op, st);
     return st;
 }

@@ -12,19 +12,20 @@ static ks_status restore_zeros(struct ks_op *op, const struct ks_mech *mech)
 {
     size_t size = ks_key_block(op->key);
 
-    if (mech->kind != KS_MECH_RSA_RAW || op->out_len >= size)
+    if (mech->kind != KS_MECH_RSA_RAW || op->call.out_len >= size)
         return KS_SUCCESS;
-    if (op->room < size)
-        return ks_fail(op->err, KS_INTERNAL, "raw RSA: the buffer is smaller than the modulus");
-    memmove(op->out + (size - op->out_len), op->out, op->out_len);
-    memset(op->out, 0, size - op->out_len);
-    op->out_len = size;
+    if (op->call.room < size)
+        return ks_fail(op->call.err, KS_INTERNAL,
+                       "raw RSA: the buffer is smaller than the modulus");
+    memmove(op->call.out + (size - op->call.out_len), op->call.out, op->call.out_len);
+    memset(op->call.out, 0, size - op->call.out_len);
+    op->call.out_len = size;
     return KS_SUCCESS;
 }
 
 static ks_status context_login(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION_HANDLE session)
 {
-    return op->key->object->always_authenticate ? ks_token_context_login(op, fn, session)
+    return op->key->object->always_authenticate ? ks_token_context_login(&op->call, fn, session)
                                                 : KS_SUCCESS;
 }
 
@@ -63,10 +64,10 @@ static CK_RV eddsa_init(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION_HANDL
 
 static ks_status sign(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION_HANDLE session)
 {
-    CK_ULONG len = ks_answer_room(op);
-    CK_RV rv = fn->C_Sign(session, (uint8_t *)op->in, op->in_len, op->out, &len);
+    CK_ULONG len = ks_answer_room(&op->call);
+    CK_RV rv = fn->C_Sign(session, (uint8_t *)op->call.in, op->call.in_len, op->call.out, &len);
 
-    return ks_answer_output(op, KS_C_Sign, rv, len);
+    return ks_answer_output(&op->call, KS_C_Sign, rv, len);
 }
 
 static ks_status sign_step(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION_HANDLE session,
@@ -74,29 +75,30 @@ static ks_status sign_step(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION_HA
 {
     const struct ks_mech *mech = op->arg;
     struct ks_mech_storage storage;
-    ks_status st = ks_mech_build(mech, NULL, 0, &storage, op->err);
+    ks_status st = ks_mech_build(mech, NULL, 0, &storage, op->call.err);
 
     if (!ks_ok(st))
         return st;
-    st = ks_op_rv(op, KS_C_SignInit,
-                  mech->kind == KS_MECH_EDDSA ? eddsa_init(op, fn, session, key, &storage.mechanism)
-                                              : fn->C_SignInit(session, &storage.mechanism, key));
+    st = ks_call_rv(&op->call, KS_C_SignInit,
+                    mech->kind == KS_MECH_EDDSA
+                        ? eddsa_init(op, fn, session, key, &storage.mechanism)
+                        : fn->C_SignInit(session, &storage.mechanism, key));
     if (ks_ok(st))
         st = context_login(op, fn, session);
     if (ks_ok(st))
         st = sign(op, fn, session);
-    ks_mech_blame(op->err, st, mech->kind);
+    ks_mech_blame(op->call.err, st, mech->kind);
     if (ks_ok(st))
-        st = ks_answer_written(op, KS_C_Sign);
+        st = ks_answer_written(&op->call, KS_C_Sign);
     return ks_ok(st) ? restore_zeros(op, mech) : st;
 }
 
 static ks_status decrypt(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION_HANDLE session)
 {
-    CK_ULONG len = ks_answer_room(op);
-    CK_RV rv = fn->C_Decrypt(session, (uint8_t *)op->in, op->in_len, op->out, &len);
+    CK_ULONG len = ks_answer_room(&op->call);
+    CK_RV rv = fn->C_Decrypt(session, (uint8_t *)op->call.in, op->call.in_len, op->call.out, &len);
 
-    return ks_answer_output(op, KS_C_Decrypt, rv, len);
+    return ks_answer_output(&op->call, KS_C_Decrypt, rv, len);
 }
 
 static ks_status decrypt_step(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION_HANDLE session,
@@ -104,18 +106,19 @@ static ks_status decrypt_step(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION
 {
     const struct ks_mech *mech = op->arg;
     struct ks_mech_storage storage;
-    ks_status st = ks_mech_build(mech, op->aux, op->aux_len, &storage, op->err);
+    ks_status st = ks_mech_build(mech, op->aux, op->aux_len, &storage, op->call.err);
 
     if (!ks_ok(st))
         return st;
-    st = ks_op_rv(op, KS_C_DecryptInit, fn->C_DecryptInit(session, &storage.mechanism, key));
+    st = ks_call_rv(&op->call, KS_C_DecryptInit,
+                    fn->C_DecryptInit(session, &storage.mechanism, key));
     if (ks_ok(st))
         st = context_login(op, fn, session);
     if (ks_ok(st))
         st = decrypt(op, fn, session);
-    ks_mech_blame(op->err, st, mech->kind);
+    ks_mech_blame(op->call.err, st, mech->kind);
     if (ks_ok(st) && mech->kind == KS_MECH_RSA_RAW)
-        st = ks_answer_written(op, KS_C_Decrypt);
+        st = ks_answer_written(&op->call, KS_C_Decrypt);
     return ks_ok(st) ? restore_zeros(op, mech) : st;
 }
 
@@ -151,18 +154,18 @@ ks_status ks_sign(struct ks_key *key, const struct ks_call_options *opts,
                   size_t *out_len, struct ks_error *err)
 {
     struct ks_mech copy = *mech;
-    struct ks_op op = {.token = key->token,
+    struct ks_op op = {.call.token = key->token,
                        .key = key,
                        .class = KS_OP_SIGN,
                        .step = sign_step,
-                       .opts = opts,
-                       .err = err,
+                       .call.opts = opts,
+                       .call.err = err,
                        .arg = &copy,
                        .arg_size = sizeof(copy),
-                       .in = in,
-                       .in_len = in_len,
-                       .out = out,
-                       .room = *out_len,
+                       .call.in = in,
+                       .call.in_len = in_len,
+                       .call.out = out,
+                       .call.room = *out_len,
                        .mech = mech};
     ks_status st = ks_key_check_use(key, key->object->can_sign, "CKA_SIGN", err);
 
@@ -174,7 +177,7 @@ ks_status ks_sign(struct ks_key *key, const struct ks_call_options *opts,
     if (ks_ok(st))
         st = ks_op_run(&op);
     if (ks_ok(st))
-        *out_len = op.out_len;
+        *out_len = op.call.out_len;
     return st;
 }
 
@@ -183,27 +186,27 @@ ks_status ks_decrypt(struct ks_key *key, const struct ks_call_options *opts,
                      size_t *out_len, struct ks_error *err)
 {
     struct ks_mech copy = *mech;
-    struct ks_op op = {.token = key->token,
+    struct ks_op op = {.call.token = key->token,
                        .key = key,
                        .class = KS_OP_DECRYPT,
                        .step = decrypt_step,
-                       .opts = opts,
-                       .err = err,
+                       .call.opts = opts,
+                       .call.err = err,
                        .arg = &copy,
                        .arg_size = sizeof(copy),
-                       .in = in,
-                       .in_len = in_len,
+                       .call.in = in,
+                       .call.in_len = in_len,
                        .aux = mech->label,
                        .aux_len = mech->label_len,
-                       .out = out,
-                       .room = *out_len,
+                       .call.out = out,
+                       .call.room = *out_len,
                        .mech = mech};
     ks_status st = ks_key_check_use(key, key->object->can_decrypt, "CKA_DECRYPT", err);
 
     if (ks_ok(st))
         st = ks_op_run(&op);
     if (ks_ok(st))
-        *out_len = op.out_len;
+        *out_len = op.call.out_len;
     /* One error for whatever is wrong with the data. */
     else if (st.code == KS_DATA)
         st = ks_fail_token(err, key->token, KS_DATA, "decryption failed");

@@ -528,7 +528,7 @@ END_TEST
 /* What would take a lot of memory to show. */
 START_TEST(a_listing_has_a_limit)
 {
-    struct ks_op op = {.token = fx_token(), .err = &fx.err};
+    struct ks_call op = {.token = fx_token(), .err = &fx.err};
     size_t total = 0;
 
     fx_ok(ks_answer_listing(&op, &total, KS_LISTING_MAX));
