@@ -88,6 +88,7 @@ check_circles() {
         *) scripts/circles.py "${objects[@]}" || fail "$folder: see above" ;;
         esac
     done
+    includes_follow_floors
     for name in $(nm --defined-only "$build/keystore/libkeystore.a" "$build/provider/libhsmprovider.a" 2>/dev/null |
         awk '$2 ~ /[A-Z]/ && $3 ~ /^(ks_set_|ks_process_add$|ks_stats_listener$|ks_kind_|prov_set_)/ { print $3 }' | sort -u); do
         grep -q "\`$name\`" docs/design/folders.md ||
@@ -97,6 +98,23 @@ check_circles() {
         LINT_BUILD=$build scripts/floors-doc.sh --check || fail "a picture in docs/design is not what the object files say"
     fi
     circles_are_found
+}
+
+# A file of keystore/ includes headers of its own floor and of those below alone: what it does not
+# see it cannot come to need.
+includes_follow_floors() {
+    local file floor other line floors=,$keystore_floors,
+    for file in keystore/*/*.[ch]; do
+        floor=${file#keystore/} floor=${floor%%/*}
+        while IFS= read -r line; do
+            other=${line#../} other=${other%%/*}
+            [ "$other" != "$line" ] && [ "$line" != ../keystore.h ] || continue
+            case ${floors%%,"$floor",*}, in
+            *,"$other",*) ;;
+            *) fail "$file includes $line, of a floor above its own, or of none" ;;
+            esac
+        done < <(sed -n 's/^ *# *include "\(.*\)"/\1/p' "$file")
+    done
 }
 
 # The check itself: on a circle, round a corner, and on a step up.

@@ -2,6 +2,11 @@
  *
  * clock.c - the monotonic clock, and pauses by it.
  */
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <time.h>
+
 #include "clock.h"
 
 #define SECOND_NS 1000000000U

@@ -4,11 +4,14 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdio.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
-#include "../ks_internal.h"
+#include "file.h"
 
 /* What others could have put there must not be written to: a file of theirs, or another name of
  * somebody's. They cannot put devices anywhere. NULL: good. */

@@ -3,9 +3,11 @@
  * process.c - what the parts of the keystore have to do when the process forks, and when it
  * ends. They say so here, so that the module's handlers need not know them.
  */
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 
-#include "../ks_internal.h"
+#include "process.h"
 
 /* As many as there are: a part that found no room would leave its locks to a forked child. */
 #define PARTS_MAX 3

@@ -5,12 +5,14 @@
  */
 #include <dirent.h>
 #include <fcntl.h>
+#include <stdbool.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 
-#include "../ks_internal.h"
+#include "file.h"
 
 #define UNIX_PREFIX "unix:path="
 

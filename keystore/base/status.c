@@ -8,7 +8,7 @@
 #include <string.h>
 #include <time.h>
 
-#include "../ks_internal.h"
+#include "error.h"
 
 static const char *const code_texts[] = {
 #define KS_STATUS(name, text) [KS_##name] = text,

@@ -2,11 +2,13 @@
  *
  * uri.c - PKCS#11 URIs (RFC 7512). p11-kit decodes and formats; here is only what we allow.
  */
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
-#include "../ks_internal.h"
+#include "error.h"
+#include "uri.h"
 
 #define URI_MAX 4096
 

@@ -3,11 +3,17 @@
  * group.c - several tokens behind one handle. In a cluster they hold the same keys, and an
  * operation runs on the one that suits best; in a set they are independent, and the URI decides.
  */
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "../base/clock.h"
 #include "../op/account.h"
+#include "../op/worker.h"
+#include "../token/connect.h"
+#include "../token/mech.h"
+#include "group.h"
 
 /* How long a member is not asked again for a key that it does not have. */
 #define ABSENT_NS 10000000000U

@@ -2,7 +2,10 @@
  *
  * open.c - handles for tokens: one, or several behind one.
  */
-#include "../ks_internal.h"
+#include "../op/op.h"
+#include "../token/connect.h"
+#include "../verbs/single.h"
+#include "group.h"
 
 static ks_status known_facts(struct ks_token *token, const struct ks_call_options *opts,
                              struct ks_token_facts *out, struct ks_error *err)

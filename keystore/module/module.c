@@ -6,6 +6,10 @@
  */
 #include <errno.h>
 #include <limits.h>
+#include <p11-kit/p11-kit.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/single_threaded.h>
@@ -13,7 +17,11 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "../ks_internal.h"
+#include "../base/clock.h"
+#include "../base/file.h"
+#include "../base/process.h"
+#include "../observe/log.h"
+#include "module.h"
 
 /* How long finalising waits for calls in flight before it leaves the module alone; and when it did
  * so a moment ago: those that were in flight then do not come back, but others may be passing. */

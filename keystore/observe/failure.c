@@ -2,9 +2,11 @@
  *
  * failure.c - what a failed operation is called in the statistics and in the log.
  */
+#include <stdio.h>
 #include <string.h>
 
-#include "../ks_internal.h"
+#include "../base/error.h"
+#include "stats.h"
 
 const char *const ks_op_class_names[KS_OP_CLASSES] = {
     [KS_OP_OTHER] = "other",       [KS_OP_SIGN] = "sign",     [KS_OP_DECRYPT] = "decrypt",

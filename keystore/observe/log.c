@@ -10,7 +10,11 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <pthread.h>
+#include <signal.h>
 #include <stdarg.h>
+#include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -18,7 +22,10 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "../ks_internal.h"
+#include "../base/clock.h"
+#include "../base/error.h"
+#include "../base/file.h"
+#include "log.h"
 
 #define LINE_MAX_ 2048
 /* Events of one process in a second; those after that are only counted. */

@@ -2,10 +2,12 @@
  *
  * stats.c - counters and latency histograms of each token; report/stats_text.c shows them.
  */
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "../ks_internal.h"
+#include "../base/clock.h"
+#include "stats.h"
 
 _Atomic(void (*)(void)) ks_stats_listener;
 pthread_mutex_t ks_stats_keys_lock = PTHREAD_MUTEX_INITIALIZER;
@@ -64,7 +66,8 @@ void ks_measure_call_end(struct ks_measure *m)
 }
 
 /* Entries are taken, and never given back. */
-void ks_stats_failure(struct ks_stats *stats, enum ks_operation class, CK_RV rv, ks_status st)
+void ks_stats_failure(struct ks_stats *stats, enum ks_operation class, unsigned long rv,
+                      ks_status st)
 {
     uint64_t what = ks_failure_what(class, rv, st);
 

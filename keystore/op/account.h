@@ -5,7 +5,8 @@
 #ifndef HSM_KS_ACCOUNT_H
 #define HSM_KS_ACCOUNT_H
 
-#include "../ks_internal.h"
+#include "../token/token.h"
+#include "op.h"
 
 /* Purpose: count and log an operation on one token that has ended with that status; its measure
  * was begun with ks_measure_begin(). On the caller's thread. */

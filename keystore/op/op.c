@@ -5,6 +5,8 @@
  */
 #include <string.h>
 
+#include "../observe/log.h"
+#include "../token/kind.h"
 #include "account.h"
 
 /* How often a key that is found anew all the time is proved, and the operation run again. */

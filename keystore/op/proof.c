@@ -13,7 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../ks_internal.h"
+#include "op.h"
 
 /* For padding, encoding, and short keys. */
 #define ROOM_MORE 64U

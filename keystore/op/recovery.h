@@ -5,7 +5,8 @@
 #ifndef HSM_KS_RECOVERY_H
 #define HSM_KS_RECOVERY_H
 
-#include "../ks_internal.h"
+#include "../base/error.h"
+#include "../token/session.h"
 
 enum ks_remedy {
     KS_REMEDY_NONE,

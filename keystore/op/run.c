@@ -2,7 +2,8 @@
  *
  * run.c - an operation on one token within its time: here, or on a worker thread.
  */
-#include "../ks_internal.h"
+#include "../base/clock.h"
+#include "worker.h"
 
 /* On one token: inline; or, within a time or from a stack that is too small, on a worker. */
 ks_status ks_op_run_direct(struct ks_op *op)

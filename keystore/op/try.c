@@ -3,6 +3,9 @@
  * try.c - one operation on one token: take a session and the key's handle, call, classify what
  * came back, and recover, try again or give up.
  */
+#include "../base/clock.h"
+#include "../token/connect.h"
+#include "op.h"
 #include "recovery.h"
 
 /* Logins by one operation; those that another thread did meanwhile do not count. */

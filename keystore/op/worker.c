@@ -6,6 +6,8 @@
  * joined.
  */
 #include <errno.h>
+#include <pthread.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -13,7 +15,10 @@
 #include <ucontext.h>
 #include <unistd.h>
 
-#include "../ks_internal.h"
+#include "../base/clock.h"
+#include "../base/process.h"
+#include "../observe/log.h"
+#include "worker.h"
 
 #define IDLE_SECONDS     10
 #define STACK_SIZE       ((size_t)512 * 1024)

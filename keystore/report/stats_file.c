@@ -7,13 +7,22 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
-#include "../ks_internal.h"
+#include "../base/clock.h"
+#include "../base/error.h"
+#include "../base/file.h"
+#include "../base/process.h"
+#include "../observe/log.h"
+#include "../observe/stats.h"
+#include "report.h"
 
 #define INTERVAL_NS 2000000000U
 /* The thread ends after so many intervals without an operation. */

@@ -3,10 +3,16 @@
  * stats_text.c - what observe/stats.c counts, as text for Prometheus (its text format, 0.0.4).
  */
 #include <inttypes.h>
+#include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "../ks_internal.h"
+#include "../observe/log.h"
+#include "../op/worker.h"
+#include "../token/connect.h"
+#include "../token/session.h"
+#include "report.h"
 
 static uint64_t get(_Atomic uint64_t *counter)
 {

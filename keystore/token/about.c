@@ -2,11 +2,13 @@
  *
  * about.c - failures of a token, which name it, and what every file asks about one.
  */
+#include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
-#include "../ks_internal.h"
+#include "../observe/log.h"
+#include "connect.h"
 
 static _Atomic uint64_t epochs;
 

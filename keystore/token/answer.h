@@ -17,7 +17,8 @@
 #ifndef HSM_KS_ANSWER_H
 #define HSM_KS_ANSWER_H
 
-#include "../ks_internal.h"
+#include "call.h"
+#include "token.h"
 
 /* Limits. Far beyond what there is, so that nobody meets one; small enough that a module cannot use
  * up the memory of a process, or its time. */

@@ -3,6 +3,8 @@
  * connect.c - connecting to a token and reconnecting it: open the first session, log in, begin a new
  * epoch; initialise the module again if its device was lost.
  */
+#include <pthread.h>
+#include <sanitizer/tsan_interface.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -10,8 +12,13 @@
 #include <sanitizer/tsan_interface.h>
 #endif
 
+#include "../base/clock.h"
+#include "../observe/log.h"
 #include "answer.h"
+#include "connect.h"
+#include "mech.h"
 #include "reconnect.h"
+#include "session.h"
 
 /* The first pause between two tries of something that may pass, and how many tries there are. */
 #define TRANSIENT_PAUSE_NS 5000000U

@@ -3,10 +3,15 @@
  * key.c - private keys: found once, used by handle, found again when the handle belongs to
  * another epoch. A key that is found again must be the same key: handles and names are reused.
  */
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "../ks_internal.h"
+#include "../observe/log.h"
+#include "connect.h"
+#include "key.h"
+#include "kind.h"
+#include "mech.h"
 
 static struct ks_key_stats *key_stats(struct ks_token *token, const struct ks_object *object)
 {

@@ -4,11 +4,15 @@
  * whatever kind of login: a token may get another PIN at any moment, and logins that overlap then
  * would be as many wrong tries, more than it may allow.
  */
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
-#include "../ks_internal.h"
+#include "../base/clock.h"
+#include "../observe/log.h"
+#include "connect.h"
 
 /* A token's flags are looked at again before a login of an operation if the last look is older:
  * others may have used up tries meanwhile. */

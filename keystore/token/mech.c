@@ -2,37 +2,15 @@
  *
  * mech.c - (operation, digest, padding) -> CK_MECHANISM, as tables.
  */
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "answer.h"
+#include "mech.h"
 
 /* Numbers that p11-kit's header lacks (PKCS#11 2.40 and 3.0). */
-#define CKM_SHA512_224_              0x00000048UL
-#define CKM_SHA512_256_              0x0000004cUL
-#define CKM_SHA3_256_                0x000002b0UL
-#define CKM_SHA3_224_                0x000002b5UL
-#define CKM_SHA3_384_                0x000002c0UL
-#define CKM_SHA3_512_                0x000002d0UL
-#define CKG_MGF1_SHA3_224_           0x00000006UL
-#define CKG_MGF1_SHA3_256_           0x00000007UL
-#define CKG_MGF1_SHA3_384_           0x00000008UL
-#define CKG_MGF1_SHA3_512_           0x00000009UL
-#define CKM_EC_EDWARDS_KEY_PAIR_GEN_ 0x00001055UL
-#define CKM_EDDSA_                   0x00001057UL
-#define CKM_SHA3_256_RSA_PKCS_       0x00000060UL
-#define CKM_SHA3_384_RSA_PKCS_       0x00000061UL
-#define CKM_SHA3_512_RSA_PKCS_       0x00000062UL
-#define CKM_SHA3_256_RSA_PKCS_PSS_   0x00000063UL
-#define CKM_SHA3_384_RSA_PKCS_PSS_   0x00000064UL
-#define CKM_SHA3_512_RSA_PKCS_PSS_   0x00000065UL
-#define CKM_SHA3_224_RSA_PKCS_       0x00000066UL
-#define CKM_SHA3_224_RSA_PKCS_PSS_   0x00000067UL
-#define CKM_ECDSA_SHA3_224_          0x00001047UL
-#define CKM_ECDSA_SHA3_256_          0x00001048UL
-#define CKM_ECDSA_SHA3_384_          0x00001049UL
-#define CKM_ECDSA_SHA3_512_          0x0000104aUL
 
 /* No such mechanism; 0 is one (CKM_RSA_PKCS_KEY_PAIR_GEN). */
 

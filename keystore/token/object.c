@@ -6,7 +6,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../observe/log.h"
 #include "answer.h"
+#include "object.h"
 
 const char *ks_object_name(const struct ks_object *o, char *out, size_t size)
 {

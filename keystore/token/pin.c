@@ -14,7 +14,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "../ks_internal.h"
+#include "pin.h"
 
 #define PIN_MAX 1024
 

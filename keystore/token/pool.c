@@ -4,9 +4,13 @@
  * how they are closed.
  */
 #include <errno.h>
+#include <pthread.h>
 #include <time.h>
 
-#include "../ks_internal.h"
+#include "../base/clock.h"
+#include "connect.h"
+#include "key.h"
+#include "session.h"
 
 void ks_session_close(struct ks_token *token, CK_SESSION_HANDLE handle, unsigned init_count)
 {

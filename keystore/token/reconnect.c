@@ -2,6 +2,7 @@
  *
  * reconnect.c - the table by which a thread decides what to do when connecting has failed.
  */
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "reconnect.h"

@@ -8,10 +8,11 @@
  * of token and PIN under a random key of this process. Key and HMACs stay until the end of the
  * process, when nothing is sent any more; forked children inherit them.
  */
+#include <stdatomic.h>
 #include <string.h>
 #include <sys/random.h>
 
-#include "../ks_internal.h"
+#include "pin.h"
 
 #define KEY_SIZE    32
 #define RECORDS_MAX 64

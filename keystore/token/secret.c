@@ -4,12 +4,16 @@
  * dumps, wiped before they go. Where the system does not allow that, the log says so once.
  */
 #include <errno.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 
-#include "../ks_internal.h"
+#include "../observe/log.h"
+#include "pin.h"
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* short: see ks_secrets_lock() */
 /* What the system refused, as an errno; 0: nothing. Said once in each process. */

@@ -4,7 +4,12 @@
  * and kept in the pool (token/pool.c); whoever finds none free waits. A session is proved by using
  * it, never by asking.
  */
+#include <pthread.h>
+
 #include "answer.h"
+#include "connect.h"
+#include "key.h"
+#include "session.h"
 
 /* The reserved session could not be opened. True when there is reason to try again: others of
  * ours are open and one of them will be given back, or the token has been taken down. */

@@ -2,11 +2,14 @@
  *
  * slot.c - which slot a token is in, and what its module says of it.
  */
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "../observe/log.h"
 #include "answer.h"
+#include "connect.h"
 
 void ks_copy_padded(char *out, const unsigned char *in, size_t size)
 {

@@ -8,9 +8,9 @@
 #include <string.h>
 
 #include "answer.h"
+#include "object.h"
 
 /* p11-kit's header lacks it (PKCS#11 2.40). */
-#define CKA_PUBLIC_KEY_INFO_ 0x00000129UL
 
 void ks_object_free(struct ks_object *o)
 {
@@ -207,7 +207,7 @@ static enum ks_key_type key_type_of(const CK_ATTRIBUTE *a)
     } types[] = {
         {CKK_RSA, KS_KEY_RSA},
         {CKK_EC, KS_KEY_EC},
-        {0x40UL /* CKK_EC_EDWARDS */, KS_KEY_EDWARDS},
+        {CKK_EC_EDWARDS_, KS_KEY_EDWARDS},
     };
     CK_KEY_TYPE ck;
 

@@ -2,10 +2,15 @@
  *
  * token.c - handles for tokens, shared by all that mean the same one.
  */
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "../ks_internal.h"
+#include "../base/process.h"
+#include "../observe/log.h"
+#include "connect.h"
+#include "kind.h"
+#include "session.h"
 
 static struct ks_token *tokens; /* registry lock */
 

@@ -6,7 +6,9 @@
  */
 #include <string.h>
 
+#include "../op/op.h"
 #include "../token/answer.h"
+#include "../token/mech.h"
 
 #define POINT_MAX 160 /* P-521 is 133 */
 

@@ -2,10 +2,14 @@
  *
  * facts.c - what a token says of itself, and the tokens that a module has.
  */
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "../op/op.h"
 #include "../token/answer.h"
+#include "../token/connect.h"
+#include "single.h"
 
 /* What the module says of itself is asked for when somebody wants to know it: no key does. */
 static void add_library(struct ks_op *op)

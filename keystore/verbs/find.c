@@ -4,7 +4,8 @@
  */
 #include <string.h>
 
-#include "../ks_internal.h"
+#include "../op/op.h"
+#include "single.h"
 
 struct find {
     struct ks_uri *uri;

@@ -5,17 +5,21 @@
  * else's: other processes make keys, too, and of any name. Certain are the handles that the token
  * gave for the pair, as long as they are good, and a random id that we made up.
  */
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
 
+#include "../observe/log.h"
+#include "../op/op.h"
 #include "../token/answer.h"
+#include "../token/mech.h"
+#include "single.h"
 
 #define ID_DEFAULT_LEN 16
 
 /* p11-kit's header lacks it (PKCS#11 2.40). */
-#define CKR_CURVE_NOT_SUPPORTED_ 0x00000140UL
 
 struct generation {
     const struct ks_generate_spec *spec;

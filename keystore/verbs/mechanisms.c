@@ -2,9 +2,13 @@
  *
  * mechanisms.c - which mechanisms a token has, for somebody who asks.
  */
+#include <pthread.h>
 #include <stdlib.h>
 
+#include "../op/op.h"
 #include "../token/answer.h"
+#include "../token/mech.h"
+#include "single.h"
 
 /* False: the list is not known. */
 static bool listed(struct ks_token *token, CK_MECHANISM_TYPE type, bool *is)

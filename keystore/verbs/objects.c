@@ -7,7 +7,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../op/op.h"
 #include "../token/answer.h"
+#include "single.h"
 
 /* With so many private keys of one id nobody asks which of them have one label, too. */
 #define TWINS_MAX 64

@@ -2,6 +2,7 @@
  *
  * random.c - random bytes from the token.
  */
+#include "../op/op.h"
 #include "../token/answer.h"
 
 /* Tokens limit what they give at once, and do not say how much that is. */

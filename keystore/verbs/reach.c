@@ -4,6 +4,9 @@
  * that is meant.
  */
 #include "../op/account.h"
+#include "../op/worker.h"
+#include "../token/connect.h"
+#include "single.h"
 
 static ks_status connect_step(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION_HANDLE session,
                               CK_OBJECT_HANDLE key)

@@ -4,7 +4,10 @@
  */
 #include <string.h>
 
+#include "../op/op.h"
 #include "../token/answer.h"
+#include "../token/connect.h"
+#include "../token/mech.h"
 
 /* CKM_RSA_X_509 gives a number: some tokens leave its leading zeros out. In constant time as far
  * as the bytes are concerned: the length that the token gave is its own leak. */

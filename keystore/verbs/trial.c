@@ -2,10 +2,13 @@
  *
  * trial.c - is the token's key the expected one? Somebody asks: try what the key can do.
  */
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "../ks_internal.h"
+#include "../token/connect.h"
+#include "../token/key.h"
+#include "single.h"
 
 /* For padding, encoding, and short keys. */
 #define ROOM_MORE 64U

@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../../keystore/ks_internal.h"
+#include "../../keystore/base/error.h"
 #include "fault.h"
 
 static const struct {

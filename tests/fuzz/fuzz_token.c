@@ -12,6 +12,7 @@
 #include <time.h>
 
 #include "../../keystore/token/answer.h"
+#include "../../keystore/token/key.h"
 #include "fuzz.h"
 
 #define MODULUS  256U

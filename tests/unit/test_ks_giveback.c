@@ -9,7 +9,8 @@
 #include <pthread.h>
 #include <time.h>
 
-#include "../../keystore/ks_internal.h"
+#include "../../keystore/base/clock.h"
+#include "../../keystore/token/key.h"
 
 #define LIMIT_MS 20000U
 

@@ -9,6 +9,7 @@
 #include <time.h>
 
 #include "../../keystore/token/answer.h"
+#include "../../keystore/token/key.h"
 #include "evil.h"
 #include "ks_fixture.h"
 

@@ -4,6 +4,7 @@
  * table, and that it comes to an end. What the states do to a real module: test_ks_recover.c. And
  * the table of remedies (op/recovery.c).
  */
+#include "../../keystore/base/clock.h"
 #include "../../keystore/op/recovery.h"
 #include "../../keystore/token/reconnect.h"
 #include "ks_fixture.h"

@@ -3,7 +3,7 @@
  * token/connect.c, module/module.c: a token that was lost comes back, and what fails meanwhile says
  * why. Logins that fail for another reason than the PIN.
  */
-#include "../../keystore/ks_internal.h"
+#include "../../keystore/token/key.h"
 #include "ks_fixture.h"
 
 #include <pthread.h>

@@ -10,7 +10,9 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "../../keystore/ks_internal.h"
+#include "../../keystore/token/connect.h"
+#include "../../keystore/token/key.h"
+#include "../../keystore/token/session.h"
 
 static uint64_t now_ns(void)
 {

@@ -8,7 +8,8 @@
 
 #include <time.h>
 
-#include "../../keystore/ks_internal.h"
+#include "../../keystore/token/connect.h"
+#include "../../keystore/token/key.h"
 
 /* What a slot in trouble may say. */
 static const unsigned long codes[] = {

@@ -6,7 +6,8 @@
 
 #include <time.h>
 
-#include "../../keystore/ks_internal.h"
+#include "../../keystore/op/worker.h"
+#include "../../keystore/token/connect.h"
 
 static ks_status connect_to(const char *uri)
 {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * ks_stats.h - counters and the log, for keystore/ alone; included by ks_internal.h.
+ * observe/stats.h - counters and latency histograms.
  *
  * The way of a healthy operation takes no lock and allocates nothing here: relaxed additions to
  * counters that only a few threads share, and three looks at the clock.
@@ -10,13 +10,8 @@
 
 #include <pthread.h>
 #include <stdatomic.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
 
-#include "keystore.h"
-
-/* --- counters (observe/stats.c) -------------------------------------------------------------- */
+#include "../keystore.h"
 
 /* Bucket i is for times up to 2^(i + KS_STATS_SHIFT) microseconds: 8 us to 33.6 s; the last for
  * whatever is longer. */
@@ -130,53 +125,7 @@ const char *ks_failure_text(uint64_t what, char *room, size_t size);
  * good. */
 bool ks_counts_as_done(enum ks_operation class, ks_status st);
 
-/* --- their text (report/stats_text.c) -------------------------------------------------------- */
-
-/* Purpose: ks_stats_text() for a file: `pid` adds that label to every line, `final` leaves out
- * what a process that has ended does not have (sessions, state). NULL without memory. */
-char *ks_stats_render(bool pid, bool final, size_t *len);
-
-/* --- the statistics file (report/stats_file.c) ----------------------------------------------- */
-
 /* Called after each operation that was counted; NULL: nobody wants to know. Set by the file. */
 extern _Atomic(void (*)(void)) ks_stats_listener;
-
-/* --- files of others' folders (base/file.c) -------------------------------------------------- */
-
-/* Purpose: `path` with %p replaced by the process' number. False when it does not fit. */
-bool ks_path_expand(const char *path, char *out, size_t size);
-/* Purpose: open `path` to append to it, and make it (mode 0640) if there is nothing. Follows no
- * symbolic link in its last part, and takes only what nobody but root and this process' user can
- * have put there: a file of theirs, a FIFO, a terminal. Returns a descriptor; or -1, with errno,
- * and what is wrong in words or NULL in `*why`. Does not wait. open(2) */
-int ks_file_append(const char *path, const char **why);
-
-/* --- the log (observe/log.c) ----------------------------------------------------------------- */
-
-/* Lines that are not written, because a disk is full or a file is not ours. */
-extern _Atomic uint64_t ks_log_lost;
-extern atomic_int ks_log_level; /* enum ks_log_level */
-extern atomic_bool ks_log_auditing;
-extern const char *ks_log_socket; /* syslog's; changed by tests */
-
-/* Purpose: ask before anything is put together. */
-static inline bool ks_log_on(enum ks_log_level level)
-{
-    return atomic_load_explicit(&ks_log_level, memory_order_relaxed) >= (int)level;
-}
-
-/* Purpose: one line: time, pid, level, event, the token's name (may be NULL), then fields: pairs of name and
- * value up to a NULL name. Fields with a NULL value are left out. Values are escaped here. At
- * most some dozens a second of one process are written; how many were left out is in the next. */
-void ks_log_event(enum ks_log_level level, const char *event, const char *token, ...)
-    __attribute__((sentinel));
-/* Purpose: the same of a call into a module: function and CKR_ name, the latter only if rv is not
- * CKR_OK. */
-void ks_log_call(enum ks_log_level level, const char *event, const char *token, enum ks_fn function,
-                 unsigned long rv);
-/* Purpose: an audit line; nothing where no audit is wanted. */
-void ks_log_audit_line(const char *token, enum ks_operation class, const char *key,
-                       const char *outcome, const char *code);
-void ks_log_forked(void);
 
 #endif
