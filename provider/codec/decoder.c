@@ -181,8 +181,8 @@ static bool find_foreign(struct prov_ctx *ctx, const struct prov_ref *ref, enum 
     }
     ERR_set_mark();
     load->key = prov_key_from_ks(ctx, key, NULL);
-    /* Several decoders see this key when their types are one type to the token, as Ed25519 and Ed448
-     * are: only the first one reports the failure. */
+    /* Several decoders see this key when their types are one type to the token, as Ed25519 and
+     * Ed448 are: only the first one reports the failure. */
     mine = load->key != NULL || type == prov_type_first(prov_types[type].ks_type);
     if (mine)
         ERR_clear_last_mark();

@@ -104,8 +104,8 @@ const struct prov_curve *prov_curve_of(EVP_PKEY *pub)
     return curve;
 }
 
-/* PKCS#11 lets X25519 and X448 be named in the same way, and some tokens give them the Edwards type:
- * those are none of ours. */
+/* PKCS#11 lets X25519 and X448 be named in the same way, and some tokens give them the Edwards
+ * type: those are none of ours. */
 bool prov_edwards_type(const struct ks_object *object, enum prov_key_type *type)
 {
     const struct ks_bytes *p = &object->ec_params;
