@@ -14,6 +14,7 @@
 #include <pthread.h>
 #include <string.h>
 
+#include "../provider/config/cnf.h"
 #include "../provider/core/control.h"
 #include "eng_local.h"
 
@@ -49,30 +50,20 @@ bool eng_is_ours(const EVP_PKEY *key)
 
 /* --- what openssl.cnf is going to do --------------------------------------------------------- */
 
-static const char *skip_dot(const char *name)
-{
-    const char *dot = strchr(name, '.');
-
-    return dot != NULL ? dot + 1 : name;
-}
-
 /* Whether a line of the list of providers activates one that is not there yet. */
 static bool line_pending(const CONF *conf, const CONF_VALUE *line)
 {
     STACK_OF(CONF_VALUE) *section = NCONF_get_section(conf, line->value);
-    const char *name = skip_dot(line->name);
     bool activate = false;
     int i;
 
     for (i = 0; i < sk_CONF_VALUE_num(section); i++) {
         const CONF_VALUE *entry = sk_CONF_VALUE_value(section, i);
 
-        if (strcmp(skip_dot(entry->name), "identity") == 0)
-            name = entry->value;
-        if (strcmp(skip_dot(entry->name), "activate") == 0)
+        if (strcmp(prov_cnf_skip_dot(entry->name), "activate") == 0)
             activate = strcmp(entry->value, "0") != 0;
     }
-    return activate && !OSSL_PROVIDER_available(NULL, name);
+    return activate && !OSSL_PROVIDER_available(NULL, prov_cnf_provider_name(conf, line));
 }
 
 /* An engine may stand before the providers in openssl.cnf. Were the provider loaded now, it would
@@ -83,16 +74,13 @@ static bool configuration_pending(void)
     char *file = CONF_get1_default_config_file();
     CONF *conf = NCONF_new(NULL);
     STACK_OF(CONF_VALUE) *providers = NULL;
-    const char *init = NULL, *list = NULL;
     bool pending = false;
     int i;
 
     ERR_set_mark();
     if (file == NULL || conf == NULL || NCONF_load(conf, file, NULL) <= 0)
         goto out;
-    init = NCONF_get_string(conf, NULL, "openssl_conf");
-    list = init != NULL ? NCONF_get_string(conf, init, "providers") : NULL;
-    providers = list != NULL ? NCONF_get_section(conf, list) : NULL;
+    providers = prov_cnf_providers(conf);
     for (i = 0; i < sk_CONF_VALUE_num(providers); i++)
         pending = pending || line_pending(conf, sk_CONF_VALUE_value(providers, i));
 out:

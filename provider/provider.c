@@ -73,7 +73,7 @@ static int get_params(void *provctx, OSSL_PARAM params[])
     if (p != NULL && !prov_slot(provctx, p))
         return 0;
     p = OSSL_PARAM_locate(params, PROV_PARAM_STATS);
-    if (p != NULL && !prov_stats(provctx, p))
+    if (p != NULL && !prov_stats_answer(provctx, p))
         return 0;
     p = OSSL_PARAM_locate(params, OSSL_PROV_PARAM_NAME);
     if (p != NULL && !OSSL_PARAM_set_utf8_ptr(p, PROV_FULL_NAME))

@@ -14,6 +14,7 @@
 #include <stddef.h>
 #include <stdio.h>
 
+#include "../provider/config/cnf.h"
 #include "../provider/core/core.h"
 
 /* Exit codes. */
@@ -102,14 +103,6 @@ void cmd_config_clear(struct cmd_config *config);
 /* Purpose: the value of a key in the provider's section, NULL if it has none (or if libcrypto
  * would take the value for the name of a section). */
 const char *cmd_config_get(const struct cmd_config *config, const char *key);
-
-/* Purpose: find the section of provider `name` among the activated or declared ones. With
- * `position` its place in the list, from 0. Returns the section's name or NULL. */
-const char *cmd_config_provider(const CONF *conf, const char *name, int *position);
-
-/* Purpose: the value of `key` in `section` alone, without libcrypto's way of looking into the
- * default section, too. */
-const char *cmd_config_value(const CONF *conf, const char *section, const char *key);
 
 /* --- the environment of a verb (hsmkey.c, cmd_open.c) ---------------------------------------- */
 

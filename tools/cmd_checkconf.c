@@ -6,39 +6,23 @@
 
 #include "cmd.h"
 
-/* libcrypto's own keys in a provider's section (config(5)). */
-static const char *const core_keys[] = {"module", "activate", "identity", "soft_load"};
-
-static const char *skip_dot(const char *name)
-{
-    const char *dot = strchr(name, '.');
-
-    return dot != NULL ? dot + 1 : name;
-}
-
 static const char *config_value(void *arg, const char *key)
 {
     const struct cmd_config *config = arg;
 
-    return cmd_config_value(config->conf, config->section, key);
+    return prov_cnf_value(config->conf, config->section, key);
 }
 
 static bool is_key(struct cmd_config *config, const char *name)
 {
     const struct prov_config_key *key;
-    size_t i;
 
     for (key = prov_config_keys; key->name != NULL; key++) {
         if (strcmp(key->name, name) == 0) {
             return true;
         }
     }
-    for (i = 0; i < sizeof(core_keys) / sizeof(core_keys[0]); i++) {
-        if (strcmp(core_keys[i], skip_dot(name)) == 0) {
-            return true;
-        }
-    }
-    return prov_config_dotted_key(name, config_value, config);
+    return prov_cnf_is_libcrypto_key(name) || prov_config_dotted_key(name, config_value, config);
 }
 
 /* The known key that is nearest to a misspelt one, if it is near; NULL otherwise. */
@@ -101,15 +85,15 @@ static void check_surroundings(struct cmd_checks *checks)
     int us = 0, software = 0;
     char shown[128];
 
-    section = cmd_config_provider(conf, PROV_NAME, &us);
-    if (cmd_config_value(conf, section, "activate") == NULL) {
+    section = prov_cnf_section(conf, PROV_NAME, &us);
+    if (prov_cnf_value(conf, section, "activate") == NULL) {
         cmd_report(checks, CMD_CHECK_WARN, "config",
                    "section [%s] has no \"activate = 1\": programs use the HSM only if they load "
                    "the provider themselves",
                    ks_escape(shown, sizeof(shown), section, SIZE_MAX));
     }
-    section = cmd_config_provider(conf, "default", &software);
-    value = section != NULL ? cmd_config_value(conf, section, "activate") : NULL;
+    section = prov_cnf_section(conf, "default", &software);
+    value = section != NULL ? prov_cnf_value(conf, section, "activate") : NULL;
     if (value == NULL) {
         cmd_report(
             checks, CMD_CHECK_WARN, "config",
@@ -120,9 +104,9 @@ static void check_surroundings(struct cmd_checks *checks)
                    "the provider \"hsm\" comes before \"default\": programs then lose TLS groups; "
                    "list default first");
     }
-    init = cmd_config_value(conf, "default", "openssl_conf");
-    algorithms = init != NULL ? cmd_config_value(conf, init, "alg_section") : NULL;
-    value = algorithms != NULL ? cmd_config_value(conf, algorithms, "default_properties") : NULL;
+    init = prov_cnf_init(conf);
+    algorithms = init != NULL ? prov_cnf_value(conf, init, "alg_section") : NULL;
+    value = algorithms != NULL ? prov_cnf_value(conf, algorithms, "default_properties") : NULL;
     if (value != NULL && strstr(value, "provider=hsm") != NULL) {
         cmd_report(checks, CMD_CHECK_WARN, "config",
                    "default_properties asks for provider=hsm: TLS then wants its short-lived keys "

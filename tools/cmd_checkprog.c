@@ -16,13 +16,13 @@
 static bool properties(const CONF *conf, const char **key, const char **value, const char **section)
 {
     static const char *const keys[] = {"default_properties", "fips_mode"};
-    const char *init = cmd_config_value(conf, "default", "openssl_conf");
+    const char *init = prov_cnf_init(conf);
     size_t i;
 
-    *section = init != NULL ? cmd_config_value(conf, init, "alg_section") : NULL;
+    *section = init != NULL ? prov_cnf_value(conf, init, "alg_section") : NULL;
     for (i = 0; *section != NULL && i < sizeof(keys) / sizeof(keys[0]); i++) {
         *key = keys[i];
-        *value = cmd_config_value(conf, *section, keys[i]);
+        *value = prov_cnf_value(conf, *section, keys[i]);
         if (*value != NULL && (*value)[0] != '\0') {
             return true;
         }
@@ -32,9 +32,9 @@ static bool properties(const CONF *conf, const char **key, const char **value, c
 
 static bool activates(const CONF *conf, const char *name)
 {
-    const char *section = cmd_config_provider(conf, name, NULL);
+    const char *section = prov_cnf_section(conf, name, NULL);
 
-    return section != NULL && cmd_config_value(conf, section, "activate") != NULL;
+    return section != NULL && prov_cnf_value(conf, section, "activate") != NULL;
 }
 
 static void not_active(const struct cmd_config *config, char *out, size_t size)
@@ -42,7 +42,7 @@ static void not_active(const struct cmd_config *config, char *out, size_t size)
     char section[128];
 
     ks_escape(section, sizeof(section), config->section, SIZE_MAX);
-    if (cmd_config_value(config->conf, config->section, "activate") == NULL) {
+    if (prov_cnf_value(config->conf, config->section, "activate") == NULL) {
         snprintf(out, size,
                  "section [%s] has no \"activate = 1\", so programs do not load the provider "
                  "\"hsm\": add that line",
@@ -58,9 +58,9 @@ static void not_active(const struct cmd_config *config, char *out, size_t size)
 
 static void default_missing(const CONF *conf, char *out, size_t size)
 {
-    const char *init = cmd_config_value(conf, "default", "openssl_conf");
-    const char *list = init != NULL ? cmd_config_value(conf, init, "providers") : NULL;
-    const char *section = cmd_config_provider(conf, "default", NULL);
+    const char *init = prov_cnf_init(conf);
+    const char *list = init != NULL ? prov_cnf_value(conf, init, "providers") : NULL;
+    const char *section = prov_cnf_section(conf, "default", NULL);
     char where[128], name[128], entry[300] = "";
 
     ks_escape(name, sizeof(name), section != NULL ? section : "default_sect", SIZE_MAX);
@@ -131,7 +131,7 @@ static char *provider_path(const struct cmd_config *config)
     char *path = NULL;
 
     if (config->section != NULL) {
-        module = cmd_config_value(config->conf, config->section, "module");
+        module = prov_cnf_value(config->conf, config->section, "module");
     }
     if (module != NULL && module[0] == '/') {
         return strdup(module);

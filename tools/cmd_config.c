@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * cmd_config.c - finds the provider's section in openssl.cnf, the way that libcrypto does
- * (crypto/conf/conf_mod.c and crypto/provider_conf.c), without carrying out what the file says.
+ * cmd_config.c - reads openssl.cnf, without carrying out what the file says.
  */
 #include <errno.h>
 #include <openssl/err.h>
@@ -10,65 +9,6 @@
 #include <unistd.h>
 
 #include "cmd.h"
-
-static const char *skip_dot(const char *name)
-{
-    const char *dot = strchr(name, '.');
-
-    return dot != NULL ? dot + 1 : name;
-}
-
-const char *cmd_config_value(const CONF *conf, const char *section, const char *key)
-{
-    const STACK_OF(CONF_VALUE) *rows = NCONF_get_section(conf, section);
-    int i;
-
-    for (i = 0; rows != NULL && i < sk_CONF_VALUE_num(rows); i++) {
-        const CONF_VALUE *row = sk_CONF_VALUE_value(rows, i);
-
-        if (strcmp(row->name, key) == 0) {
-            return row->value;
-        }
-    }
-    return NULL;
-}
-
-/* The name that an entry of the list of providers has in the end. */
-static const char *entry_name(const CONF *conf, const CONF_VALUE *entry)
-{
-    const STACK_OF(CONF_VALUE) *rows = NCONF_get_section(conf, entry->value);
-    const char *name = skip_dot(entry->name);
-    int i;
-
-    for (i = 0; rows != NULL && i < sk_CONF_VALUE_num(rows); i++) {
-        const CONF_VALUE *row = sk_CONF_VALUE_value(rows, i);
-
-        if (strcmp(skip_dot(row->name), "identity") == 0) {
-            name = row->value;
-        }
-    }
-    return name;
-}
-
-const char *cmd_config_provider(const CONF *conf, const char *name, int *position)
-{
-    const char *init = cmd_config_value(conf, "default", "openssl_conf");
-    const char *list = init != NULL ? cmd_config_value(conf, init, "providers") : NULL;
-    const STACK_OF(CONF_VALUE) *entries = list != NULL ? NCONF_get_section(conf, list) : NULL;
-    int i;
-
-    for (i = 0; entries != NULL && i < sk_CONF_VALUE_num(entries); i++) {
-        const CONF_VALUE *entry = sk_CONF_VALUE_value(entries, i);
-
-        if (strcmp(entry_name(conf, entry), name) == 0) {
-            if (position != NULL) {
-                *position = i;
-            }
-            return entry->value;
-        }
-    }
-    return NULL;
-}
 
 static char *choose_path(const char *path, bool *chosen)
 {
@@ -147,7 +87,7 @@ bool cmd_config_load(struct cmd_config *config, const char *path, char *why, siz
     if (!parse(config, why, why_size)) {
         return false;
     }
-    section = cmd_config_provider(config->conf, PROV_NAME, NULL);
+    section = prov_cnf_section(config->conf, PROV_NAME, NULL);
     if (section == NULL) {
         return true;
     }
@@ -191,7 +131,7 @@ const char *cmd_config_get(const struct cmd_config *config, const char *key)
     const char *value = NULL;
 
     if (config->section != NULL) {
-        value = cmd_config_value(config->conf, config->section, key);
+        value = prov_cnf_value(config->conf, config->section, key);
     }
     if (prov_config_unset(key, value)) {
         value = NULL;

@@ -75,7 +75,7 @@ int main(int argc, char **argv)
         fprintf(stderr, "hsmkey: libcrypto cannot be initialised\n");
         return CMD_FAILED;
     }
-    prov_watch_no_file = true;
+    prov_stats_no_file = true;
     status = run(&env, argc, argv);
     cmd_close(&env);
 

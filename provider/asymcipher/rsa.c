@@ -674,16 +674,9 @@ static int rsa_decrypt_init(void *vctx, void *vkey, const OSSL_PARAM params[])
     if (!set_key(rsa, vkey))
         return 0;
     rsa->pad_mode = RSA_PKCS1_PADDING;
-    rsa->priv = prov_key_private(rsa->key, NULL);
+    rsa->priv = prov_key_private_for(rsa->key, PROV_USE_DECRYPT);
     if (rsa->priv == NULL)
         return 0;
-    if (!ks_key_object(rsa->priv)->can_decrypt) {
-        prov_raise(rsa->ctx, (enum prov_reason)(PROV_R_TOKEN + KS_KEY_USE),
-                   "key \"%s\" is not for decryption: its CKA_DECRYPT is not true on the token",
-                   rsa->key->uri != NULL ? rsa->key->uri : "");
-        rsa->priv = NULL;
-        return 0;
-    }
     return rsa_set_ctx_params(rsa, params);
 }
 

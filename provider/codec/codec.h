@@ -7,6 +7,9 @@
 
 #include "../key/key.h"
 
+/* Decoders have no state: their context is the provider's. */
+OSSL_FUNC_decoder_newctx_fn prov_decoder_newctx;
+OSSL_FUNC_decoder_freectx_fn prov_decoder_freectx;
 /* decoders: input=der,structure=PrivateKeyInfo (one a type), and input=pem for the PEM labels that
  * libcrypto does not know */
 #define KEY_TYPE(ID, id, ...) extern const OSSL_DISPATCH prov_decoder_der_##id[];

@@ -27,12 +27,12 @@
 /* --- shared ---------------------------------------------------------------------------------- */
 
 /* A decoder has no state, its context is the provider's. libcrypto demands both functions. */
-static void *decoder_newctx(void *provctx)
+void *prov_decoder_newctx(void *provctx)
 {
     return provctx;
 }
 
-static void decoder_freectx(void *vctx)
+void prov_decoder_freectx(void *vctx)
 {
     (void)vctx;
 }
@@ -354,8 +354,8 @@ out:
         return decode(vctx, PROV_##ID, in, selection, data_cb, data_arg, pw_cb, pw_arg);           \
     }                                                                                              \
     const OSSL_DISPATCH prov_decoder_der_##id[] = {                                                \
-        {OSSL_FUNC_DECODER_NEWCTX, (void (*)(void))decoder_newctx},                                \
-        {OSSL_FUNC_DECODER_FREECTX, (void (*)(void))decoder_freectx},                              \
+        {OSSL_FUNC_DECODER_NEWCTX, (void (*)(void))prov_decoder_newctx},                           \
+        {OSSL_FUNC_DECODER_FREECTX, (void (*)(void))prov_decoder_freectx},                         \
         {OSSL_FUNC_DECODER_DOES_SELECTION, (void (*)(void))decoder_does_selection},                \
         {OSSL_FUNC_DECODER_DECODE, (void (*)(void))decode_##id},                                   \
         {OSSL_FUNC_DECODER_EXPORT_OBJECT, (void (*)(void))decoder_export_object},                  \
@@ -365,8 +365,8 @@ out:
 #undef KEY_TYPE
 
 const OSSL_DISPATCH prov_decoder_pem[] = {
-    {OSSL_FUNC_DECODER_NEWCTX, (void (*)(void))decoder_newctx},
-    {OSSL_FUNC_DECODER_FREECTX, (void (*)(void))decoder_freectx},
+    {OSSL_FUNC_DECODER_NEWCTX, (void (*)(void))prov_decoder_newctx},
+    {OSSL_FUNC_DECODER_FREECTX, (void (*)(void))prov_decoder_freectx},
     {OSSL_FUNC_DECODER_DOES_SELECTION, (void (*)(void))decoder_does_selection},
     {OSSL_FUNC_DECODER_DECODE, (void (*)(void))decode_pem},
     {OSSL_FUNC_DECODER_EXPORT_OBJECT, (void (*)(void))decoder_export_object},

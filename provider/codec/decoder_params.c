@@ -63,16 +63,6 @@ static _Thread_local struct {
 } now;
 
 /* A decoder has no state, its context is the provider's. libcrypto demands both functions. */
-static void *params_newctx(void *provctx)
-{
-    return provctx;
-}
-
-static void params_freectx(void *vctx)
-{
-    (void)vctx;
-}
-
 /* Only who says that parameters are wanted: what a key is made of is nobody's guess. */
 static int params_does_selection(void *provctx, int selection)
 {
@@ -455,8 +445,8 @@ static int decode_mark(void *vctx, OSSL_CORE_BIO *in, int selection, OSSL_CALLBA
 /* --- dispatch -------------------------------------------------------------------------------- */
 
 #define DISPATCH(decode)                                                                           \
-    {OSSL_FUNC_DECODER_NEWCTX, (void (*)(void))params_newctx},                                     \
-        {OSSL_FUNC_DECODER_FREECTX, (void (*)(void))params_freectx},                               \
+    {OSSL_FUNC_DECODER_NEWCTX, (void (*)(void))prov_decoder_newctx},                               \
+        {OSSL_FUNC_DECODER_FREECTX, (void (*)(void))prov_decoder_freectx},                         \
         {OSSL_FUNC_DECODER_DOES_SELECTION, (void (*)(void))params_does_selection},                 \
         {OSSL_FUNC_DECODER_DECODE, (void (*)(void))(decode)},                                      \
         {OSSL_FUNC_DECODER_EXPORT_OBJECT, (void (*)(void))params_export_object},                   \

@@ -411,9 +411,9 @@ static EVP_PKEY *listed_public(const struct store_ctx *sctx, const struct ks_obj
 
         if (e->klass == KS_CLASS_CERTIFICATE && e->id_len == object->id.len &&
             memcmp(e->id, object->id.data, e->id_len) == 0)
-            pub = prov_public_certificate(sctx->ctx, object, e->der, e->der_len);
+            pub = prov_key_public_of_certificate(sctx->ctx, object, e->der, e->der_len);
     }
-    return pub != NULL ? pub : prov_public_object(sctx->ctx, object);
+    return pub != NULL ? pub : prov_key_public_of_object(sctx->ctx, object);
 }
 
 /* Make a key of a listing's private key; false: it cannot be used, which has been said. */

@@ -56,10 +56,11 @@ struct prov_config {
     bool audit;
 };
 
-/* The keys of the provider's section, one row each; hsmkey check and the man page use it too. */
+/* The keys of the provider's section, one row each. `set` takes a value to its place; on a bad
+ * one it returns 0 and leaves the sentence in `why`. */
 struct prov_config_key {
     const char *name;
-    const char *help;
+    int (*set)(struct prov_config *config, const char *value, char *why, size_t why_size);
 };
 extern const struct prov_config_key prov_config_keys[]; /* ends with a NULL name */
 

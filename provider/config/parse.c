@@ -11,38 +11,6 @@
 
 #include "config.h"
 
-const struct prov_config_key prov_config_keys[] = {
-    {"pkcs11-module", "path of the PKCS#11 module, a file name in p11-kit's module folder, or the "
-                      "name of a module in p11-kit's configuration"},
-    {"token", "pkcs11: URI of the token; without it, the only initialised token"},
-    {"pin", "file:/PATH, env:NAME or prompt"},
-    {"offload", "operation classes that run on the HSM: rsa-sign rsa-oaep rsa-pkcs1 rsa-tls "
-                "ec-sign ec-derive ed-sign keygen rand, all, all -CLASS"},
-    {"sessions", "most sessions to keep open, 1 to 4096; 64 without it"},
-    {"check-key-at-load", "yes (default): a key must be on the token when it is loaded; or no"},
-    {"software-private-keys", "allow (default): keys that are not in the HSM are none of its "
-                              "business; refuse: they cannot be used where the HSM is asked for"},
-    {"pkcs11-init-args", "the string that C_Initialize gets, for modules that want one"},
-    {"timeout-ms", "an operation ends within it, whatever the module does, 10 to 3600000; without "
-                   "it operations take as long as the module does"},
-    {"recover-interval-ms", "a module that lost its device is initialised anew at most this often, "
-                            "10 to 3600000; 1000 without it"},
-    {"pin-keep", "yes (default): the PIN stays in locked memory, for the login after a fork or a "
-                 "lost session; no: it is wiped after each login and read again for the next"},
-    {"tokens", "names of several independent tokens; each has its lines as NAME.KEY"},
-    {"clusters", "names of clusters; NAME.members lists the tokens that hold the same keys"},
-    {"stats-file",
-     "counters and latencies for Prometheus go to this file, %p in it is the process' "
-     "number"},
-    {"log", "stderr, syslog or file:/PATH: one line for each change of a token's state"},
-    {"log-level", "error, warn, info (default) or debug; needs log"},
-    {"audit", "yes: one line for each operation with a private key; needs log"},
-    {NULL, NULL},
-};
-
-/* Takes a value to its place; on a bad one leaves the sentence in `why`. */
-typedef int set_fn(struct prov_config *config, const char *value, char *why, size_t why_size);
-
 static int copy(char **to, const char *value, char *why, size_t why_size)
 {
     *to = OPENSSL_strdup(value);
@@ -250,15 +218,27 @@ static int set_audit(struct prov_config *config, const char *value, char *why, s
     return 1;
 }
 
-/* In the order of prov_config_keys. */
-static set_fn *const setters[] = {
-    set_module,        set_token,      set_pin,     set_offload,   set_sessions, set_check,
-    set_software_keys, set_init_args,  set_timeout, set_recover,   set_pin_keep, set_tokens,
-    set_clusters,      set_stats_file, set_log,     set_log_level, set_audit,
+const struct prov_config_key prov_config_keys[] = {
+    {"pkcs11-module", set_module},
+    {"token", set_token},
+    {"pin", set_pin},
+    {"offload", set_offload},
+    {"sessions", set_sessions},
+    {"check-key-at-load", set_check},
+    {"software-private-keys", set_software_keys},
+    {"pkcs11-init-args", set_init_args},
+    {"timeout-ms", set_timeout},
+    {"recover-interval-ms", set_recover},
+    {"pin-keep", set_pin_keep},
+    {"tokens", set_tokens},
+    {"clusters", set_clusters},
+    {"stats-file", set_stats_file},
+    {"log", set_log},
+    {"log-level", set_log_level},
+    {"audit", set_audit},
+    {NULL, NULL},
 };
-#define KEYS (sizeof(setters) / sizeof(setters[0]))
-_Static_assert(sizeof(prov_config_keys) / sizeof(prov_config_keys[0]) == KEYS + 1,
-               "a setter for every key");
+#define KEYS (sizeof(prov_config_keys) / sizeof(prov_config_keys[0]) - 1)
 
 /* In use are a few; the lines of named tokens (NAME.KEY) among them. */
 #define OVERRIDES 256
@@ -317,12 +297,12 @@ int prov_config_parse(struct prov_config *config, const char *(*get)(void *arg, 
         if (prov_config_unset(prov_config_keys[i].name, value))
             continue;
         /* prov_policy_parse has its own sentence for an empty value. */
-        if (value[0] == '\0' && setters[i] != set_offload) {
+        if (value[0] == '\0' && prov_config_keys[i].set != set_offload) {
             snprintf(why, why_size, "%s is empty: give it a value, or leave the line out",
                      prov_config_keys[i].name);
             return 0;
         }
-        if (!setters[i](config, value, why, why_size))
+        if (!prov_config_keys[i].set(config, value, why, why_size))
             return 0;
     }
     if (config->module == NULL && config->tokens == NULL && config->clusters == NULL) {

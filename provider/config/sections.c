@@ -3,6 +3,7 @@
  * sections.c - looks into openssl.cnf itself, for what libcrypto does not pass on: keys that
  * nobody knows, and a section that is not used.
  */
+#include "cnf.h"
 #include "config.h"
 #include <ctype.h>
 #include <openssl/conf.h>
@@ -10,28 +11,6 @@
 #include <openssl/err.h>
 #include <stdio.h>
 #include <string.h>
-
-/* What libcrypto takes from a provider's section for itself. */
-static const char *const libcrypto_keys[] = {"identity", "module", "activate", "soft_load"};
-
-/* libcrypto reads "a.module" as "module". */
-static const char *skip_dot(const char *name)
-{
-    const char *dot = strchr(name, '.');
-
-    return dot != NULL ? dot + 1 : name;
-}
-
-static bool is_libcrypto_key(const char *key)
-{
-    size_t i;
-
-    for (i = 0; i < sizeof(libcrypto_keys) / sizeof(libcrypto_keys[0]); i++) {
-        if (strcmp(skip_dot(key), libcrypto_keys[i]) == 0)
-            return true;
-    }
-    return false;
-}
 
 static bool is_our_key(const char *key)
 {
@@ -44,30 +23,12 @@ static bool is_our_key(const char *key)
     return false;
 }
 
-/* The name of the section of the provider `name`, as libcrypto would find it; NULL: none. */
+/* The name of the section of the provider `name`; NULL when there is no such section. */
 static const char *find_section(const CONF *conf, const char *name)
 {
-    const char *init = NCONF_get_string(conf, NULL, "openssl_conf");
-    const char *list = init != NULL ? NCONF_get_string(conf, init, "providers") : NULL;
-    STACK_OF(CONF_VALUE) *providers = list != NULL ? NCONF_get_section(conf, list) : NULL;
-    STACK_OF(CONF_VALUE) * section;
-    int i, j;
+    const char *section = prov_cnf_section(conf, name, NULL);
 
-    for (i = 0; i < sk_CONF_VALUE_num(providers); i++) {
-        const CONF_VALUE *provider = sk_CONF_VALUE_value(providers, i);
-        const char *called = skip_dot(provider->name);
-
-        section = NCONF_get_section(conf, provider->value);
-        for (j = 0; j < sk_CONF_VALUE_num(section); j++) {
-            const CONF_VALUE *line = sk_CONF_VALUE_value(section, j);
-
-            if (strcmp(skip_dot(line->name), "identity") == 0)
-                called = line->value;
-        }
-        if (section != NULL && strcmp(called, name) == 0)
-            return provider->value;
-    }
-    return NULL;
+    return section != NULL && NCONF_get_section(conf, section) != NULL ? section : NULL;
 }
 
 struct in_section {
@@ -93,7 +54,7 @@ static int check_section(const CONF *conf, const char *name, char *why, size_t w
         const CONF_VALUE *line = sk_CONF_VALUE_value(section, i);
 
         ks_escape(key, sizeof(key), line->name, SIZE_MAX);
-        if (is_libcrypto_key(line->name))
+        if (prov_cnf_is_libcrypto_key(line->name))
             continue;
         if (!is_our_key(line->name) &&
             !prov_config_dotted_key(line->name, section_value, &(struct in_section){conf, name})) {

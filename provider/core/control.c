@@ -101,7 +101,7 @@ int prov_configure(struct prov_ctx *ctx)
     ctx->token = prov_config_token(name, &ctx->config, named_value, &merged, why, sizeof(why));
     if (ctx->token == NULL)
         goto broken;
-    if (!prov_watch_start(ctx, why, sizeof(why))) {
+    if (!prov_stats_start(ctx, why, sizeof(why))) {
         ks_token_free(ctx->token);
         ctx->token = NULL;
         goto broken;
@@ -114,7 +114,7 @@ broken:
 
 void prov_unconfigure(struct prov_ctx *ctx)
 {
-    prov_watch_stop(ctx);
+    prov_stats_stop(ctx);
     ks_token_free(ctx->token);
     ctx->token = NULL;
     prov_config_clear(&ctx->config);

@@ -108,7 +108,7 @@ struct prov_ctx {
     bool name_token;                /* references name the token, although it is the only one */
     atomic_uint able;               /* classes that the token was found to have a mechanism for */
     struct prov_supplied *supplied; /* what the engine added; core/control.c */
-    struct prov_watch *watch;       /* statistics and log; core/stats.c */
+    struct prov_stats *stats;       /* statistics and log; core/stats.c */
     OSSL_FUNC_core_get_params_fn *core_get_params;
     OSSL_FUNC_core_new_error_fn *core_new_error;
     OSSL_FUNC_core_set_error_debug_fn *core_set_error_debug;

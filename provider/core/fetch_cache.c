@@ -134,7 +134,7 @@ static unsigned answered_by_us(const struct prov_ctx *ctx, const char *query)
 
 /* Empties the cache and puts the others' answers to its front. Whether that came about: an answer
  * of ours that libcrypto was about to put there, for another thread, may have been faster. */
-static bool anew(struct prov_ctx *ctx, const char *empty_name)
+static bool refill(struct prov_ctx *ctx, const char *empty_name)
 {
     OSSL_PROVIDER *empty = OSSL_PROVIDER_try_load(ctx->fetched.libctx, empty_name, 1);
     unsigned ours;
@@ -171,7 +171,7 @@ static void throw_out(struct prov_ctx *ctx, unsigned threads)
                 OSSL_PROVIDER_add_builtin(ctx->fetched.libctx, name, empty_init) == 1;
         done = false;
         for (int try = 0; ctx->fetched.registered[i] && !done && try < TRIES; try++)
-            done = anew(ctx, name);
+            done = refill(ctx, name);
         atomic_store(&ctx->fetched.thrower[i], 0);
         return;
     }

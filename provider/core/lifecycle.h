@@ -40,15 +40,15 @@ int prov_slot(struct prov_ctx *ctx, OSSL_PARAM *p);
 
 /* Purpose: turn on what ctx->config says of statistics and log, and off again (core/stats.c). Start
  * returns 0 with a sentence in `why`; raises nothing. Stop before the token is freed. */
-int prov_watch_start(struct prov_ctx *ctx, char *why, size_t why_size);
-extern bool prov_watch_no_file; /* hsmkey: statistics are about services */
+int prov_stats_start(struct prov_ctx *ctx, char *why, size_t why_size);
+extern bool prov_stats_no_file; /* hsmkey: statistics are about services */
 /* The same for the process in which hsmkey check does what a program does: in its environment. */
 #define PROV_ENV_TRIAL "HSMKEY_TRIAL"
-void prov_watch_stop(struct prov_ctx *ctx);
+void prov_stats_stop(struct prov_ctx *ctx);
 /* Purpose: answer the provider parameter "hsm-stats": a pointer to a text that stays valid until
  * the same thread asks again or ends, or a copy, as the caller wants it. */
 #define PROV_PARAM_STATS "hsm-stats"
-int prov_stats(struct prov_ctx *ctx, OSSL_PARAM *p);
+int prov_stats_answer(struct prov_ctx *ctx, OSSL_PARAM *p);
 
 /* --- forks and the end of the process -------------------------------------------------------- */
 

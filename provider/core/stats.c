@@ -12,31 +12,31 @@
 #include "lifecycle.h"
 
 /* What is on. */
-struct prov_watch {
+struct prov_stats {
     char *file; /* NULL: none */
     bool log;
 };
 
-bool prov_watch_no_file;
+bool prov_stats_no_file;
 
-int prov_watch_start(struct prov_ctx *ctx, char *why, size_t why_size)
+int prov_stats_start(struct prov_ctx *ctx, char *why, size_t why_size)
 {
     const struct ks_log_config log = {
         .target = ctx->config.log, .level = ctx->config.log_level, .audit = ctx->config.audit};
-    struct prov_watch *w = OPENSSL_zalloc(sizeof(*w));
+    struct prov_stats *w = OPENSSL_zalloc(sizeof(*w));
     struct ks_error err;
 
     if (w == NULL) {
         snprintf(why, why_size, "out of memory while the configuration was read");
         return 0;
     }
-    ctx->watch = w;
+    ctx->stats = w;
     if (ctx->config.log != NULL) {
         if (!ks_ok(ks_log_open(&log, &err)))
             goto failed;
         w->log = true;
     }
-    if (ctx->config.stats_file != NULL && !prov_watch_no_file &&
+    if (ctx->config.stats_file != NULL && !prov_stats_no_file &&
         secure_getenv(PROV_ENV_TRIAL) == NULL) {
         w->file = OPENSSL_strdup(ctx->config.stats_file);
         if (w->file == NULL) {
@@ -55,13 +55,13 @@ failed:
     return 0;
 }
 
-void prov_watch_stop(struct prov_ctx *ctx)
+void prov_stats_stop(struct prov_ctx *ctx)
 {
-    struct prov_watch *w = ctx->watch;
+    struct prov_stats *w = ctx->stats;
 
     if (w == NULL)
         return;
-    ctx->watch = NULL;
+    ctx->stats = NULL;
     if (w->file != NULL)
         ks_stats_file_drop(w->file);
     if (w->log)
@@ -81,7 +81,7 @@ static void make_answer(void)
     answer_made = pthread_key_create(&answer, free) == 0;
 }
 
-int prov_stats(struct prov_ctx *ctx, OSSL_PARAM *p)
+int prov_stats_answer(struct prov_ctx *ctx, OSSL_PARAM *p)
 {
     char *text = NULL, *before;
     struct ks_error err;

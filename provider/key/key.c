@@ -188,7 +188,7 @@ struct prov_key *prov_key_from_ks(struct prov_ctx *ctx, struct ks_key *priv, EVP
     if (uri == NULL)
         return NULL;
     if (pub == NULL)
-        pub = prov_public_private(ctx, priv, uri);
+        pub = prov_key_public_of_private(ctx, priv, uri);
     else if (!EVP_PKEY_up_ref(pub))
         pub = NULL;
     if (pub == NULL)
@@ -218,7 +218,7 @@ err:
 struct prov_key *prov_key_from_object(struct prov_ctx *ctx, const struct ks_object *object)
 {
     struct prov_key *key = NULL;
-    EVP_PKEY *pub = prov_public_object(ctx, object);
+    EVP_PKEY *pub = prov_key_public_of_object(ctx, object);
     enum prov_key_type type;
 
     if (pub == NULL)
@@ -374,6 +374,31 @@ struct ks_key *prov_key_private(struct prov_key *key, const struct ks_call_optio
         return NULL;
     }
     return look_up(key, opts);
+}
+
+struct ks_key *prov_key_private_for(struct prov_key *key, enum prov_use use)
+{
+    static const struct {
+        const char *what, *attribute;
+    } uses[] = {
+        [PROV_USE_SIGN] = {"signing", "CKA_SIGN"},
+        [PROV_USE_DECRYPT] = {"decryption", "CKA_DECRYPT"},
+        [PROV_USE_DERIVE] = {"ECDH", "CKA_DERIVE"},
+    };
+    struct ks_key *priv = prov_key_private(key, NULL);
+    const struct ks_object *object;
+
+    if (priv == NULL)
+        return NULL;
+    object = ks_key_object(priv);
+    if (use == PROV_USE_SIGN      ? object->can_sign
+        : use == PROV_USE_DECRYPT ? object->can_decrypt
+                                  : object->can_derive)
+        return priv;
+    prov_raise(key->ctx, (enum prov_reason)(PROV_R_TOKEN + KS_KEY_USE),
+               "key \"%s\" is not for %s: its %s is not true on the token",
+               key->uri != NULL ? key->uri : "", uses[use].what, uses[use].attribute);
+    return NULL;
 }
 
 bool prov_key_can(struct prov_key *key, struct ks_key *priv, enum ks_mech_kind kind)

@@ -46,7 +46,7 @@ void prov_raise_software_key(const struct prov_key *key);
 
 /* Purpose: wrap a private key that was found on or generated in the token; takes over the
  * reference to `priv` on success. `pub` is the public half if the caller has it (up-ref'd), NULL
- * for what prov_public_private() finds. */
+ * for what prov_key_public_of_private() finds. */
 struct prov_key *prov_key_from_ks(struct prov_ctx *ctx, struct ks_key *priv, EVP_PKEY *pub);
 
 /* Purpose: a public-only key from a token's public object or a certificate object. */
@@ -62,6 +62,11 @@ bool prov_key_unseen(const struct prov_key *key);
 
 /* Purpose: the keystore key, which a lazy key finds now. Raises when there is no private half. */
 struct ks_key *prov_key_private(struct prov_key *key, const struct ks_call_options *opts);
+
+/* Purpose: the same for one kind of use. Refuses (raises) when the token's object does not permit
+ * it: some tokens do not enforce that, and use the key against its owner's will. */
+enum prov_use { PROV_USE_SIGN, PROV_USE_DECRYPT, PROV_USE_DERIVE };
+struct ks_key *prov_key_private_for(struct prov_key *key, enum prov_use use);
 
 /* Purpose: tell whether the key's token lists a mechanism (not a _HASH kind), asking it once per
  * key. True as well when the token cannot be asked now: the operation itself will say why. */

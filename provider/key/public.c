@@ -144,8 +144,8 @@ static bool same_curve(const struct ks_object *key, EVP_PKEY *pub)
     return curve != NULL && curve == prov_curve_by_der(key->ec_params.data, key->ec_params.len);
 }
 
-EVP_PKEY *prov_public_certificate(const struct prov_ctx *ctx, const struct ks_object *key,
-                                  const uint8_t *der, size_t len)
+EVP_PKEY *prov_key_public_of_certificate(const struct prov_ctx *ctx, const struct ks_object *key,
+                                         const uint8_t *der, size_t len)
 {
     EVP_PKEY *pub = NULL;
 
@@ -167,8 +167,8 @@ static bool visit_certificate(void *arg, const struct ks_object *object)
 
     if (object->klass != KS_CLASS_CERTIFICATE || object->value.data == NULL)
         return true;
-    search->pub =
-        prov_public_certificate(search->ctx, search->key, object->value.data, object->value.len);
+    search->pub = prov_key_public_of_certificate(search->ctx, search->key, object->value.data,
+                                                 object->value.len);
     return search->pub == NULL;
 }
 
@@ -206,7 +206,7 @@ static bool tells_public(const struct ks_object *object)
     return has_numbers(object) || has_point(object) || object->spki.data != NULL;
 }
 
-EVP_PKEY *prov_public_object(const struct prov_ctx *ctx, const struct ks_object *object)
+EVP_PKEY *prov_key_public_of_object(const struct prov_ctx *ctx, const struct ks_object *object)
 {
     EVP_PKEY *pub;
 
@@ -232,7 +232,8 @@ EVP_PKEY *prov_public_object(const struct prov_ctx *ctx, const struct ks_object 
     return prov_public_spki(ctx, object->spki.data, object->spki.len);
 }
 
-EVP_PKEY *prov_public_private(const struct prov_ctx *ctx, struct ks_key *priv, const char *uri)
+EVP_PKEY *prov_key_public_of_private(const struct prov_ctx *ctx, struct ks_key *priv,
+                                     const char *uri)
 {
     const struct ks_object *object = ks_key_object(priv);
     EVP_PKEY *pub = NULL;
@@ -240,7 +241,7 @@ EVP_PKEY *prov_public_private(const struct prov_ctx *ctx, struct ks_key *priv, c
     if ((object->type == KS_KEY_EC || object->type == KS_KEY_EDWARDS) && !has_point(object))
         pub = public_from_token_certificate(ctx, priv);
     if (pub == NULL && tells_public(object))
-        return prov_public_object(ctx, object);
+        return prov_key_public_of_object(ctx, object);
     if (pub == NULL)
         prov_raise(ctx, PROV_R_REFERENCE,
                    "the token does not tell the public half of %s (no public key object and no "

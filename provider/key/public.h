@@ -37,14 +37,15 @@ bool prov_raise_no_software(const struct prov_ctx *ctx, const char *name);
 unsigned char *prov_key_public_part(EVP_PKEY *pub, size_t *len);
 
 /* Purpose: the public half that a public key object or certificate object holds. */
-EVP_PKEY *prov_public_object(const struct prov_ctx *ctx, const struct ks_object *object);
+EVP_PKEY *prov_key_public_of_object(const struct prov_ctx *ctx, const struct ks_object *object);
 /* Purpose: the public half that a certificate gives to an EC or Edwards private key whose token
  * does not show the point; NULL, nothing raised, when it is damaged or of another curve. */
-EVP_PKEY *prov_public_certificate(const struct prov_ctx *ctx, const struct ks_object *key,
-                                  const uint8_t *der, size_t len);
+EVP_PKEY *prov_key_public_of_certificate(const struct prov_ctx *ctx, const struct ks_object *key,
+                                         const uint8_t *der, size_t len);
 /* Purpose: the public half of a private key, from what the token tells: RSA numbers; for EC the
  * point, a certificate with the same id, or CKA_PUBLIC_KEY_INFO, in that order. `uri` names the
  * key in the error. Asks the token for certificates. */
-EVP_PKEY *prov_public_private(const struct prov_ctx *ctx, struct ks_key *priv, const char *uri);
+EVP_PKEY *prov_key_public_of_private(const struct prov_ctx *ctx, struct ks_key *priv,
+                                     const char *uri);
 
 #endif

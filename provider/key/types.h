@@ -36,8 +36,8 @@ struct prov_type_info {
     const char *oid;   /* the reference's OID, dotted */
     enum ks_key_type ks_type;
     /* The AlgorithmIdentifier in a SubjectPublicKeyInfo: its OID (or `raw` has it), and the V_ASN1_
-     * type of its parameters, V_ASN1_UNDEF if it has none. An EC key has to name its curve: explicit
-     * parameters would be a curve of the writer's choice. */
+     * type of its parameters, V_ASN1_UNDEF if it has none. An EC key has to name its curve:
+     * explicit parameters would be a curve of the writer's choice. */
     int nid, parameters, or_else;
     bool decrypts, derives; /* generated keys also do this, besides signing */
     bool grouped;           /* keys belong to a group, which is generated before the key */

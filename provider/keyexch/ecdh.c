@@ -214,16 +214,9 @@ static int ecdh_init(void *vecdh, void *vkey, const OSSL_PARAM params[])
     ecdh->priv = NULL;
     if (key == NULL || !prov_permits(ecdh->ctx, PROV_CLASS_EC_DERIVE, key))
         return 0;
-    priv = prov_key_private(key, NULL);
+    priv = prov_key_private_for(key, PROV_USE_DERIVE);
     if (priv == NULL)
         return 0;
-    /* Some tokens do not enforce it. */
-    if (!ks_key_object(priv)->can_derive) {
-        prov_raise(ecdh->ctx, (enum prov_reason)(PROV_R_TOKEN + KS_KEY_USE),
-                   "key \"%s\" is not for ECDH: its CKA_DERIVE is not true on the token",
-                   key->uri != NULL ? key->uri : "");
-        return 0;
-    }
     if (!prov_key_can(key, priv, KS_MECH_ECDH) && !prov_key_can(key, priv, KS_MECH_ECDH_COFACTOR)) {
         prov_raise(ecdh->ctx, (enum prov_reason)(PROV_R_TOKEN + KS_MECHANISM),
                    "the token lacks %s, which ECDH with %s needs, and nothing else is used in its "

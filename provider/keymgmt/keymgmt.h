@@ -71,6 +71,10 @@ OSSL_FUNC_keymgmt_gen_set_params_fn prov_gen_set_params;
 OSSL_FUNC_keymgmt_gen_fn prov_gen;
 OSSL_FUNC_keymgmt_gen_cleanup_fn prov_gen_cleanup;
 
+/* Purpose: try a new key: a test signature, or, if it is not for signing, another proof that it is
+ * that of its public half. */
+int prov_gen_try(const struct prov_gen *gen, struct prov_key *key, struct ks_key *priv);
+
 /* Rows for the types' tables of settable parameters. */
 #define PROV_GEN_SETTABLE                                                                          \
     OSSL_PARAM_utf8_string("hsm-label", NULL, 0), OSSL_PARAM_utf8_string("hsm-id", NULL, 0),       \

@@ -78,16 +78,28 @@ static const char *soft_propq(const struct prov_sig *sig)
     return sig->propq != NULL ? sig->propq : PROV_NOT_US;
 }
 
-int prov_sig_setup(struct prov_sig *sig, void *provctx, const char *propq)
+void *prov_sig_new(size_t size, void *provctx, const char *propq)
 {
+    struct prov_sig *sig = OPENSSL_zalloc(size);
+
+    if (sig == NULL)
+        return NULL;
+    sig->size = size;
     sig->ctx = provctx;
     prov_fetched(sig->ctx);
     if (propq != NULL && *propq != '\0') {
         sig->propq = prov_propq_not_us(propq);
-        if (sig->propq == NULL)
-            return 0;
+        if (sig->propq == NULL) {
+            OPENSSL_free(sig);
+            return NULL;
+        }
     }
-    return 1;
+    return sig;
+}
+
+void *prov_sig_newctx(void *provctx, const char *propq)
+{
+    return prov_sig_new(sizeof(struct prov_sig), provctx, propq);
 }
 
 /* Forget whatever was under way, but not the key and the digest. */
@@ -113,7 +125,7 @@ static void reset(struct prov_sig *sig)
     sig->keeping = sig->too_long = false;
 }
 
-void prov_sig_release(struct prov_sig *sig)
+static void release(struct prov_sig *sig)
 {
     reset(sig);
     EVP_MD_free(sig->md);
@@ -122,6 +134,14 @@ void prov_sig_release(struct prov_sig *sig)
     sig->key = NULL;
     OPENSSL_free(sig->propq);
     sig->propq = NULL;
+}
+
+void prov_sig_freectx(void *vctx)
+{
+    if (vctx == NULL)
+        return;
+    release(vctx);
+    OPENSSL_free(vctx);
 }
 
 static int copy_soft(struct prov_sig *dst, const struct prov_sig *src)
@@ -137,7 +157,8 @@ static int copy_soft(struct prov_sig *dst, const struct prov_sig *src)
     return src->soft == NULL || dst->soft != NULL;
 }
 
-int prov_sig_duplicate(struct prov_sig *dst, const struct prov_sig *src)
+/* Makes `dst`, a plain copy of `src`, own what it points to; on failure it is empty. */
+static int duplicate(struct prov_sig *dst, const struct prov_sig *src)
 {
     dst->propq = NULL;
     dst->key = NULL;
@@ -174,8 +195,20 @@ int prov_sig_duplicate(struct prov_sig *dst, const struct prov_sig *src)
         goto err;
     return 1;
 err:
-    prov_sig_release(dst);
+    release(dst);
     return 0;
+}
+
+void *prov_sig_dupctx(void *vctx)
+{
+    const struct prov_sig *sig = vctx;
+    struct prov_sig *copy = OPENSSL_memdup(sig, sig->size);
+
+    if (copy != NULL && !duplicate(copy, sig)) {
+        OPENSSL_free(copy);
+        copy = NULL;
+    }
+    return copy;
 }
 
 static int set_key(struct prov_sig *sig, struct prov_key *key)
@@ -197,18 +230,8 @@ static int set_key(struct prov_sig *sig, struct prov_key *key)
 
 static int take_private(struct prov_sig *sig)
 {
-    sig->priv = prov_key_private(sig->key, NULL);
-    if (sig->priv == NULL)
-        return 0;
-    /* Some tokens do not enforce it (and then the key is used against its owner's will). */
-    if (!ks_key_object(sig->priv)->can_sign) {
-        prov_raise(sig->ctx, (enum prov_reason)(PROV_R_TOKEN + KS_KEY_USE),
-                   "key \"%s\" is not for signing: its CKA_SIGN is not true on the token",
-                   sig->key->uri != NULL ? sig->key->uri : "");
-        sig->priv = NULL;
-        return 0;
-    }
-    return 1;
+    sig->priv = prov_key_private_for(sig->key, PROV_USE_SIGN);
+    return sig->priv != NULL;
 }
 
 /* libssl tries the init to see whether a key can sign at all, drops the errors, and finds "no

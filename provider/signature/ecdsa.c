@@ -9,37 +9,6 @@
 #include "../key/proof.h"
 #include "signature.h"
 
-void *prov_ecdsa_newctx(void *provctx, const char *propq)
-{
-    struct prov_sig *ec = OPENSSL_zalloc(sizeof(*ec));
-
-    if (ec == NULL || !prov_sig_setup(ec, provctx, propq)) {
-        OPENSSL_free(ec);
-        return NULL;
-    }
-    return ec;
-}
-
-void prov_ecdsa_freectx(void *vctx)
-{
-    if (vctx == NULL)
-        return;
-    prov_sig_release(vctx);
-    OPENSSL_free(vctx);
-}
-
-void *prov_ecdsa_dupctx(void *vctx)
-{
-    const struct prov_sig *ec = vctx;
-    struct prov_sig *copy = OPENSSL_memdup(ec, sizeof(*ec));
-
-    if (copy != NULL && !prov_sig_duplicate(copy, ec)) {
-        OPENSSL_free(copy);
-        copy = NULL;
-    }
-    return copy;
-}
-
 /* --- parameters ------------------------------------------------------------------------------ */
 
 #ifndef OSSL_SIGNATURE_PARAM_NONCE_TYPE
@@ -280,9 +249,9 @@ static const char **ecdsa_query_key_types(void)
 #endif
 
 const OSSL_DISPATCH prov_signature_ecdsa[] = {
-    {OSSL_FUNC_SIGNATURE_NEWCTX, (void (*)(void))prov_ecdsa_newctx},
-    {OSSL_FUNC_SIGNATURE_FREECTX, (void (*)(void))prov_ecdsa_freectx},
-    {OSSL_FUNC_SIGNATURE_DUPCTX, (void (*)(void))prov_ecdsa_dupctx},
+    {OSSL_FUNC_SIGNATURE_NEWCTX, (void (*)(void))prov_sig_newctx},
+    {OSSL_FUNC_SIGNATURE_FREECTX, (void (*)(void))prov_sig_freectx},
+    {OSSL_FUNC_SIGNATURE_DUPCTX, (void (*)(void))prov_sig_dupctx},
 #ifdef OSSL_FUNC_SIGNATURE_QUERY_KEY_TYPES
     {OSSL_FUNC_SIGNATURE_QUERY_KEY_TYPES, (void (*)(void))ecdsa_query_key_types},
 #endif

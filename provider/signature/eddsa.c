@@ -12,38 +12,7 @@
 /* Ed448's signatures. */
 #define EDDSA_MAX 114U
 
-/* --- contexts and parameters ----------------------------------------------------------------- */
-
-static void *eddsa_newctx(void *provctx, const char *propq)
-{
-    struct prov_sig *ed = OPENSSL_zalloc(sizeof(*ed));
-
-    if (ed == NULL || !prov_sig_setup(ed, provctx, propq)) {
-        OPENSSL_free(ed);
-        return NULL;
-    }
-    return ed;
-}
-
-static void eddsa_freectx(void *vctx)
-{
-    if (vctx == NULL)
-        return;
-    prov_sig_release(vctx);
-    OPENSSL_free(vctx);
-}
-
-static void *eddsa_dupctx(void *vctx)
-{
-    const struct prov_sig *ed = vctx;
-    struct prov_sig *copy = OPENSSL_memdup(ed, sizeof(*ed));
-
-    if (copy != NULL && !prov_sig_duplicate(copy, ed)) {
-        OPENSSL_free(copy);
-        copy = NULL;
-    }
-    return copy;
-}
+/* --- parameters ----------------------------------------------------------------------------- */
 
 /* Parameters of OpenSSL 3.2 and later. */
 #ifndef OSSL_SIGNATURE_PARAM_INSTANCE
@@ -260,9 +229,9 @@ static const char **ed448_query_key_types(void)
 /* clang-format off */
 #define EDDSA(id)                                                                                  \
     const OSSL_DISPATCH prov_signature_##id[] = {                                                  \
-        {OSSL_FUNC_SIGNATURE_NEWCTX, (void (*)(void))eddsa_newctx},                                \
-        {OSSL_FUNC_SIGNATURE_FREECTX, (void (*)(void))eddsa_freectx},                              \
-        {OSSL_FUNC_SIGNATURE_DUPCTX, (void (*)(void))eddsa_dupctx},                                \
+        {OSSL_FUNC_SIGNATURE_NEWCTX, (void (*)(void))prov_sig_newctx}, \
+        {OSSL_FUNC_SIGNATURE_FREECTX, (void (*)(void))prov_sig_freectx}, \
+        {OSSL_FUNC_SIGNATURE_DUPCTX, (void (*)(void))prov_sig_dupctx}, \
         {OSSL_FUNC_SIGNATURE_DIGEST_SIGN_INIT, (void (*)(void))id##_digest_sign_init},             \
         {OSSL_FUNC_SIGNATURE_DIGEST_SIGN, (void (*)(void))eddsa_digest_sign},                      \
         {OSSL_FUNC_SIGNATURE_DIGEST_VERIFY_INIT, (void (*)(void))prov_sig_digest_verify_init},     \

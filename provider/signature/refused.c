@@ -8,38 +8,6 @@
 
 #include "signature.h"
 
-static void *sig_newctx(void *provctx, const char *propq)
-{
-    struct prov_sig *sig = OPENSSL_zalloc(sizeof(*sig));
-
-    if (sig == NULL || !prov_sig_setup(sig, provctx, propq)) {
-        OPENSSL_free(sig);
-        return NULL;
-    }
-    return sig;
-}
-
-static void sig_freectx(void *vsig)
-{
-    struct prov_sig *sig = vsig;
-
-    if (sig == NULL)
-        return;
-    prov_sig_release(sig);
-    OPENSSL_free(sig);
-}
-
-static void *sig_dupctx(void *vsig)
-{
-    struct prov_sig *copy = OPENSSL_memdup(vsig, sizeof(*copy));
-
-    if (copy != NULL && !prov_sig_duplicate(copy, vsig)) {
-        OPENSSL_free(copy);
-        copy = NULL;
-    }
-    return copy;
-}
-
 static int refuse(const struct prov_sig *sig, const struct prov_key *key)
 {
     if (key == NULL)
@@ -92,9 +60,9 @@ static const OSSL_PARAM *settable_ctx_params(void *vsig, void *provctx)
 }
 
 const OSSL_DISPATCH prov_signature_refused[] = {
-    {OSSL_FUNC_SIGNATURE_NEWCTX, (void (*)(void))sig_newctx},
-    {OSSL_FUNC_SIGNATURE_FREECTX, (void (*)(void))sig_freectx},
-    {OSSL_FUNC_SIGNATURE_DUPCTX, (void (*)(void))sig_dupctx},
+    {OSSL_FUNC_SIGNATURE_NEWCTX, (void (*)(void))prov_sig_newctx},
+    {OSSL_FUNC_SIGNATURE_FREECTX, (void (*)(void))prov_sig_freectx},
+    {OSSL_FUNC_SIGNATURE_DUPCTX, (void (*)(void))prov_sig_dupctx},
     {OSSL_FUNC_SIGNATURE_SIGN_INIT, (void (*)(void))sign_init},
     {OSSL_FUNC_SIGNATURE_SIGN, (void (*)(void))sign},
     {OSSL_FUNC_SIGNATURE_VERIFY_INIT, (void (*)(void))prov_sig_verify_init},

@@ -65,38 +65,14 @@ static const char *name_of(const struct word *words, int value)
 
 void *prov_rsa_sig_newctx(void *provctx, const char *propq)
 {
-    struct rsa_sig *rsa = OPENSSL_zalloc(sizeof(*rsa));
+    struct rsa_sig *rsa = prov_sig_new(sizeof(*rsa), provctx, propq);
 
-    if (rsa == NULL || !prov_sig_setup(&rsa->sig, provctx, propq)) {
-        OPENSSL_free(rsa);
+    if (rsa == NULL)
         return NULL;
-    }
     rsa->pad_mode = RSA_PKCS1_PADDING;
     rsa->salt_len = SALTLEN_DEFAULT;
     rsa->min_salt = -1;
     return rsa;
-}
-
-void prov_rsa_sig_freectx(void *vctx)
-{
-    struct rsa_sig *rsa = vctx;
-
-    if (rsa == NULL)
-        return;
-    prov_sig_release(&rsa->sig);
-    OPENSSL_free(rsa);
-}
-
-void *prov_rsa_sig_dupctx(void *vctx)
-{
-    const struct rsa_sig *rsa = vctx;
-    struct rsa_sig *copy = OPENSSL_memdup(rsa, sizeof(*rsa));
-
-    if (copy != NULL && !prov_sig_duplicate(&copy->sig, &rsa->sig)) {
-        OPENSSL_free(copy);
-        copy = NULL;
-    }
-    return copy;
 }
 
 /* --- PSS parameters -------------------------------------------------------------------------- */
@@ -724,8 +700,8 @@ static const char **rsa_query_key_types(void)
 
 const OSSL_DISPATCH prov_signature_rsa[] = {
     {OSSL_FUNC_SIGNATURE_NEWCTX, (void (*)(void))prov_rsa_sig_newctx},
-    {OSSL_FUNC_SIGNATURE_FREECTX, (void (*)(void))prov_rsa_sig_freectx},
-    {OSSL_FUNC_SIGNATURE_DUPCTX, (void (*)(void))prov_rsa_sig_dupctx},
+    {OSSL_FUNC_SIGNATURE_FREECTX, (void (*)(void))prov_sig_freectx},
+    {OSSL_FUNC_SIGNATURE_DUPCTX, (void (*)(void))prov_sig_dupctx},
 #ifdef OSSL_FUNC_SIGNATURE_QUERY_KEY_TYPES
     {OSSL_FUNC_SIGNATURE_QUERY_KEY_TYPES, (void (*)(void))rsa_query_key_types},
 #endif

@@ -104,8 +104,8 @@ static const char **ecdsa_query_key_types(void)
     }                                                                                              \
     const OSSL_DISPATCH prov_sigalg_rsa_##id[] = {                                                 \
         {OSSL_FUNC_SIGNATURE_NEWCTX, FN(rsa_newctx_##id)},                                         \
-        {OSSL_FUNC_SIGNATURE_FREECTX, FN(prov_rsa_sig_freectx)},                                   \
-        {OSSL_FUNC_SIGNATURE_DUPCTX, FN(prov_rsa_sig_dupctx)},                                     \
+        {OSSL_FUNC_SIGNATURE_FREECTX, FN(prov_sig_freectx)},                                       \
+        {OSSL_FUNC_SIGNATURE_DUPCTX, FN(prov_sig_dupctx)},                                         \
         {OSSL_FUNC_SIGNATURE_QUERY_KEY_TYPES, FN(rsa_query_key_types)},                            \
         {OSSL_FUNC_SIGNATURE_SIGN_INIT, FN(rsa_sign_init)},                                        \
         {OSSL_FUNC_SIGNATURE_SIGN, FN(prov_rsa_sig_sign)},                                         \
@@ -122,12 +122,12 @@ static const char **ecdsa_query_key_types(void)
 #define ECDSA_SIGALG(id, digest)                                                                   \
     static void *ecdsa_newctx_##id(void *provctx, const char *propq)                               \
     {                                                                                              \
-        return fixed_digest(prov_ecdsa_newctx(provctx, propq), digest);                            \
+        return fixed_digest(prov_sig_newctx(provctx, propq), digest);                              \
     }                                                                                              \
     const OSSL_DISPATCH prov_sigalg_ecdsa_##id[] = {                                               \
         {OSSL_FUNC_SIGNATURE_NEWCTX, FN(ecdsa_newctx_##id)},                                       \
-        {OSSL_FUNC_SIGNATURE_FREECTX, FN(prov_ecdsa_freectx)},                                     \
-        {OSSL_FUNC_SIGNATURE_DUPCTX, FN(prov_ecdsa_dupctx)},                                       \
+        {OSSL_FUNC_SIGNATURE_FREECTX, FN(prov_sig_freectx)},                                       \
+        {OSSL_FUNC_SIGNATURE_DUPCTX, FN(prov_sig_dupctx)},                                         \
         {OSSL_FUNC_SIGNATURE_QUERY_KEY_TYPES, FN(ecdsa_query_key_types)},                          \
         {OSSL_FUNC_SIGNATURE_SIGN_INIT, FN(prov_ecdsa_sign_init)},                                 \
         {OSSL_FUNC_SIGNATURE_SIGN, FN(prov_ecdsa_sign)},                                           \

@@ -23,8 +23,9 @@ extern const OSSL_DISPATCH prov_signature_ecdsa[];
 #undef SIGNATURE_RAW
 extern const OSSL_DISPATCH prov_signature_refused[];
 
-/* The first member of both signature contexts, so that a context pointer is one of these too. */
+/* A signature context, or the first member of one: a pointer to a context points to one of these. */
 struct prov_sig {
+    size_t size; /* of the whole context */
     struct prov_ctx *ctx;
     char *propq;          /* the caller's property query, made safe for software work */
     struct prov_key *key; /* one reference */
@@ -55,11 +56,12 @@ struct prov_sig {
     size_t expected_len;
 };
 
-/* Purpose: fill `sig`, which is zeroed, for newctx; release what it owns, for freectx; and make
- * `dst`, a plain copy of `src`, own what it points to, for dupctx (on failure it is empty). */
-int prov_sig_setup(struct prov_sig *sig, void *provctx, const char *propq);
-void prov_sig_release(struct prov_sig *sig);
-int prov_sig_duplicate(struct prov_sig *dst, const struct prov_sig *src);
+/* Purpose: newctx for a context of `size` bytes that begins with a struct prov_sig. The rest is
+ * zero, and may own nothing: freectx and dupctx below serve it as it is. */
+void *prov_sig_new(size_t size, void *provctx, const char *propq);
+OSSL_FUNC_signature_newctx_fn prov_sig_newctx; /* a struct prov_sig and nothing more */
+OSSL_FUNC_signature_freectx_fn prov_sig_freectx;
+OSSL_FUNC_signature_dupctx_fn prov_sig_dupctx;
 
 /* Purpose: start signing with `key` (NULL: with the one from before): policy, private half, and
  * what the key may be used for. With check-key-at-load = no a key that was not looked up yet is
@@ -128,7 +130,7 @@ int prov_sig_algorithm_id(const struct prov_sig *sig, int key_nid, OSSL_PARAM *p
 int prov_sig_algorithm_id_pss(const struct prov_sig *sig, const struct prov_digest *mgf1,
                               long salt_len, OSSL_PARAM *p);
 
-/* Dispatch functions that serve both algorithms as they are. */
+/* Dispatch functions that serve all algorithms as they are. */
 OSSL_FUNC_signature_digest_sign_update_fn prov_sig_update;
 OSSL_FUNC_signature_verify_init_fn prov_sig_verify_init;
 OSSL_FUNC_signature_verify_fn prov_sig_verify;
@@ -143,19 +145,14 @@ OSSL_FUNC_signature_gettable_ctx_md_params_fn prov_sig_gettable_ctx_md_params;
 OSSL_FUNC_signature_set_ctx_md_params_fn prov_sig_set_ctx_md_params;
 OSSL_FUNC_signature_settable_ctx_md_params_fn prov_sig_settable_ctx_md_params;
 
-/* rsa.c's and ecdsa.c's own, for sigalgs.c. */
+/* Those of rsa.c and ecdsa.c that sigalgs.c uses as well. */
 OSSL_FUNC_signature_newctx_fn prov_rsa_sig_newctx;
-OSSL_FUNC_signature_freectx_fn prov_rsa_sig_freectx;
-OSSL_FUNC_signature_dupctx_fn prov_rsa_sig_dupctx;
 OSSL_FUNC_signature_sign_init_fn prov_rsa_sig_sign_init;
 OSSL_FUNC_signature_sign_fn prov_rsa_sig_sign;
 OSSL_FUNC_signature_digest_sign_init_fn prov_rsa_sig_digest_sign_init;
 OSSL_FUNC_signature_digest_sign_final_fn prov_rsa_sig_digest_sign_final;
 OSSL_FUNC_signature_get_ctx_params_fn prov_rsa_sig_get_ctx_params;
 OSSL_FUNC_signature_gettable_ctx_params_fn prov_rsa_sig_gettable_ctx_params;
-OSSL_FUNC_signature_newctx_fn prov_ecdsa_newctx;
-OSSL_FUNC_signature_freectx_fn prov_ecdsa_freectx;
-OSSL_FUNC_signature_dupctx_fn prov_ecdsa_dupctx;
 OSSL_FUNC_signature_sign_init_fn prov_ecdsa_sign_init;
 OSSL_FUNC_signature_sign_fn prov_ecdsa_sign;
 OSSL_FUNC_signature_digest_sign_init_fn prov_ecdsa_digest_sign_init;

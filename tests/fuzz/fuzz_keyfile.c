@@ -38,7 +38,7 @@ static void prepare(void)
     setenv("OPENSSL_CONF", "/dev/null", 1);
     if (!OPENSSL_init_crypto(OPENSSL_INIT_NO_LOAD_CONFIG, NULL))
         abort();
-    prov_watch_no_file = true;
+    prov_stats_no_file = true;
     prov_config_override("pkcs11-module", "/nowhere/fuzz.so");
     if (!OSSL_PROVIDER_add_builtin(NULL, PROV_NAME, OSSL_provider_init) ||
         OSSL_PROVIDER_load(NULL, "default") == NULL || OSSL_PROVIDER_load(NULL, PROV_NAME) == NULL)
