@@ -172,7 +172,7 @@ check_arrows() {
 
     # What the engine and the provider agreed upon stands in one header; hsmkey builds fakepem.c.
     if grep -nE '# *include *".*(keystore|provider|tools)/' engine/*.[ch] |
-        grep -v 'provider/(core/control|config/cnf)\.h"'; then
+        grep -vE 'provider/(core/control|config/cnf)\.h"'; then
         fail "engine/ may use provider/core/control.h and provider/config/cnf.h only"
     fi
     if grep -nE '# *include *".*engine/' tools/*.[ch] | grep -v 'engine/fakepem\.h"'; then
