@@ -59,8 +59,8 @@ static inline void folder_down(void)
     ck_assert_int_eq(system(command), 0);
 }
 
-/* Start hsmkey with these arguments, up to a NULL. It has `seconds`; what it prints goes to the file
- * "output". */
+/* Start hsmkey with these arguments, up to a NULL. It has `seconds`; what it prints goes to the
+ * file "output". */
 static inline pid_t hsmkey_start(const char *const *args, unsigned seconds)
 {
     const char *argv[12] = {HSMKEY_PATH};
