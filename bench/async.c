@@ -35,7 +35,7 @@ static int sign(void *arg)
     return good;
 }
 
-/* Start or resume its signature; how many were finished. */
+/* Start or resume the signature of a job. Returns how many were finished. */
 static unsigned go_on(struct connection *c)
 {
     unsigned finished = 0;
@@ -79,7 +79,7 @@ static double per_second(EVP_PKEY *key, unsigned jobs)
             if (fds[i].revents != 0)
                 finished += go_on(&connections[i]);
     }
-    /* Those in the token are not counted, nor taken out of it: the program ends. */
+    /* Signatures that the token still works at are not counted. The program ends without them. */
     return finished / ((double)(bench_now() - from) / 1e9);
 }
 

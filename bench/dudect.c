@@ -92,7 +92,7 @@ static void decode_implicit(const unsigned char *em)
     size_t len = sizeof(out);
 
     ctx.libctx = bench_libctx;
-    /* any 32 bytes that are others for each block */
+    /* 32 bytes that differ from block to block */
     bench_must(prov_pkcs1_implicit(&ctx, out, &len, em, SIZE, em + SIZE - PROV_IR_BYTES), "decode");
     sink += (unsigned)len;
 }
@@ -106,7 +106,7 @@ static void decode_tls(const unsigned char *em)
     sink += out[5];
 }
 
-/* The control: what not to do. */
+/* The control: a decoder that stops at the first wrong byte, as none should. */
 static void decode_naive(const unsigned char *em)
 {
     unsigned i = 2;
@@ -149,7 +149,7 @@ static void decrypt_tls(const unsigned char *in)
     decrypt(in, true);
 }
 
-/* What has to be given for the token to see this block. */
+/* The ciphertext whose raw decryption is this block. */
 static void encrypt(const unsigned char em[SIZE], unsigned char out[SIZE])
 {
     EVP_PKEY_CTX *ctx = EVP_PKEY_CTX_new_from_pkey(bench_libctx, key, NULL);
@@ -177,7 +177,7 @@ static int by_value(const void *a, const void *b)
     return x < y ? -1 : x > y;
 }
 
-/* Welch's t of those below `limit`: class 1 (bad) against class 0 (good). */
+/* Welch's t of the times below `limit`: class 1 (bad padding) against class 0 (good). */
 static double welch(const struct samples *s, float limit)
 {
     double n[2] = {0}, mean[2] = {0}, m2[2] = {0}, error;

@@ -80,7 +80,7 @@ static const struct row {
     {"software-alone", FAKE_RSA, true, true, false, true},
 };
 
-/* The key in PEM, in a memory BIO that can be read again and again. Frees the key. */
+/* Write the key as PEM to a memory BIO that can be read again and again. Frees the key. */
 static BIO *pem_of(EVP_PKEY *key)
 {
     static char copy[8192];
@@ -146,7 +146,7 @@ int main(int argc, char **argv)
     /* so that nothing but a signature says which key an EC key is */
     fake_remove_object(fake_find(bench_slot, 2 /* CKO_PUBLIC_KEY */, "k"));
     fake_hide_attribute(FAKE_ANY, 0x129 /* CKA_PUBLIC_KEY_INFO */);
-    /* what is done once in a process, or once with a connection, is not what is looked for */
+    /* a warm-up, so that what is done once in a process or with a connection is not counted */
     for (int i = 0; i < 3; i++) {
         key = load(pem);
         sign(key);

@@ -49,8 +49,8 @@ struct job {
     size_t cipher_len;
     unsigned rounds;
     double *rate;       /* NULL, or where each thread puts its operations a second */
-    struct ks_key *own; /* the keystore's loop's */
-    /* the bare loop's */
+    struct ks_key *own; /* for the loop over the keystore */
+    /* for the loop over the module alone */
     CK_FUNCTION_LIST *fn;
     CK_SESSION_HANDLE session;
     CK_OBJECT_HANDLE handle;
@@ -58,7 +58,7 @@ struct job {
 
 /* --- one operation --------------------------------------------------------------------------- */
 
-/* As libssl does it: everything anew for each signature. */
+/* Sign as libssl does, which makes all contexts anew for each signature. */
 static void sign_once(const struct job *job)
 {
     EVP_MD_CTX *ctx = EVP_MD_CTX_new();
@@ -109,7 +109,7 @@ static void *work(void *arg)
     return NULL;
 }
 
-/* The floor: what the module itself takes, without anything of ours or of libcrypto's. */
+/* Call the module alone, without anything of ours or of libcrypto's: the least that it can cost. */
 static void *bare(void *arg)
 {
     struct job *job = arg;
@@ -128,7 +128,7 @@ static void *bare(void *arg)
     return NULL;
 }
 
-/* The keystore, without libcrypto and the provider. */
+/* Sign with the keystore alone, without libcrypto and the provider. */
 static void *keystore(void *arg)
 {
     const struct job *job = arg;
@@ -148,7 +148,7 @@ static void *keystore(void *arg)
     return NULL;
 }
 
-/* What libcrypto alone takes to hash the message. */
+/* Hash the message with libcrypto alone. */
 static void *hash(void *arg)
 {
     const struct job *job = arg;
@@ -202,7 +202,7 @@ static void run(const struct job *model, unsigned threads, unsigned rounds, void
     bench_threads(threads, opts, jobs, sizeof(jobs[0]));
 }
 
-/* Until every thread has had a session of its own. */
+/* Make calls slow for a moment, so that every thread opens a session of its own. */
 static void warm_up(const struct job *model, unsigned threads, void *(*opts)(void *))
 {
     run(model, 1, 2, opts);
@@ -263,7 +263,8 @@ static void module_down(CK_FUNCTION_LIST *fn)
     p11_kit_module_release(fn);
 }
 
-/* The bare loop, with a session for each thread. Returns what passed on that clock. */
+/* Run the loop over the module alone, with a session for each thread. Returns the nanoseconds that
+ * passed on `clock`. */
 static double bare_ns(const struct job *model, CK_FUNCTION_LIST *fn, unsigned threads,
                       unsigned rounds, uint64_t (*clock)(void))
 {
@@ -319,7 +320,7 @@ static unsigned sleep_for_latency(struct job *model, CK_FUNCTION_LIST *fn)
     return (unsigned)(2 * TOKEN_US - lowest);
 }
 
-/* The key that `job->key` is, as the keystore gives it out. */
+/* Find the key of `job->key` with the keystore. */
 static struct ks_token *keystore_up(struct job *job)
 {
     const struct ks_token_config config = {.name = "bench",
@@ -338,7 +339,7 @@ static struct ks_token *keystore_up(struct job *job)
     return token;
 }
 
-/* The sum of what each thread gets: starting and joining threads is no part of it. */
+/* Sum up the rates of the threads, which leaves out the time to start and join them. */
 static double rate_of(const struct job *model, CK_FUNCTION_LIST *fn, unsigned threads,
                       void *(*opts)(void *))
 {
@@ -380,7 +381,7 @@ static void throughput(void)
         warm_up(&model, threads[i], keystore);
         warm_up(&model, threads[i], work);
         fake_set_latency("C_Sign", sleep_us);
-        /* by turns, for what else the machine does */
+        /* The two are measured by turns, so that other load on the machine meets both. */
         for (unsigned j = 0; j < 3 * slices; j++)
             all[j % 3] += rate_of(&model, fn, threads[i], ways[j % 3]) / slices;
         fake_set_latency("C_Sign", 0);
@@ -404,8 +405,8 @@ static long switches(void)
     return usage.ru_nvcsw;
 }
 
-/* Each time that a thread goes to sleep is one: the caller for the worker, and the worker for its
- * next job. */
+/* A hand-over is each time that a thread goes to sleep: the caller to wait for the worker, and the
+ * worker to wait for its next job. */
 static void handovers(void)
 {
     static const char *const limits[] = {NULL, "20000"};

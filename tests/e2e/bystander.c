@@ -35,7 +35,8 @@
 
 #define KEYS_MAX 8
 #define THREADS  8
-/* Of the answers that threads get while one of them empties libcrypto's cache again and again. */
+/* The share of answers that may be ours while a thread empties libcrypto's cache again and
+ * again. */
 #define RACES_ONE_IN 500
 
 static struct {
@@ -61,7 +62,7 @@ static void look_whole(OSSL_LIB_CTX *libctx, const char *when)
         complain(when, why);
 }
 
-/* With threads: how often it happens is counted, for SECURITY.md says that it can. */
+/* With threads an answer may be ours now and then, as SECURITY.md says: count how often. */
 static void race(bool ok)
 {
     atomic_fetch_add(&asked, 1);
@@ -149,7 +150,7 @@ static int op_request(EVP_PKEY *key, OSSL_LIB_CTX *libctx)
     return ok;
 }
 
-/* A program may look at a key in many ways; whether the key plays along is tested elsewhere. */
+/* Ask a key for everything that a program may ask it for. Other tests look at the answers. */
 static int op_look(EVP_PKEY *key, OSSL_LIB_CTX *libctx)
 {
     EVP_PKEY_CTX *ctx = EVP_PKEY_CTX_new_from_pkey(libctx, key, NULL);
@@ -170,7 +171,7 @@ static int op_look(EVP_PKEY *key, OSSL_LIB_CTX *libctx)
     return ok;
 }
 
-/* The generation is refused, for want of a label if nothing else; but a program asked for it. */
+/* Ask for a generation. It is refused, as it has no label, but we were asked. */
 static int op_generate(EVP_PKEY *key, OSSL_LIB_CTX *libctx)
 {
     EVP_PKEY_CTX *ctx =
@@ -232,7 +233,7 @@ static const struct operation {
 };
 #define OPERATIONS (sizeof(operations) / sizeof(operations[0]))
 
-/* One operation; a key that does not do it is a failure of the test as well. */
+/* Carry out one operation. The test fails if the key does not do it. */
 static void run(size_t i, EVP_PKEY *key, OSSL_LIB_CTX *libctx)
 {
     const struct operation *op = &operations[i];
@@ -268,8 +269,8 @@ static void all_operations(OSSL_LIB_CTX *libctx, const char *when, bool whole)
 
 /* --- what else happens in a process ---------------------------------------------------------- */
 
-/* One fetch that is not in libcrypto's cache: it keeps some hundred, and when there is no more room
- * it throws some out, at random. */
+/* Make one fetch that is not in libcrypto's cache. The cache has room for some hundred, and when
+ * it is full libcrypto throws some out at random. */
 static void distinct_fetch(OSSL_LIB_CTX *libctx, unsigned long number)
 {
     static const char *const types[] = {"EC", "RSA", "ED25519", "X25519"};
@@ -359,7 +360,7 @@ static void threads(void)
     look_whole(NULL, "after threads");
 }
 
-/* The same configuration in a library context of its own, which then goes away. */
+/* Load the same configuration into a library context of its own, and free that. */
 static void second_context(const char *const paths[])
 {
     OSSL_LIB_CTX *libctx = OSSL_LIB_CTX_new();

@@ -64,7 +64,7 @@ static void bad(const char *what)
 
 /* --- signatures ------------------------------------------------------------------------------ */
 
-/* 1: made and verified; 0: not made; -1: made, and wrong. */
+/* Sign once. 1: the signature was made and is right. 0: none was made. -1: it is wrong. */
 static int sign_with(OSSL_LIB_CTX *libctx, EVP_PKEY *with)
 {
     EVP_MD_CTX *sign = EVP_MD_CTX_new(), *verify = EVP_MD_CTX_new();
@@ -95,7 +95,7 @@ static void must_sign(const char *who)
         bad(who);
 }
 
-/* Until told to stop. Once the process ends there are errors, but no wrong signatures. */
+/* Sign until told to stop. Once the process ends, signatures may fail, but none may be wrong. */
 static void *sign_on(void *arg)
 {
     unsigned count = 0;
@@ -229,7 +229,7 @@ static int way_free_cleanup(void)
     return 3;
 }
 
-/* The token's server is stopped meanwhile. */
+/* Wait for the end of standard input. The test stops the token's server meanwhile. */
 static int way_wait(void)
 {
     must_sign("main");
@@ -240,7 +240,8 @@ static int way_wait(void)
 
 /* --- ways to unload -------------------------------------------------------------------------- */
 
-/* A library context of its own, in which the configuration does not activate the provider. */
+/* Sign in a library context of its own, in which the configuration does not activate the
+ * provider. */
 static int in_context(bool context_first)
 {
     OSSL_LIB_CTX *libctx = OSSL_LIB_CTX_new();
@@ -261,7 +262,7 @@ static int in_context(bool context_first)
     else
         bad("a key in a library context");
     OSSL_PROVIDER_unload(hsm);
-    if (sign_with(libctx, its) < 0) /* whether it can is libcrypto's affair */
+    if (sign_with(libctx, its) < 0) /* it may fail or not, as libcrypto decides */
         bad("a wrong signature");
     ERR_clear_error();
     OSSL_PROVIDER_unload(software);
@@ -472,7 +473,7 @@ static int way_double_fork(void)
     return 0;
 }
 
-/* As daemon(3), with two forks; what it inherited on 0 to 2 is gone. */
+/* Become a daemon as daemon(3) does, with two forks. The descriptors 0 to 2 are closed. */
 static int way_daemon(void)
 {
     int null = open("/dev/null", O_RDWR);
@@ -506,7 +507,7 @@ static unsigned open_files(void)
     return count;
 }
 
-/* The new program has none of our files, and begins anew. */
+/* Execute this program again: the new one has inherited none of our descriptors. */
 static int way_exec(void)
 {
     char files[16];
@@ -589,8 +590,8 @@ static int run(const struct way *way)
     return way->go();
 }
 
-/* Everything that the round's processes say, until the last of them is gone. False: some are not
- * in time. */
+/* Count what the processes of a round report, until the last of them has ended. False: one of them
+ * has not ended in time. */
 static bool listen_to(int fd, unsigned *goods, unsigned *bads)
 {
     struct pollfd wait = {.fd = fd, .events = POLLIN};

@@ -24,7 +24,7 @@ static const struct {
     {0x00000fffUL, "a number that no standard knows"},
 };
 
-/* What happens in the middle of the run, so that the function is called there, too. */
+/* What is done in the middle of a run to make the keystore call the function there. */
 enum shake {
     SHAKE_NOTHING,
     SHAKE_SESSIONS,   /* all sessions are gone, and the login with them */
@@ -80,7 +80,7 @@ static const struct row rows[] = {
     {"C_GenerateKeyPair", WORK_GENERATE, SHAKE_NOTHING, ROLE_MAKING},
 };
 
-/* Permanent by the table, and overcome all the same, at this call. */
+/* Codes that are permanent by the table, and are overcome at this call all the same. */
 static const struct {
     const char *function;
     int work; /* -1: whichever */
@@ -107,7 +107,7 @@ enum promise {
     PROMISE_MODULE,   /* served again when the module has recovered by itself */
 };
 
-/* KS_NO_FUNCTION for those that the keystore has no exceptions for. */
+/* The keystore's number of a function. KS_NO_FUNCTION: it has no exceptions for that function. */
 static enum ks_fn fn_of(const char *name)
 {
     unsigned fn = KS_FUNCTIONS;
@@ -215,7 +215,7 @@ static void shake(void *arg)
     }
 }
 
-/* Is this failure the answer that the injected code stands for? */
+/* Tell whether this failure is the one that the injected code has to lead to. */
 static bool is_answer(void *arg, ks_status st, const struct ks_error *err)
 {
     const struct run *run = arg;
@@ -279,7 +279,7 @@ static void check_one_off(const struct run *run, unsigned hits)
         fault_tell(run->r, "%u operations were refused, and not %u", refused, want);
 }
 
-/* As a module would whose server has come back to it. */
+/* Initialise the module again, as one does by itself whose server has come back. */
 static void recover_by_itself(void)
 {
     CK_C_INITIALIZE_ARGS args = {.flags = CKF_OS_LOCKING_OK};

@@ -12,7 +12,7 @@
 #include "fault.h"
 
 #define TIMEOUT_MS 200U
-/* recover-interval-ms where nobody sets it */
+/* the default of recover-interval-ms */
 #define KS_RECOVER_MS 1000U
 
 struct run;
@@ -90,7 +90,7 @@ static void lose_connection_again(void *arg)
     fake_lose_connection();
 }
 
-/* The second time right after the recovery from the first: within the recovery interval. */
+/* Twice, the second time right after the first recovery, and so within the recovery interval. */
 static void lose_connection_twice(struct run *run)
 {
     (void)run;
@@ -282,7 +282,7 @@ static void in_child(void *arg)
     crew_free(&crew);
 }
 
-/* From a thread, with the others' operations under way. */
+/* Let the event happen in a thread of its own, while the others work. */
 static void fork_thrice(struct run *run)
 {
     for (int i = 0; i < 3; i++)
@@ -524,7 +524,8 @@ void events_run(const struct scenario *s, struct result *r)
         run.crew.refusal = NULL;
         run.crew.excuse = NULL;
         run.crew.each = 1;
-        /* the child may have changed what the PIN file says, and not what this token takes */
+        /* the child may have changed the PIN in the file, but not the PIN of this process's
+         * token */
         crew_run(&run.crew);
     } else {
         at_work(&run);

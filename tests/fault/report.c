@@ -133,7 +133,7 @@ static void write_events(FILE *out, const struct scenario *s, struct result *r, 
     }
 }
 
-/* How many codes are overcome at this call, and how many are an answer. */
+/* Count the codes that are overcome at this call, and those that the caller gets as an error. */
 static void count_promises(const struct row *row, unsigned *served, unsigned *answered)
 {
     struct code_facts facts;
@@ -228,7 +228,8 @@ int report_markdown(const struct scenario *s, struct result *r, unsigned count, 
     return 0;
 }
 
-/* Without the times, which are others in every run, or without any number in a table. */
+/* Copy a line without its times, which differ from run to run, or without all numbers of a
+ * table. */
 static size_t drop_numbers(char *text, size_t len, bool all)
 {
     size_t kept = 0, at;

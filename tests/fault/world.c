@@ -91,7 +91,7 @@ static void know_key(int i)
     BN_free(n);
 }
 
-/* What ECDH has to give: computed with the other side's private key. */
+/* The secret that ECDH has to give, computed with the other side's private key. */
 static void make_peer(void)
 {
     EVP_PKEY *peer = EVP_EC_gen("P-256");
@@ -116,7 +116,7 @@ void world_make(const char *in)
     uint8_t plain[512];
 
     snprintf(folder, sizeof(folder), "%s", in);
-    /* read p11-kit's configuration once, and not in every scenario */
+    /* load a module once, so that p11-kit's configuration is not read in every scenario */
     must(p11_kit_module_load(FAKE_PKCS11_PATH, 0) != NULL, "the module");
     ks_set_mac(fake_mac);
     fake_reset();
@@ -128,7 +128,7 @@ void world_make(const char *in)
         fake_add_key(world_slot, &spec);
         know_key(i);
     }
-    /* for handles that denote another key of the same type */
+    /* a second key of each type, which a stale handle may come to denote */
     fake_add_key(world_slot,
                  &(struct fake_key){.kind = FAKE_RSA, .label = "q", .id = "q", .material = 2});
     handle = fake_find(world_slot, CKO_PRIVATE_KEY, keys[KEY_RSA].label);
@@ -307,8 +307,8 @@ static bool verifies(EVP_PKEY *pub, const uint8_t *raw, size_t raw_len)
     return good;
 }
 
-/* Each signature is held against the right one, or verified; most are the former, and that costs
- * nothing. */
+/* Compare the signature with the right one, which costs nothing, or verify it where signatures
+ * of one message differ. */
 static bool is_right(EVP_PKEY *pub, const uint8_t *raw, size_t raw_len)
 {
     for (int i = 0; i < KEYS; i++)
@@ -360,7 +360,7 @@ static ks_status random_bytes(struct ks_token *token, const struct ks_call_optio
     uint8_t out[64] = {0};
     ks_status st = ks_random(token, opts, out, sizeof(out), err);
 
-    /* every part was written, and no part twice */
+    /* every part of the listing came once */
     for (size_t i = 0; ks_ok(st) && i < sizeof(out); i += sizeof(zeros)) {
         *wrong = *wrong || memcmp(out + i, zeros, sizeof(zeros)) == 0;
         for (size_t j = 0; j < i; j += sizeof(zeros))

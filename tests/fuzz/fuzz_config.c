@@ -28,7 +28,7 @@ static bool is_pin(const char *key)
     return strcmp(dot != NULL ? dot + 1 : key, "pin") == 0;
 }
 
-/* Something else than the right forms, so perhaps the PIN itself. */
+/* Tell whether a value has none of the right forms, and so may be a PIN itself. */
 static bool is_secret(const char *value)
 {
     return value[0] != '\0' && strncmp(value, "file:", 5) != 0 && strncmp(value, "env:", 4) != 0 &&
@@ -111,7 +111,7 @@ static void check_token(const struct prov_config *c, char *why, size_t size)
     ks_token_free(token);
 }
 
-/* All of it; `why` is empty when it was taken. */
+/* Check everything. `why` is empty if the configuration was taken. */
 static void read_values(char *why, size_t size)
 {
     struct prov_config config;

@@ -15,7 +15,7 @@
 #include "../../engine/fakepem.h"
 #include "fuzz.h"
 
-/* A power with larger numbers takes longer than this is worth. */
+/* Larger numbers are left out, as their powers take too long. */
 #define SIZE_MOST 1500
 
 /* The key by libcrypto's reader, NULL when it has none, or a form that is not DER. */
@@ -46,7 +46,7 @@ static bool is_usual(const RSA *rsa)
            BN_is_odd(e) && BN_num_bits(e) <= 64 && BN_num_bits(d) <= BN_num_bits(n);
 }
 
-/* By another number than eng_pem_kind() takes: 3^(e*d) = 3, which holds for every right d. */
+/* Check 3^(e*d) = 3, which holds for every right d. eng_pem_kind() takes another base. */
 static bool works(const RSA *rsa)
 {
     BN_CTX *bn = BN_CTX_new();

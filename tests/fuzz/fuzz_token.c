@@ -26,7 +26,7 @@ static size_t left;
 static bool open_sessions[SESSIONS], searching, secret_there;
 static CK_ULONG to_find;
 
-/* Pauses are not what this is about. */
+/* Replace nanosleep(), so that pauses cost no time. */
 int nanosleep(const struct timespec *pause, struct timespec *rest)
 {
     (void)pause;
@@ -75,7 +75,7 @@ static CK_ULONG number(CK_ULONG honest, CK_ULONG room)
     return b < sizeof(odd) / sizeof(odd[0]) ? odd[b] : honest;
 }
 
-/* Writes what fits of `len` bytes: the honest ones, or bytes of the input. */
+/* Write as many of `len` bytes as fit: the right ones, or bytes of the input. */
 static void fill(void *out, CK_ULONG room, CK_ULONG len, const void *honest, CK_ULONG honest_len)
 {
     CK_ULONG n = len < room ? len : room;
@@ -149,7 +149,7 @@ static CK_RV get_token_info(CK_SLOT_ID slot, CK_TOKEN_INFO *info)
     fill(info, sizeof(*info), sizeof(*info), "", 0);
     info->ulMaxSessionCount = number(0, 1);
     info->flags = honest ^ next();
-    /* a PIN pad would have us log in without end, and nothing to look at */
+    /* no PIN pad, or the login would be repeated without end */
     info->flags &= ~(CK_FLAGS)CKF_PROTECTED_AUTHENTICATION_PATH;
     return slot == 0 || next() != 0 ? code() : CKR_TOKEN_NOT_PRESENT;
 }
@@ -410,7 +410,7 @@ static CK_FUNCTION_LIST functions = {
 
 static uint8_t out[MODULUS + 64];
 
-/* Within its room, wiped when it failed. */
+/* Check that an output is within its room, and is wiped after a failure. */
 static void judge(ks_status st, size_t room, size_t len)
 {
     if (ks_ok(st) && len > room)
@@ -507,7 +507,7 @@ static void ask(struct ks_token *token, unsigned what)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    /* each time another PIN: one that was refused is never sent again */
+    /* a new PIN each time, as a PIN that was refused is never sent again */
     static unsigned long pin;
     struct ks_token_config config = {
         .name = "fuzz", .module = "/nowhere/fuzz.so", .pin = "env:HSM_FUZZ_PIN"};
