@@ -143,8 +143,8 @@ static const OSSL_ALGORITHM random_numbers[] = {
     LAST_ROW,
 };
 
-/* One a type, and no more: every decoder is set up anew for every key that the process reads,
- * software keys too, and on OpenSSL 3.0 each costs 300,000 instructions there. */
+/* One decoder for each type, and no more: OpenSSL 3.0 creates every decoder again for every key
+ * that the process reads, software keys too, at 300,000 instructions each. */
 #define DER_PKI ",input=der,structure=PrivateKeyInfo"
 
 /* Parameters of one type, between two rows without "provider": codec/decoder_params.c says why.
@@ -168,8 +168,8 @@ static const OSSL_ALGORITHM decoder[] = {
     LAST_ROW,
 };
 
-/* Where libcrypto sorts decoders by the query, and leaves out those that it excludes. (There they
- * are set up once.) */
+/* Also offered if libcrypto sorts decoders by the query, and leaves out those that the query
+ * excludes. (Such a libcrypto creates decoders once.) */
 static const OSSL_ALGORITHM decoder_parameters[] = {
     PARAMETERS(PROV_NAMES(EC), ec),
     PARAMETERS("SM2:1.2.156.10197.1.301", sm2),

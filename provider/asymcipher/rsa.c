@@ -406,9 +406,9 @@ static const void *ir_secret_known(struct prov_key *key)
     return __atomic_load_n(&key->ir_secret, __ATOMIC_ACQUIRE);
 }
 
-/* Make the key's secret for implicit rejection, at first use: before the ciphertext is looked at,
- * so that it tells nothing about one. `*no_raw` is set, and nothing raised, when the token does
- * not decrypt raw. */
+/* Makes the key's secret for implicit rejection at its first use, before the ciphertext is
+ * examined, so that it tells nothing about one. `*no_raw` is set, and nothing raised, when the
+ * token does not decrypt raw. */
 static const void *ir_secret_make(const struct rsa_cipher *rsa, bool *no_raw)
 {
     struct prov_key *key = rsa->key;

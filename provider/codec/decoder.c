@@ -154,8 +154,8 @@ static void raise_dropped(const struct prov_ctx *ctx)
     prov_raise(ctx, (enum prov_reason)dropped.reason, "%s", dropped.text);
 }
 
-/* A foreign file has only a URI: the token has to say what the key is. Returns false when it is
- * a key of another type than `type`. */
+/* A foreign file has only a URI, so the token has to tell the type of the key. Returns false when
+ * it is not `type`. */
 static bool find_foreign(struct prov_ctx *ctx, const struct prov_ref *ref, enum prov_key_type type,
                          const struct ks_call_options *opts, struct prov_load *load)
 {
@@ -204,7 +204,7 @@ out:
     return mine;
 }
 
-/* Find out what load() is to be given. Returns false when that is another decoder's work. */
+/* Prepares what load() will be given. Returns false when another decoder has to do it. */
 static bool prepare(struct prov_ctx *ctx, struct prov_ref *ref, enum prov_key_type type,
                     struct prov_prompt *prompt, struct prov_load *load)
 {

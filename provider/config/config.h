@@ -95,9 +95,9 @@ bool prov_config_dotted_key(const char *key, const char *(*get)(void *arg, const
 const char *prov_config_of_token(const char *name, const char *key,
                                  const char *(*get)(void *arg, const char *key), void *arg);
 
-/* Purpose: look for keys that a provider cannot see (libcrypto hands over only what is asked
- * for): find the section of the provider called `name` in the configuration file `file`, and
- * report a key there that is neither ours nor libcrypto's, and a value that is a section's name
+/* Purpose: find keys that a provider cannot see, because libcrypto hands over only the keys that
+ * are asked for: find the section of the provider called `name` in the configuration file `file`,
+ * and report a key there that is neither ours nor libcrypto's, and a value that is a section's name
  * as well (libcrypto would take that section's lines instead of the value). Returns 1 when all is
  * well, 0 with a sentence in `why` that names key and section, -1 (`why` says it) when the file
  * cannot be read or has no such section. Raises nothing. */

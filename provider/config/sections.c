@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * sections.c - looks into openssl.cnf itself, for what libcrypto does not pass on: keys that
- * nobody knows, and a section that is not used.
+ * sections.c - reads openssl.cnf itself, to find what libcrypto does not pass on to a provider:
+ * unknown keys, and values that libcrypto takes for the name of a section.
  */
 #include "cnf.h"
 #include "config.h"

@@ -116,7 +116,7 @@ static int empty_init(const OSSL_CORE_HANDLE *handle, const OSSL_DISPATCH *in,
     return 1;
 }
 
-/* Which of the key types are answered by us, as a set of bits. */
+/* The key types for which libcrypto would answer with this provider, as a set of bits. */
 static unsigned answered_by_us(const struct prov_ctx *ctx, const char *query)
 {
     unsigned ours = 0;
@@ -132,8 +132,8 @@ static unsigned answered_by_us(const struct prov_ctx *ctx, const char *query)
     return ours;
 }
 
-/* Empties the cache and puts the others' answers to its front. Whether that came about: an answer
- * of ours that libcrypto was about to put there, for another thread, may have been faster. */
+/* Empties the cache and puts the other providers' answers to its front. Returns false when that
+ * failed, because libcrypto added an answer of this provider for another thread in between. */
 static bool refill(struct prov_ctx *ctx, const char *empty_name)
 {
     OSSL_PROVIDER *empty = OSSL_PROVIDER_try_load(ctx->fetched.libctx, empty_name, 1);

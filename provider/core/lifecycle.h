@@ -52,11 +52,12 @@ int prov_stats_answer(struct prov_ctx *ctx, OSSL_PARAM *p);
 
 /* --- forks and the end of the process -------------------------------------------------------- */
 
-/* Purpose: make our locks anew in a forked child: their owners may be threads of the parent's. */
+/* Purpose: initialise the provider's locks again in a forked child: a thread that held one exists
+ * only in the parent. */
 void prov_configure_forked(void);
 void prov_children_forked(void);
-/* Purpose: libcrypto is about to clean up: keep all providers of ours, with their library contexts,
- * until the process is gone. Whoever has a key may free it at any time after that. */
+/* Purpose: libcrypto is about to clean up: keep all instances of this provider, with their library
+ * contexts, until the process is gone, since a program may free its keys at any time after that. */
 void prov_children_keep(void);
 
 #endif

@@ -10,7 +10,7 @@
 /* Bridges OpenSSL's passphrase callback to the keystore's. Lives on the caller's stack. */
 struct prov_prompt {
     struct ks_prompt ks;
-    struct ks_call_options opts; /* give &p.how to the keystore */
+    struct ks_call_options opts; /* give &p.opts to the keystore */
     OSSL_PASSPHRASE_CALLBACK *cb;
     void *cbarg;
 };

@@ -104,7 +104,7 @@ out:
     return ret;
 }
 
-/* Ask now which mechanisms there are, so that operations need not. */
+/* Asks the token now which mechanisms it lists, so that operations need not ask. */
 static void note_mechanisms(struct prov_key *key, struct ks_key *priv)
 {
     const struct prov_type_info *info = &prov_types[key->type];
@@ -290,7 +290,7 @@ err:
     return NULL;
 }
 
-/* A key that is looked up at its first use. */
+/* A key that is looked up on the token at its first use. */
 static struct prov_key *lazy_key(struct prov_ctx *ctx, const struct prov_ref *ref)
 {
     struct prov_key *key = prov_key_new(ctx, ref->type);

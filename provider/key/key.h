@@ -36,8 +36,8 @@ struct prov_key *prov_key_new(struct prov_ctx *ctx, enum prov_key_type type);
 struct prov_key *prov_key_ref(struct prov_key *key);
 void prov_key_free(struct prov_key *key);
 
-/* Purpose: the key that `ref` points to: finds it on the token and compares the public halves, or
- * (check-key-at-load = no, and the reference has a public half) only notes it. */
+/* Purpose: the key that `ref` points to. Finds it on the token and compares the public halves; with
+ * check-key-at-load = no, and a public half in the reference, that is left for the first use. */
 struct prov_key *prov_key_from_ref(struct prov_ctx *ctx, const struct prov_ref *ref,
                                    const struct ks_call_options *opts);
 
@@ -52,12 +52,12 @@ struct prov_key *prov_key_from_ks(struct prov_ctx *ctx, struct ks_key *priv, EVP
 /* Purpose: a public-only key from a token's public object or a certificate object. */
 struct prov_key *prov_key_from_object(struct prov_ctx *ctx, const struct ks_object *object);
 
-/* Purpose: hold a key of the token against key->pub, now and whenever it is found again: what it
- * shows, or else its first result (key/proof.c). `key` must outlive the use of `priv`. Refuses
- * (raises) a key that is another one, and curves that we do not have. */
+/* Purpose: require that a key of the token belongs to key->pub, now and whenever it is found again:
+ * by what its object shows, or else by its first result (proof.c). `key` must outlive the use of
+ * `priv`. Refuses (raises) a key that is another one, and curves that we do not have. */
 int prov_key_expect(struct prov_key *key, struct ks_key *priv);
 
-/* Purpose: tell whether the key waits for its first use (check-key-at-load = no). */
+/* Purpose: tell whether the key is still to be looked up on the token (check-key-at-load = no). */
 bool prov_key_unseen(const struct prov_key *key);
 
 /* Purpose: the keystore key, which a lazy key finds now. Raises when there is no private half. */

@@ -8,16 +8,16 @@
 #include "key.h"
 
 /* Purpose: refuse (raise, return 0) when the configuration is broken, does not offload `class`, or
- * when the token has no mechanism for it. `key` is named in the error, and may be NULL. Called at
- * init of every operation: the token is asked once for a class that it can do. */
+ * when the token has no mechanism for it. `key` is named in the error, and may be NULL. Every
+ * operation calls it at its init. The token is asked until it was found able to do the class. */
 int prov_permits(const struct prov_ctx *ctx, enum prov_operation class, const struct prov_key *key);
 
 /* Purpose: count and log that an operation of `class` was refused; raises nothing. */
 void prov_note_refused(const struct prov_ctx *ctx, enum prov_operation class,
                        const struct prov_key *key, const char *why);
 
-/* What a class can be done with: any one mechanism will do; none needed (count 0): none to lack.
- * The one table for refusals, and for hsmkey policy. */
+/* Mechanisms that can perform an operation class; any one is enough. count 0: it needs none. This
+ * is the one table for refusals, and for hsmkey policy. */
 #define PROV_NEEDS_MAX 5
 struct prov_need {
     enum ks_mech_kind kinds[PROV_NEEDS_MAX];
@@ -25,8 +25,8 @@ struct prov_need {
 };
 extern const struct prov_need prov_needs[PROV_CLASSES];
 
-/* Purpose: which of the mechanisms of prov_needs[class] the token lists: bit n for kinds[n]. The
- * digest that stands for the hash-and-sign kinds is SHA-256. Raises nothing. */
+/* Purpose: which of the mechanisms of prov_needs[class] the token lists: bit n for kinds[n]. A kind
+ * that hashes counts when the token has it with any digest. Raises nothing. */
 ks_status prov_class_mechanisms(const struct prov_ctx *ctx, enum prov_operation class,
                                 unsigned *listed, struct ks_error *err);
 

@@ -83,8 +83,8 @@ int prov_keymgmt_match(const void *keydata1, const void *keydata2, int selection
     return ok;
 }
 
-/* Is the private key on the token now, and is it the one of our public half? It is looked for anew,
- * and what its object does not show is tried. */
+/* Is the private key on the token now, and does it belong to our public half? This searches the
+ * token again, and makes a trial operation if the object does not show the public half. */
 static int validate_private(struct prov_key *key)
 {
     struct ks_uri *uri = NULL;

@@ -439,7 +439,8 @@ static struct prov_key *generate_parameters(const struct prov_gen *gen)
     return key;
 }
 
-/* The class as a whole was permitted; this is about the token and the type. */
+/* gen_init has checked that the configuration permits generation; this checks that the token can
+ * generate keys of the type. */
 static int token_generates(struct prov_gen *gen)
 {
     const enum ks_mech_kind kind = prov_types[gen->type].keygen;
@@ -505,7 +506,7 @@ static void destroy(const struct prov_gen *gen, struct ks_key *priv)
     }
 }
 
-/* Wraps the new key and tries it. On failure `priv` is still the caller's. */
+/* Makes a provider key of the new key, and tries it. On failure the caller still owns `priv`. */
 static struct prov_key *wrap(const struct prov_gen *gen, struct ks_key *priv)
 {
     struct prov_key *plain = prov_key_from_ks(gen->ctx, priv, NULL), *key = NULL;
@@ -531,7 +532,7 @@ static struct prov_key *wrap(const struct prov_gen *gen, struct ks_key *priv)
     key->priv = priv;
     key->has_public = key->has_private = true;
     plain->uri = NULL;
-    /* `plain` goes, and with it what `priv` was held against */
+    /* `plain` is freed below: from here on `priv` is compared with the public half of `key` */
     if (!prov_key_expect(key, priv)) {
         key->priv = NULL;
         prov_key_free(key);

@@ -23,7 +23,7 @@ extern const OSSL_DISPATCH prov_signature_ecdsa[];
 #undef SIGNATURE_RAW
 extern const OSSL_DISPATCH prov_signature_refused[];
 
-/* A signature context, or the first member of one: a pointer to a context points to one of these. */
+/* A signature context, or its first member, so that a pointer to a context is one to this. */
 struct prov_sig {
     size_t size; /* of the whole context */
     struct prov_ctx *ctx;
@@ -98,8 +98,8 @@ int prov_sig_raise_failed(const struct prov_sig *sig, const struct ks_error *err
 /* Purpose: raise that the token lacks a mechanism, by its name. Always returns 0. */
 int prov_sig_raise_lacks(const struct prov_sig *sig, enum ks_mech_kind kind);
 
-/* Purpose: tell whether the token lacks `raw`, and has `hash` for the digest instead, or whether
- * that is not known yet. Costs nothing where it has `raw`. */
+/* Purpose: whether the message must be kept: the token has no `raw` mechanism but has `hash`, or
+ * the key has not been looked up yet. Costs nothing where the token has `raw`. */
 bool prov_sig_hashes(const struct prov_sig *sig, enum ks_mech_kind raw, enum ks_mech_kind hash);
 
 /* Purpose: have prov_sig_update() keep the message, up to KS_MESSAGE_MAX. Before
@@ -161,9 +161,9 @@ OSSL_FUNC_signature_set_ctx_params_fn prov_ecdsa_set_ctx_params;
 OSSL_FUNC_signature_get_ctx_params_fn prov_ecdsa_get_ctx_params;
 OSSL_FUNC_signature_gettable_ctx_params_fn prov_ecdsa_gettable_ctx_params;
 
-/* Purpose: a copy of the property query without what it says of "provider", and with
- * PROV_NOT_US: a caller who asks for us by provider=hsm does not mean hashing and public
- * operations, which we do not have, but fips=yes has to stay. Freed with OPENSSL_free(). */
+/* Purpose: a copy of the property query without what it says of "provider", and with PROV_NOT_US: a
+ * caller who asks for us by provider=hsm does not mean hashing and public operations, which this
+ * provider does not have. Other conditions, as fips=yes, stay. Freed with OPENSSL_free(). */
 char *prov_propq_not_us(const char *propq);
 
 #ifdef OSSL_FUNC_SIGNATURE_SIGN_MESSAGE_INIT
