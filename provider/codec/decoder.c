@@ -20,8 +20,8 @@
 #include "../key/reference.h"
 #include "codec.h"
 
-/* What is handed on from PEM: the DER decoders look at the bytes, and take a bare reference or a
- * foreign one as well. A structure of its own would need decoders of its own. */
+/* The structure that PEM blocks are handed on with. The DER decoders examine the bytes, and also
+ * take a bare reference or a foreign one; a structure of its own would need decoders of its own. */
 #define STRUCTURE "PrivateKeyInfo"
 
 /* --- shared ---------------------------------------------------------------------------------- */
@@ -44,9 +44,9 @@ static int decoder_does_selection(void *provctx, int selection)
     return selection == 0 || (selection & OSSL_KEYMGMT_SELECT_PRIVATE_KEY) != 0;
 }
 
-/* Asked when libcrypto wants the key in another provider's keymgmt. A key that is not in the HSM
- * is no use there, and a public half alone would look like a whole key; so there is nothing to
- * give. It has to be there: OpenSSL 3.0 and later call it without looking. */
+/* Asked when libcrypto wants the key in another provider's keymgmt. The private key cannot leave
+ * the HSM, and the public half alone would pass for a whole key, so the function gives nothing. It
+ * has to exist: OpenSSL 3.0 and later call it without a check. */
 static int decoder_export_object(void *vctx, const void *reference, size_t size,
                                  OSSL_CALLBACK *export_cb, void *export_arg)
 {
@@ -132,8 +132,8 @@ static void note_failure(void)
     int flags = 0;
     unsigned long code = ERR_peek_last_error_data(&text, &flags);
 
-    /* OSSL_STORE tries once more, without the application's passphrase callback: the first
-     * failure is the true one */
+    /* OSSL_STORE tries once more, without the application's passphrase callback, and fails for lack
+     * of it: the first failure is the one to report */
     if (dropped.set)
         return;
     dropped.set = code != 0 && ERR_GET_LIB(code) >= ERR_LIB_USER; /* a provider's error */
@@ -147,7 +147,7 @@ static void raise_dropped(const struct prov_ctx *ctx)
     const char *text = NULL;
     int flags = 0;
 
-    /* still there, as when the application reads PEM itself */
+    /* the error is still in the queue when the application reads PEM itself */
     if (ERR_peek_last_error_data(&text, &flags) != 0 && (flags & ERR_TXT_STRING) != 0 &&
         strcmp(text, dropped.text) == 0)
         return;

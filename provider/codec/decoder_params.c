@@ -2,9 +2,9 @@
  *
  * decoder_params.c - decoders of parameter files (EC, SM2, DSA, DH, DHX). A key that is generated
  * from parameters is made by the provider that holds the parameters: libcrypto asks nobody else,
- * whatever the query says by then. So where the HSM is asked for when they are read, it is us who
- * hold them, and generation is done in the HSM or refused. Where it is not they are none of our
- * business: not even an error is left.
+ * whatever the query says by then. So if the HSM is asked for when parameters are read, this
+ * provider has to hold them; generation then happens in the HSM or is refused. If the HSM is not
+ * asked for, the decoders leave the file alone, without even an error.
  *
  * Whether we are asked for is libcrypto's own question, "whose keymgmt does this caller get?", and
  * its answer is made of the caller's query, the default properties and the order of the providers.

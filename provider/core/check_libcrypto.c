@@ -50,7 +50,7 @@ struct object {
     const elf_verneed *needed;
 };
 
-/* What an address is looked for, and the object that has it. */
+/* An address, and the loaded object that contains it. */
 struct found {
     elf_addr address, base, low, high;
 };

@@ -335,9 +335,9 @@ bool prov_key_unseen(const struct prov_key *key)
     return key->ref != NULL && __atomic_load_n(&key->priv, __ATOMIC_ACQUIRE) == NULL;
 }
 
-/* The private half of a key that was not looked up at its load; NULL, and raised. Without a lock:
- * the look-up may take as long as a connection does, and a child that is forked meanwhile would
- * wait for ever for a thread that it does not have. */
+/* Looks up the private half of a key that was loaded without it; NULL, and raised, if that fails.
+ * It takes no lock: it may take as long as a connection does, and a child that is forked meanwhile
+ * would wait for ever for a thread that exists only in the parent. */
 static struct ks_key *look_up(struct prov_key *key, const struct ks_call_options *opts)
 {
     struct ks_key *priv, *first = NULL;

@@ -110,7 +110,8 @@ const char *prov_class_mech_names(enum prov_operation class, unsigned bits, char
     return out;
 }
 
-/* Has the token a mechanism for the class? What it can do it is not asked again. */
+/* Does the token have a mechanism for the class? A yes is remembered, and the token is not asked
+ * again. */
 static int token_able(const struct prov_ctx *ctx, enum prov_operation class,
                       const struct prov_key *key)
 {
@@ -120,14 +121,14 @@ static int token_able(const struct prov_ctx *ctx, enum prov_operation class,
     char names[200];
     struct ks_error err;
 
-    /* Without a key the token need not be up yet: a generation that it cannot do fails with the
-     * mechanism's name. Nor for one that waits for its first use. */
+    /* The token need not be up yet if there is no key (a generation that the token cannot do fails
+     * with the mechanism's name), or if the key waits for its first use. */
     if (key == NULL || prov_key_unseen(key) || ctx->token == NULL || prov_needs[class].count == 0 ||
         (atomic_load(able) & BIT(class)) != 0)
         return 1;
-    /* A token that is down: the operation itself says so. Said here it would not be heard: libssl
-     * tries whether a key can sign at all, drops the errors, and finds "no suitable signature
-     * algorithm". */
+    /* If the token is down, the operation itself reports it. An error raised here would be lost:
+     * libssl tries whether a key can sign at all, drops the errors, and reports "no suitable
+     * signature algorithm". */
     if (!ks_ok(prov_class_mechanisms(ctx, class, &listed, &err)))
         return 1;
     if (listed != 0) {
@@ -155,7 +156,7 @@ int prov_permits(const struct prov_ctx *ctx, enum prov_operation class, const st
         prov_raise_software_key(key);
         return 0;
     }
-    /* Generation knows its type only later, and asks then. */
+    /* Generation learns the type of the key only later, and asks the token then. */
     if (ctx->config.offload & BIT(class))
         return key == NULL || token_able(ctx, class, key);
     prov_note_refused(ctx, class, key, "not offloaded");

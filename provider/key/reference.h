@@ -27,8 +27,8 @@ struct prov_ref {
  * raised; when it is true and NULL is returned, the error was. Freed with prov_ref_free(). */
 struct prov_ref *prov_ref_from_der(const struct prov_ctx *ctx, const unsigned char *der, size_t len,
                                    bool *is_ours);
-/* Purpose: the same for one who can use keys of one type only: when a reference says that its key
- * is of another one, the rest of it is not looked at, and the result has `skipped`. */
+/* Purpose: the same for a caller that can use keys of one type only. When the reference says that
+ * its key has another type, the rest is not parsed, and the result has `skipped`. */
 struct prov_ref *prov_ref_from_der_of(const struct prov_ctx *ctx, const unsigned char *der,
                                       size_t len, enum prov_key_type type, bool *is_ours);
 void prov_ref_free(struct prov_ref *ref);

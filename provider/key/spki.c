@@ -2,10 +2,10 @@
  *
  * spki.c - a SubjectPublicKeyInfo of the plain shape, read without libcrypto's decoders.
  *
- * libcrypto's own reader and writer set up every decoder and encoder that any provider has, for
- * each key anew: 3.8 million instructions on OpenSSL 3.0, twenty times what all the rest of ours
- * takes to load a key. What nearly every key looks like is a few numbers in a fixed frame. Whatever
- * is not exactly that, in DER, is left to libcrypto.
+ * For each key libcrypto's own reader and writer create every decoder and encoder that any provider
+ * has: 3.8 million instructions on OpenSSL 3.0, twenty times what the rest of loading a key takes.
+ * Nearly every key is a few numbers in a fixed frame, which this file reads. libcrypto reads all
+ * other DER.
  */
 #include <openssl/asn1.h>
 #include <string.h>

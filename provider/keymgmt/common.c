@@ -191,9 +191,9 @@ int prov_keymgmt_export(void *keydata, int selection, OSSL_CALLBACK *callback, v
 
     if (key == NULL)
         return 0;
-    /* Not even the public half then: libcrypto would take that for the whole key, and move the
-     * operation to the provider that it exports to. (It asks for everything; of a public key that
-     * is the public half.) */
+    /* A private key does not even export its public half: libcrypto would take that for the whole
+     * key, and move the operation to the provider that it exports to. (libcrypto asks for
+     * everything; a public key then gives its public half.) */
     if ((selection & PRIVATE) != 0 && key->has_private) {
         prov_raise(key->ctx, PROV_R_PRIVATE_EXPORT, "%s%sthe private key stays in the HSM",
                    key->uri != NULL ? key->uri : "", key->uri != NULL ? ": " : "");
@@ -268,7 +268,7 @@ const OSSL_PARAM *prov_keymgmt_settable_params(void *provctx)
     return params;
 }
 
-/* There has to be one: without it libcrypto says that everything was set. */
+/* Without this function libcrypto would report that every parameter was set. */
 int prov_keymgmt_set_params(void *keydata, const OSSL_PARAM params[])
 {
     const struct prov_key *key = keydata;

@@ -24,8 +24,8 @@ static bool is_private(const char *name)
     return strcmp(name, OSSL_PKEY_PARAM_PRIV_KEY) == 0 || strcmp(name, "seed") == 0;
 }
 
-/* `all` without what is private, if there is anything private; `*found` tells. The values stay
- * where they are. Freed with OPENSSL_free(). */
+/* `all` without the private parameters; `*found` tells whether there were any. The values are not
+ * copied. Freed with OPENSSL_free(). */
 static OSSL_PARAM *public_params(const OSSL_PARAM all[], bool *found)
 {
     OSSL_PARAM *out;

@@ -36,7 +36,7 @@ struct prov_sig {
     const struct prov_digest *digest; /* NULL: sign what is given as it is */
     EVP_MD *md;                       /* fetched once, at init */
     EVP_MD_CTX *mdctx;                /* NULL: nothing is being hashed */
-    bool hashed;                      /* mdctx was finished, and starts anew when used again */
+    bool hashed;                      /* mdctx was finished; the next update starts a new digest */
     bool streaming;                   /* after digest_sign_init: the digest cannot change */
 
     /* tokens that hash by themselves want the message, which is kept beside the hash */
@@ -161,8 +161,8 @@ OSSL_FUNC_signature_set_ctx_params_fn prov_ecdsa_set_ctx_params;
 OSSL_FUNC_signature_get_ctx_params_fn prov_ecdsa_get_ctx_params;
 OSSL_FUNC_signature_gettable_ctx_params_fn prov_ecdsa_gettable_ctx_params;
 
-/* Purpose: a copy of the property query without what it says of "provider", and with PROV_NOT_US: a
- * caller who asks for us by provider=hsm does not mean hashing and public operations, which this
+/* Purpose: a copy of the property query without its conditions on "provider", and with PROV_NOT_US:
+ * a caller who asks for us by provider=hsm does not mean hashing and public operations, which this
  * provider does not have. Other conditions, as fips=yes, stay. Freed with OPENSSL_free(). */
 char *prov_propq_not_us(const char *propq);
 
