@@ -10,6 +10,7 @@
 #include "../observe/log.h"
 #include "connect.h"
 #include "key.h"
+#include "key_types.h"
 #include "kind.h"
 #include "mech.h"
 
@@ -79,12 +80,17 @@ void ks_key_forget(struct ks_key *key, uint64_t epoch)
 
 const struct ks_bytes *ks_key_public_part(const struct ks_object *o)
 {
-    return o->type == KS_KEY_RSA ? &o->modulus : &o->ec_point;
+    static const struct ks_bytes none = {NULL, 0};
+    const struct ks_key_type_row *row = ks_key_type_row(o->type);
+
+    return row != NULL ? ks_public_bytes(o, &row->public[0]) : &none;
 }
 
 size_t ks_key_block(const struct ks_key *key)
 {
-    if (key->object->type != KS_KEY_RSA)
+    const struct ks_key_type_row *row = ks_key_type_row(key->object->type);
+
+    if (row == NULL || !row->decrypts)
         return 0;
     return key->expect.public_len != 0 ? key->expect.public_len : key->object->modulus.len;
 }

@@ -8,6 +8,7 @@
 
 #include "../observe/log.h"
 #include "answer.h"
+#include "key_types.h"
 #include "object.h"
 
 const char *ks_object_name(const struct ks_object *o, char *out, size_t size)
@@ -129,10 +130,12 @@ void ks_object_borrow(struct ks_object *o, struct ks_object *pub)
 
 bool ks_object_lacks_public(const struct ks_object *o)
 {
-    if (o->type == KS_KEY_RSA)
-        return o->modulus.len == 0 || o->exponent.len == 0;
-    return (o->type == KS_KEY_EC || o->type == KS_KEY_EDWARDS) &&
-           (o->ec_point.len == 0 || o->ec_params.len == 0);
+    const struct ks_key_type_row *row = ks_key_type_row(o->type);
+
+    for (size_t i = 0; row != NULL && i < KS_PUBLIC_ATTRIBUTES; i++)
+        if (row->public[i].offset != 0 && ks_public_bytes(o, &row->public[i])->len == 0)
+            return true;
+    return false;
 }
 
 ks_status ks_object_complete(struct ks_call *call, CK_FUNCTION_LIST *fn, CK_SESSION_HANDLE session,

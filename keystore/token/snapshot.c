@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "answer.h"
+#include "key_types.h"
 #include "object.h"
 
 /* p11-kit's header lacks it (PKCS#11 2.40). */
@@ -69,35 +70,33 @@ struct ks_object *ks_object_copy(const struct ks_object *o)
 #define OF(x) (1U << (x))
 #define KEYS  (OF(KS_CLASS_PRIVATE) | OF(KS_CLASS_PUBLIC))
 #define ALL   (KEYS | OF(KS_CLASS_CERTIFICATE))
-#define CURVE (OF(KS_KEY_EC) | OF(KS_KEY_EDWARDS))
 
 /* What is asked for, and how much room there is for it: more than anybody needs. */
 static const struct row {
     CK_ATTRIBUTE_TYPE type;
     unsigned room;
     unsigned classes; /* OF(KS_CLASS_...): whose attribute it is */
-    unsigned types;   /* OF(KS_KEY_...) */
     /* For which classes it is asked for once more, by itself, if the token did not give it with the
      * others. What many tokens lack is not among them: it would cost a call for each key. */
     unsigned again;
 } rows[] = {
-    {CKA_LABEL, 1024, ALL, ~0U, ALL},
-    {CKA_ID, 1024, ALL, ~0U, ALL},
+    {CKA_LABEL, 1024, ALL, ALL},
+    {CKA_ID, 1024, ALL, ALL},
     /* no more: NSS calls any other room too small */
-    {CKA_KEY_TYPE, sizeof(CK_KEY_TYPE), KEYS, ~0U, KEYS},
-    {CKA_SIGN, 8, OF(KS_CLASS_PRIVATE), ~0U, 0},
-    {CKA_DECRYPT, 8, OF(KS_CLASS_PRIVATE), ~0U, 0},
-    {CKA_DERIVE, 8, OF(KS_CLASS_PRIVATE), ~0U, 0},
-    {CKA_SENSITIVE, 8, OF(KS_CLASS_PRIVATE), ~0U, 0},
-    {CKA_EXTRACTABLE, 8, OF(KS_CLASS_PRIVATE), ~0U, 0},
-    {CKA_ALWAYS_AUTHENTICATE, 8, OF(KS_CLASS_PRIVATE), ~0U, 0},
-    {CKA_LOCAL, 8, OF(KS_CLASS_PRIVATE), ~0U, 0},
-    {CKA_MODULUS, 2056, KEYS, OF(KS_KEY_RSA), KEYS},
-    {CKA_PUBLIC_EXPONENT, 264, KEYS, OF(KS_KEY_RSA), KEYS},
-    {CKA_EC_PARAMS, 1024, KEYS, CURVE, KEYS},
-    {CKA_EC_POINT, 264, KEYS, CURVE, OF(KS_CLASS_PUBLIC)},
-    {CKA_PUBLIC_KEY_INFO_, 2568, KEYS, OF(KS_KEY_RSA) | CURVE, 0},
-    {CKA_VALUE, 8200, OF(KS_CLASS_CERTIFICATE), ~0U, OF(KS_CLASS_CERTIFICATE)},
+    {CKA_KEY_TYPE, sizeof(CK_KEY_TYPE), KEYS, KEYS},
+    {CKA_SIGN, 8, OF(KS_CLASS_PRIVATE), 0},
+    {CKA_DECRYPT, 8, OF(KS_CLASS_PRIVATE), 0},
+    {CKA_DERIVE, 8, OF(KS_CLASS_PRIVATE), 0},
+    {CKA_SENSITIVE, 8, OF(KS_CLASS_PRIVATE), 0},
+    {CKA_EXTRACTABLE, 8, OF(KS_CLASS_PRIVATE), 0},
+    {CKA_ALWAYS_AUTHENTICATE, 8, OF(KS_CLASS_PRIVATE), 0},
+    {CKA_LOCAL, 8, OF(KS_CLASS_PRIVATE), 0},
+    {CKA_MODULUS, 2056, KEYS, KEYS},
+    {CKA_PUBLIC_EXPONENT, 264, KEYS, KEYS},
+    {CKA_EC_PARAMS, 1024, KEYS, KEYS},
+    {CKA_EC_POINT, 264, KEYS, OF(KS_CLASS_PUBLIC)},
+    {CKA_PUBLIC_KEY_INFO_, 2568, KEYS, 0},
+    {CKA_VALUE, 8200, OF(KS_CLASS_CERTIFICATE), OF(KS_CLASS_CERTIFICATE)},
 };
 #define ROWS (sizeof(rows) / sizeof(rows[0]))
 
@@ -201,23 +200,20 @@ static ks_status read_again(struct ks_call *call, CK_FUNCTION_LIST *fn, CK_SESSI
 
 static enum ks_key_type key_type_of(const CK_ATTRIBUTE *a)
 {
-    static const struct {
-        CK_KEY_TYPE ck;
-        enum ks_key_type type;
-    } types[] = {
-        {CKK_RSA, KS_KEY_RSA},
-        {CKK_EC, KS_KEY_EC},
-        {CKK_EC_EDWARDS_, KS_KEY_EDWARDS},
-    };
-    CK_KEY_TYPE ck;
+    CK_KEY_TYPE ckk;
 
-    if (a == NULL || a->ulValueLen != sizeof(ck))
+    if (a == NULL || a->ulValueLen != sizeof(ckk))
         return KS_KEY_OTHER;
-    memcpy(&ck, a->pValue, sizeof(ck));
-    for (size_t i = 0; i < sizeof(types) / sizeof(types[0]); i++)
-        if (types[i].ck == ck)
-            return types[i].type;
-    return KS_KEY_OTHER;
+    memcpy(&ckk, a->pValue, sizeof(ckk));
+    return ks_key_type_by_ckk(ckk);
+}
+
+/* Whether keys of that type have the attribute, as far as we know. */
+static bool has(enum ks_key_type type, CK_ATTRIBUTE_TYPE attribute)
+{
+    if (attribute == CKA_PUBLIC_KEY_INFO_)
+        return type != KS_KEY_OTHER;
+    return !ks_is_public_attribute(attribute) || ks_key_type_shows(type, attribute);
 }
 
 /* How many of the attributes the module has looked at: the length of the last one is another than
@@ -247,7 +243,7 @@ static ks_status read_rest(struct ks_call *call, CK_FUNCTION_LIST *fn, CK_SESSIO
         const struct row *row = b->row[i];
         bool absent = attribute_absent(a);
 
-        if ((row->types & OF(o->type)) == 0)
+        if (!has(o->type, row->type))
             a->ulValueLen = CK_UNAVAILABLE_INFORMATION;
         else if (i >= seen || (absent && (gave == 0 || rv == CKR_BUFFER_TOO_SMALL ||
                                           (row->again & OF(o->klass)) != 0)))
@@ -325,11 +321,11 @@ static bool get_number(const struct bulk *b, CK_ATTRIBUTE_TYPE type, struct ks_b
 
 /* Sizes of points: 2 * field + 1 for Weierstrass curves, and the Edwards curves' own. A raw point
  * can look like an OCTET STRING by chance; its inside then has none of these sizes. */
-static bool plausible_point(const uint8_t *p, size_t len, enum ks_key_type type)
+static bool plausible_point(const uint8_t *p, size_t len, enum ks_encoded encoded)
 {
     static const size_t fields[] = {20, 24, 28, 32, 40, 48, 64, 66};
 
-    if (type == KS_KEY_EDWARDS)
+    if (encoded == KS_EDWARDS_POINT)
         return len == 32 || len == 57;
     for (size_t i = 0; i < sizeof(fields) / sizeof(fields[0]); i++)
         if ((len == 2 * fields[i] + 1 && p[0] == 4) ||
@@ -339,7 +335,7 @@ static bool plausible_point(const uint8_t *p, size_t len, enum ks_key_type type)
 }
 
 /* The OCTET STRING around the point, which some tokens leave out. */
-static void unwrap_point(struct ks_bytes *point, enum ks_key_type type)
+static void unwrap_point(struct ks_bytes *point, enum ks_encoded encoded)
 {
     size_t head = 2, len;
 
@@ -352,7 +348,7 @@ static void unwrap_point(struct ks_bytes *point, enum ks_key_type type)
     }
     if (len >= 0x80 && head == 2)
         return;
-    if (head + len == point->len && plausible_point(point->data + head, len, type)) {
+    if (head + len == point->len && plausible_point(point->data + head, len, encoded)) {
         memmove(point->data, point->data + head, len);
         point->len = len;
     }
@@ -360,8 +356,23 @@ static void unwrap_point(struct ks_bytes *point, enum ks_key_type type)
 
 /* --- snapshots ------------------------------------------------------------------------------- */
 
+static bool fill_public(struct ks_object *o, const struct bulk *b,
+                        const struct ks_public_attribute *a)
+{
+    struct ks_bytes *out = (struct ks_bytes *)((char *)o + a->offset);
+    bool ok;
+
+    if (a->offset == 0)
+        return true;
+    ok = a->encoded == KS_NUMBER ? get_number(b, a->type, out) : get_bytes(b, a->type, out);
+    if (ok && (a->encoded == KS_POINT || a->encoded == KS_EDWARDS_POINT))
+        unwrap_point(out, a->encoded);
+    return ok;
+}
+
 static bool fill(struct ks_object *o, const struct bulk *b)
 {
+    const struct ks_key_type_row *row = ks_key_type_row(o->type);
     const CK_ATTRIBUTE *label = bulk_get(b, CKA_LABEL);
     bool ok = get_bytes(b, CKA_ID, &o->id) && get_bytes(b, CKA_VALUE, &o->value);
 
@@ -379,14 +390,8 @@ static bool fill(struct ks_object *o, const struct bulk *b)
     o->local = get_bool(b, CKA_LOCAL);
     if (o->type != KS_KEY_OTHER)
         ok = ok && get_bytes(b, CKA_PUBLIC_KEY_INFO_, &o->spki);
-    if (o->type == KS_KEY_RSA)
-        ok = ok && get_number(b, CKA_MODULUS, &o->modulus) &&
-             get_number(b, CKA_PUBLIC_EXPONENT, &o->exponent);
-    if (o->type == KS_KEY_EC || o->type == KS_KEY_EDWARDS) {
-        ok = ok && get_bytes(b, CKA_EC_PARAMS, &o->ec_params) &&
-             get_bytes(b, CKA_EC_POINT, &o->ec_point);
-        unwrap_point(&o->ec_point, o->type);
-    }
+    for (size_t i = 0; row != NULL && i < KS_PUBLIC_ATTRIBUTES && ok; i++)
+        ok = fill_public(o, b, &row->public[i]);
     return ok;
 }
 

@@ -14,6 +14,7 @@
 #include "../observe/log.h"
 #include "../op/op.h"
 #include "../token/answer.h"
+#include "../token/key_types.h"
 #include "../token/mech.h"
 #include "single.h"
 
@@ -173,21 +174,14 @@ static void add(CK_ATTRIBUTE *template, CK_ULONG *n, CK_ATTRIBUTE_TYPE type, con
     template[(*n)++] = (CK_ATTRIBUTE){type, (void *)value, len};
 }
 
-static enum ks_mech_kind kind_for(enum ks_key_type type)
-{
-    return type == KS_KEY_RSA       ? KS_MECH_RSA_KEYGEN
-           : type == KS_KEY_EDWARDS ? KS_MECH_EDWARDS_KEYGEN
-                                    : KS_MECH_EC_KEYGEN;
-}
-
 static CK_RV generate_pair(struct generation *g, CK_FUNCTION_LIST *fn, CK_SESSION_HANDLE session,
                            const uint8_t *ec_params, size_t ec_params_len)
 {
     static const CK_BBOOL yes = CK_TRUE, no = CK_FALSE;
     static const uint8_t f4[] = {1, 0, 1};
     const struct ks_generate_spec *spec = g->spec;
-    bool rsa = spec->type == KS_KEY_RSA;
-    CK_MECHANISM mechanism = {ks_mech_type(kind_for(spec->type), KS_DIGEST_NONE), NULL, 0};
+    const struct ks_key_type_row *row = ks_key_type_row(spec->type);
+    CK_MECHANISM mechanism = {ks_mech_type(row->keygen, KS_DIGEST_NONE), NULL, 0};
     CK_ATTRIBUTE pub[8], priv[10];
     CK_ULONG np = 0, ns = 0, bits = spec->rsa_bits;
 
@@ -197,8 +191,9 @@ static CK_RV generate_pair(struct generation *g, CK_FUNCTION_LIST *fn, CK_SESSIO
     pub[np++] = g->label;
     pub[np++] = g->id;
     add(pub, &np, CKA_VERIFY, spec->sign ? &yes : &no, sizeof(yes));
-    if (rsa) {
+    if (row->decrypts)
         add(pub, &np, CKA_ENCRYPT, spec->decrypt ? &yes : &no, sizeof(yes));
+    if (row->sized_in_bits) {
         add(pub, &np, CKA_MODULUS_BITS, &bits, sizeof(bits));
         if (spec->rsa_exponent_len > 0)
             add(pub, &np, CKA_PUBLIC_EXPONENT, spec->rsa_exponent, spec->rsa_exponent_len);
@@ -214,9 +209,9 @@ static CK_RV generate_pair(struct generation *g, CK_FUNCTION_LIST *fn, CK_SESSIO
     priv[ns++] = g->label;
     priv[ns++] = g->id;
     add(priv, &ns, CKA_SIGN, spec->sign ? &yes : &no, sizeof(yes));
-    if (rsa)
+    if (row->decrypts)
         add(priv, &ns, CKA_DECRYPT, spec->decrypt ? &yes : &no, sizeof(yes));
-    else if (spec->type == KS_KEY_EC)
+    if (row->derives)
         add(priv, &ns, CKA_DERIVE, spec->derive ? &yes : &no, sizeof(yes));
     return fn->C_GenerateKeyPair(session, &mechanism, pub, np, priv, ns, &g->public_handle,
                                  &g->handle);
@@ -287,7 +282,7 @@ static ks_status generate_step(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSIO
         rv = generate_pair(g, fn, session, g->spec->ec_params_else, g->spec->ec_params_else_len);
     g->left = rv == CKR_OK ? PAIR : nothing_made(rv) ? NOTHING : PERHAPS;
     st = ks_call_rv(&op->call, KS_C_GenerateKeyPair, rv);
-    ks_mech_blame(op->call.err, st, kind_for(g->spec->type));
+    ks_mech_blame(op->call.err, st, ks_key_type_row(g->spec->type)->keygen);
     if (ks_ok(st)) {
         st = ks_answer_handle(op->call.token, KS_C_GenerateKeyPair, g->handle, op->call.err);
         if (!ks_ok(st))
@@ -342,7 +337,7 @@ ks_status ks_single_generate(struct ks_token *token, const struct ks_call_option
 
     if (spec->label == NULL || spec->label[0] == '\0')
         return ks_fail(err, KS_CONFIG, "a new key needs a label");
-    if (spec->type == KS_KEY_OTHER)
+    if (ks_key_type_row(spec->type) == NULL)
         return ks_fail(err, KS_MECHANISM, "keys of this type cannot be generated");
     g.label = (CK_ATTRIBUTE){CKA_LABEL, (void *)spec->label, strlen(spec->label)};
     g.id = (CK_ATTRIBUTE){CKA_ID, (void *)spec->id, spec->id_len};

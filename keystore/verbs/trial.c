@@ -8,6 +8,7 @@
 
 #include "../token/connect.h"
 #include "../token/key.h"
+#include "../token/key_types.h"
 #include "single.h"
 
 /* For padding, encoding, and short keys. */
@@ -21,48 +22,16 @@ static const uint8_t test_info[] =
 #define TEST_DIGEST     (test_info + 19)
 #define TEST_DIGEST_LEN 32U
 
-/* What can be tried, in this order. A signature first: it is what most keys are for. */
-static const struct trial {
-    enum ks_key_type type;
-    enum ks_operation class;
-    struct ks_mech mech;
-} trials[] = {
-    {KS_KEY_RSA, KS_OP_SIGN, {.kind = KS_MECH_RSA_PKCS1}},
-    {KS_KEY_RSA,
-     KS_OP_SIGN,
-     {.kind = KS_MECH_RSA_PSS,
-      .digest = KS_DIGEST_SHA256,
-      .mgf1 = KS_DIGEST_SHA256,
-      .salt_len = TEST_DIGEST_LEN}},
-    {KS_KEY_RSA, KS_OP_SIGN, {.kind = KS_MECH_RSA_PKCS1_HASH, .digest = KS_DIGEST_SHA256}},
-    {KS_KEY_RSA,
-     KS_OP_SIGN,
-     {.kind = KS_MECH_RSA_PSS_HASH,
-      .digest = KS_DIGEST_SHA256,
-      .mgf1 = KS_DIGEST_SHA256,
-      .salt_len = TEST_DIGEST_LEN}},
-    {KS_KEY_RSA, KS_OP_SIGN, {.kind = KS_MECH_RSA_RAW}},
-    {KS_KEY_RSA, KS_OP_DECRYPT, {.kind = KS_MECH_RSA_RAW}},
-    {KS_KEY_RSA,
-     KS_OP_DECRYPT,
-     {.kind = KS_MECH_RSA_OAEP, .digest = KS_DIGEST_SHA1, .mgf1 = KS_DIGEST_SHA1}},
-    {KS_KEY_RSA, KS_OP_DECRYPT, {.kind = KS_MECH_RSA_PKCS1}},
-    {KS_KEY_EC, KS_OP_SIGN, {.kind = KS_MECH_ECDSA}},
-    {KS_KEY_EC, KS_OP_SIGN, {.kind = KS_MECH_ECDSA_HASH, .digest = KS_DIGEST_SHA256}},
-    {KS_KEY_EC, KS_OP_DERIVE, {.kind = KS_MECH_ECDH}},
-    {KS_KEY_EC, KS_OP_DERIVE, {.kind = KS_MECH_ECDH_COFACTOR}},
-    {KS_KEY_EDWARDS, KS_OP_SIGN, {.kind = KS_MECH_EDDSA}},
-};
-
-static bool possible(struct ks_key *key, const struct ks_call_options *opts, const struct trial *t)
+static bool possible(struct ks_key *key, const struct ks_call_options *opts,
+                     const struct ks_trial *t)
 {
     const struct ks_object *o = key->object;
     struct ks_error err;
     bool can = false;
 
-    if (t->type != o->type || !(t->class == KS_OP_SIGN      ? o->can_sign
-                                : t->class == KS_OP_DECRYPT ? o->can_decrypt
-                                                            : o->can_derive))
+    if (!(t->class == KS_OP_SIGN      ? o->can_sign
+          : t->class == KS_OP_DECRYPT ? o->can_decrypt
+                                      : o->can_derive))
         return false;
     return ks_ok(ks_token_can_hash(key->token, opts, t->mech.kind, t->mech.digest, &can, &err)) &&
            can;
@@ -70,8 +39,9 @@ static bool possible(struct ks_key *key, const struct ks_call_options *opts, con
 
 /* The operation proves itself on its way: what comes out of it does not matter. */
 static ks_status try_one(struct ks_key *key, const struct ks_call_options *opts,
-                         const struct trial *t, uint8_t *room, size_t size, struct ks_error *err)
+                         const struct ks_trial *t, uint8_t *room, size_t size, struct ks_error *err)
 {
+    const struct ks_key_type_row *row = ks_key_type_row(key->object->type);
     const struct ks_expect *e = &key->expect;
     bool whole = t->mech.kind == KS_MECH_RSA_PKCS1;
     const uint8_t *in = whole ? test_info : TEST_DIGEST;
@@ -87,8 +57,8 @@ static ks_status try_one(struct ks_key *key, const struct ks_call_options *opts,
     } else if (e->verify == NULL) {
         return ks_fail(err, KS_MECHANISM, "%s cannot be tried", ks_mech_name(t->mech.kind));
     }
-    if (key->object->type != KS_KEY_RSA) /* twice a coordinate, whatever the curve */
-        out_len = key->object->type == KS_KEY_EC ? e->public_len - 1 : 2 * e->public_len;
+    if (row->result_len != NULL)
+        out_len = row->result_len(e->public_len);
     if (t->class == KS_OP_SIGN)
         return ks_sign(key, opts, &t->mech, in, in_len, room + 2 * size, &out_len, err);
     if (t->class == KS_OP_DECRYPT)
@@ -110,6 +80,7 @@ bool ks_single_shown(struct ks_key *key)
 
 ks_status ks_key_prove(struct ks_key *key, const struct ks_call_options *opts, struct ks_error *err)
 {
+    const struct ks_key_type_row *row = ks_key_type_row(key->object->type);
     size_t size = ROOM_MORE + key->expect.public_len;
     ks_status st = {KS_MECHANISM};
     bool tried = false;
@@ -120,11 +91,11 @@ ks_status ks_key_prove(struct ks_key *key, const struct ks_call_options *opts, s
     room = calloc(3, size);
     if (room == NULL)
         return ks_no_memory(err);
-    for (size_t i = 0; i < sizeof(trials) / sizeof(trials[0]); i++) {
-        if (!possible(key, opts, &trials[i]))
+    for (size_t i = 0; row != NULL && i < row->trial_count; i++) {
+        if (!possible(key, opts, &row->trials[i]))
             continue;
         tried = true;
-        st = try_one(key, opts, &trials[i], room, size, err);
+        st = try_one(key, opts, &row->trials[i], room, size, err);
         if (st.code != KS_MECHANISM && st.code != KS_KEY_USE)
             break;
     }
