@@ -166,6 +166,21 @@ static int foreign(const char *path)
     return status;
 }
 
+/* Stir something into the engine's random numbers, and draw some. */
+static int stir(ENGINE *e)
+{
+    unsigned char out[32];
+
+    /* as openssl(1) does: where openssl.cnf has the provider behind the engine, the engine comes to
+     * know of the random numbers at a command */
+    (void)ENGINE_ctrl_cmd(e, "SET_USER_INTERFACE", 0, UI_OpenSSL(), NULL, 0);
+    if (RAND_set_rand_engine(e) != 1)
+        return fail("no random numbers");
+    RAND_seed("seed", 4);
+    RAND_add("more", 4, 4.0);
+    return RAND_status() == 1 && RAND_bytes(out, sizeof(out)) == 1 ? 0 : fail("no numbers");
+}
+
 int main(int argc, char **argv)
 {
     const char *what = argc > 1 ? argv[1] : "";
@@ -210,18 +225,8 @@ int main(int argc, char **argv)
         printf("command taken\n");
         return 0;
     }
-    if (argc == 2 && strcmp(what, "stir") == 0) {
-        unsigned char out[32];
-
-        /* as openssl(1) does: where openssl.cnf has the provider behind the engine, the engine
-         * comes to know of the random numbers at a command */
-        (void)ENGINE_ctrl_cmd(e, "SET_USER_INTERFACE", 0, UI_OpenSSL(), NULL, 0);
-        if (RAND_set_rand_engine(e) != 1)
-            return fail("no random numbers");
-        RAND_seed("seed", 4);
-        RAND_add("more", 4, 4.0);
-        return RAND_status() == 1 && RAND_bytes(out, sizeof(out)) == 1 ? 0 : fail("no numbers");
-    }
+    if (argc == 2 && strcmp(what, "stir") == 0)
+        return stir(e);
     if (argc == 2 && strcmp(what, "nonsense") == 0) {
         if (ENGINE_ctrl_cmd(e, "LOAD_CERT_CTRL", 0, NULL, NULL, 0) == 1)
             return 0;
