@@ -3,7 +3,6 @@
  * test_hsmkey.c - what hsmkey does where real tokens do not easily bring it: slots and objects that
  * cannot be read, an interrupted generation, another provider that hangs; and wrong options.
  */
-#include <dirent.h>
 #include <time.h>
 
 #include "with_hsmkey.h"
