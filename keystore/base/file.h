@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * base/file.h - files in folders of others, and connections that programs we execute shall not inherit.
+ * base/file.h - files in folders of others, and connections that programs which this process
+ * executes shall not inherit.
  */
 #ifndef HSM_KS_FILE_H
 #define HSM_KS_FILE_H

@@ -21,7 +21,7 @@
 
 bool ks_token_is_group(const struct ks_token *token, enum ks_group kind)
 {
-    return token->members != NULL && token->group == kind;
+    return token->members.list != NULL && token->members.group == kind;
 }
 
 ks_status ks_token_select(struct ks_token *token, const struct ks_call_options *opts,
@@ -30,29 +30,29 @@ ks_status ks_token_select(struct ks_token *token, const struct ks_call_options *
     struct ks_token *found = NULL;
     ks_status st = {KS_TOKEN_NOT_FOUND};
 
-    if (token->members == NULL) {
+    if (token->members.list == NULL) {
         st = ks_token_matches(token, opts, uri, err);
         if (ks_ok(st))
             *out = ks_token_ref(token);
         return st;
     }
-    if (token->group == KS_GROUP_CLUSTER)
+    if (token->members.group == KS_GROUP_CLUSTER)
         return ks_fail(
             err, KS_CONFIG,
             "%s is a cluster: make the key on one of its tokens (hsmkey generate --token "
             "NAME), and bring it to the others with the HSM's own tools",
             token->name);
-    for (size_t i = 0; i < token->member_count; i++) {
+    for (size_t i = 0; i < token->members.count; i++) {
         ks_status one = {KS_TOKEN_NOT_FOUND};
 
-        if (token->members[i]->members == NULL)
-            one = ks_token_matches(token->members[i], opts, uri, err);
+        if (token->members.list[i]->members.list == NULL)
+            one = ks_token_matches(token->members.list[i], opts, uri, err);
         if (ks_ok(one) && found != NULL)
             return ks_fail(err, KS_CONFIG,
                            "several tokens are configured: name one, by a URI with token= (hsmkey "
                            "generate --token NAME)");
         if (ks_ok(one))
-            found = token->members[i];
+            found = token->members.list[i];
         else if (found == NULL)
             st = one;
     }
@@ -64,10 +64,10 @@ ks_status ks_token_select(struct ks_token *token, const struct ks_call_options *
 
 size_t ks_token_members(const struct ks_token *token, struct ks_token *const **members)
 {
-    if (token->members == NULL)
+    if (token->members.list == NULL)
         return 0;
-    *members = token->members;
-    return token->member_count;
+    *members = token->members.list;
+    return token->members.count;
 }
 
 const char *ks_token_name(const struct ks_token *token)
@@ -86,10 +86,10 @@ struct answers {
 static void note_answer(const struct ks_token *group, struct answers *a, size_t index,
                         const struct ks_error *err)
 {
-    const char *text = err->text, *name = group->members[index]->name, *behind;
+    const char *text = err->text, *name = group->members.list[index]->name, *behind;
 
     if (!a->any)
-        for (size_t i = 0; i < group->member_count; i++)
+        for (size_t i = 0; i < group->members.count; i++)
             a->of[i][0] = '\0';
     a->any = true;
     if (err->rv != CKR_OK) {
@@ -113,11 +113,11 @@ static void tell_answers(const struct ks_token *group, const struct answers *a,
     size_t room = sizeof(err->text), n;
 
     snprintf(err->text, room, "%s: no member could do it", group->name);
-    for (size_t i = 0; i < group->member_count; i++) {
+    for (size_t i = 0; i < group->members.count; i++) {
         const char *said = a->any && a->of[i][0] != '\0' ? a->of[i] : not_asked(arg, i);
 
         n = strlen(err->text);
-        snprintf(err->text + n, room - n, "; %s: %s", group->members[i]->name, said);
+        snprintf(err->text + n, room - n, "; %s: %s", group->members.list[i]->name, said);
     }
 }
 
@@ -130,8 +130,8 @@ static ks_status group_connect(struct ks_token *group, const struct ks_call_opti
     struct ks_error why;
 
     /* One that answers is enough; what is wrong with the first is said when none does. */
-    for (size_t i = 0; i < group->member_count; i++) {
-        one = ks_token_connect(group->members[i], opts, &why);
+    for (size_t i = 0; i < group->members.count; i++) {
+        one = ks_token_connect(group->members.list[i], opts, &why);
         if (ks_ok(one))
             return one;
         if (i == 0) {
@@ -148,8 +148,8 @@ static ks_status group_facts(struct ks_token *group, const struct ks_call_option
 {
     ks_status st = {KS_INTERNAL};
 
-    for (size_t i = 0; i < group->member_count; i++) {
-        st = ks_token_facts(group->members[i], opts, out, err);
+    for (size_t i = 0; i < group->members.count; i++) {
+        st = ks_token_facts(group->members.list[i], opts, out, err);
         if (ks_ok(st))
             break;
     }
@@ -167,8 +167,8 @@ static ks_status group_can(struct ks_token *group, const struct ks_call_options 
     struct ks_error why;
 
     *can = false;
-    for (size_t i = 0; i < group->member_count; i++) {
-        one = ks_token_can_hash(group->members[i], opts, kind, digest, &this, &why);
+    for (size_t i = 0; i < group->members.count; i++) {
+        one = ks_token_can_hash(group->members.list[i], opts, kind, digest, &this, &why);
         if (ks_ok(one)) {
             said = true;
             *can = *can || this;
@@ -194,11 +194,11 @@ static ks_status group_objects(struct ks_token *group, const struct ks_call_opti
     struct ks_error why;
     bool any = false;
 
-    for (size_t i = 0; i < group->member_count; i++) {
-        one = ks_token_objects(group->members[i], opts, uri, visit, arg, &why);
+    for (size_t i = 0; i < group->members.count; i++) {
+        one = ks_token_objects(group->members.list[i], opts, uri, visit, arg, &why);
         any = any || ks_ok(one);
         /* All members of a cluster show the same. */
-        if (ks_ok(one) && group->group == KS_GROUP_CLUSTER)
+        if (ks_ok(one) && group->members.group == KS_GROUP_CLUSTER)
             return one;
         /* In a set, that the URI means another token is no failure; an unreachable one is. */
         if (!ks_ok(one) && one.code != KS_TOKEN_NOT_FOUND) {
@@ -231,9 +231,9 @@ static ks_status find_in_set(struct ks_token *set, const struct ks_call_options 
     ks_status st = {KS_TOKEN_NOT_FOUND}, one;
     struct ks_error why;
 
-    for (size_t i = 0; i < set->member_count; i++) {
+    for (size_t i = 0; i < set->members.count; i++) {
         key = NULL;
-        one = find_on(set->members[i], opts, uri, known, &key, &why);
+        one = find_on(set->members.list[i], opts, uri, known, &key, &why);
         if (ks_ok(one) && key != NULL && found != NULL) {
             st = ks_fail(err, KS_KEY_AMBIGUOUS,
                          "a key of that name is on token '%s' and on token '%s'; name the token "
@@ -279,7 +279,7 @@ static ks_status cluster_key(struct ks_token *cluster, struct ks_key *first, siz
                                 : ks_no_memory(err);
 
     if (ks_ok(st) && key != NULL)
-        key->members = calloc(cluster->member_count, sizeof(*key->members));
+        key->members = calloc(cluster->members.count, sizeof(*key->members));
     if (ks_ok(st) && (key == NULL || key->members == NULL))
         st = ks_no_memory(err);
     if (!ks_ok(st) || key == NULL || key->members == NULL) {
@@ -304,15 +304,15 @@ static ks_status find_in_cluster(struct ks_token *cluster, const struct ks_call_
     struct ks_error why;
     size_t i;
 
-    for (i = 0; i < cluster->member_count; i++) {
-        st = find_on(cluster->members[i], opts, uri, known, &first, &why);
+    for (i = 0; i < cluster->members.count; i++) {
+        st = find_on(cluster->members.list[i], opts, uri, known, &first, &why);
         if (ks_ok(st))
             break;
         note_answer(cluster, &answers, i, &why);
     }
     if (ks_ok(st) && first != NULL)
         return cluster_key(cluster, first, i, out, err);
-    if (cluster->member_count > 1)
+    if (cluster->members.count > 1)
         tell_answers(cluster, &answers, nobody_left_out, NULL, &why);
     if (err != NULL)
         *err = why;
@@ -326,13 +326,14 @@ static ks_status group_find(struct ks_token *group, const struct ks_call_options
     /* Servers load keys as root and use them as somebody else: the PINs of the members that are not
      * asked, or not there, are read now too. */
     ks_token_preload_pin(group, NULL);
-    return group->group == KS_GROUP_SET ? find_in_set(group, opts, uri, known, out, err)
-                                        : find_in_cluster(group, opts, uri, known, out, err);
+    return group->members.group == KS_GROUP_SET
+               ? find_in_set(group, opts, uri, known, out, err)
+               : find_in_cluster(group, opts, uri, known, out, err);
 }
 
 static void group_key_free(struct ks_key *key)
 {
-    for (size_t i = 0; key->members != NULL && i < key->token->member_count; i++)
+    for (size_t i = 0; key->members != NULL && i < key->token->members.count; i++)
         ks_key_free(key->members[i].key);
     free(key->members);
 }
@@ -355,7 +356,7 @@ static ks_status group_expect(struct ks_key *key, struct ks_error *err)
     struct ks_expect e = expectation(key);
     ks_status st = KS_SUCCESS;
 
-    for (size_t i = 0; ks_ok(st) && i < key->token->member_count; i++)
+    for (size_t i = 0; ks_ok(st) && i < key->token->members.count; i++)
         if (key->members[i].key != NULL)
             st = ks_key_expect(key->members[i].key, &e, err);
     return st;
@@ -373,9 +374,9 @@ static ks_status member_key(struct ks_key *key, size_t i, const struct ks_call_o
     char text[URI_ROOM];
     ks_status st;
 
-    pthread_mutex_lock(&key->token->lock);
+    pthread_mutex_lock(&key->token->pool.lock);
     have = m->key != NULL ? ks_key_ref(m->key) : NULL;
-    pthread_mutex_unlock(&key->token->lock);
+    pthread_mutex_unlock(&key->token->pool.lock);
     if (have != NULL) {
         *out = have;
         return KS_SUCCESS;
@@ -384,7 +385,7 @@ static ks_status member_key(struct ks_key *key, size_t i, const struct ks_call_o
     if (ks_ok(st))
         st = ks_uri_parse(text, KS_URI_REFERENCE, &uri, err);
     if (ks_ok(st))
-        st = find_on(key->token->members[i], opts, uri, e.public_len > 0, &found, err);
+        st = find_on(key->token->members.list[i], opts, uri, e.public_len > 0, &found, err);
     ks_uri_free(uri);
     if (ks_ok(st) && (e.public_len > 0 || e.arg != NULL))
         st = ks_key_expect(found, &e, err);
@@ -395,10 +396,10 @@ static ks_status member_key(struct ks_key *key, size_t i, const struct ks_call_o
             atomic_store(&m->again_ns, ks_now_ns() + ABSENT_NS);
         return st;
     }
-    pthread_mutex_lock(&key->token->lock);
+    pthread_mutex_lock(&key->token->pool.lock);
     if (m->key == NULL)
         m->key = ks_key_ref(found);
-    pthread_mutex_unlock(&key->token->lock);
+    pthread_mutex_unlock(&key->token->pool.lock);
     *out = found;
     return KS_SUCCESS;
 }
@@ -417,7 +418,7 @@ static enum state state_of(struct ks_token *member)
 {
     if (ks_token_hung(member))
         return STATE_HUNG;
-    return atomic_load_explicit(&member->lost, memory_order_relaxed) ? STATE_LOST : STATE_UP;
+    return atomic_load_explicit(&member->health.lost, memory_order_relaxed) ? STATE_LOST : STATE_UP;
 }
 
 /* Does the member list the mechanism? One that decrypts raw is not to remove padding by itself:
@@ -438,12 +439,12 @@ static size_t leave_to_others(const struct ks_op *op, struct candidate *list, si
     if (op->mech == NULL)
         return n;
     for (size_t i = 0; i < n; i++)
-        kept += suits(op, op->call.token->members[list[i].index]);
+        kept += suits(op, op->call.token->members.list[list[i].index]);
     if (kept == 0 || kept == n)
         return n;
     kept = 0;
     for (size_t i = 0; i < n; i++)
-        if (suits(op, op->call.token->members[list[i].index]))
+        if (suits(op, op->call.token->members.list[list[i].index]))
             list[kept++] = list[i];
     return kept;
 }
@@ -457,8 +458,8 @@ static size_t candidates(struct ks_op *op, struct candidate *list)
     uint64_t now = 0;
     size_t n = 0;
 
-    for (size_t i = 0; i < group->member_count; i++) {
-        struct ks_token *m = group->members[i];
+    for (size_t i = 0; i < group->members.count; i++) {
+        struct ks_token *m = group->members.list[i];
         struct candidate c = {.index = i, .state = state_of(m)};
         size_t at;
 
@@ -471,8 +472,8 @@ static size_t candidates(struct ks_op *op, struct candidate *list)
             if (now < atomic_load(&op->key->members[i].again_ns))
                 continue;
         }
-        c.score = (atomic_load_explicit(&m->in_flight, memory_order_relaxed) + 1U) *
-                  (atomic_load_explicit(&m->latency_ns, memory_order_relaxed) / 1024U + 1U);
+        c.score = (atomic_load_explicit(&m->members.in_flight, memory_order_relaxed) + 1U) *
+                  (atomic_load_explicit(&m->members.latency_ns, memory_order_relaxed) / 1024U + 1U);
         for (at = n++; at > 0 && (list[at - 1].state > c.state ||
                                   (list[at - 1].state == c.state && list[at - 1].score > c.score));
              at--)
@@ -505,16 +506,16 @@ static bool worth_another(ks_status st, const struct ks_error *err)
 
 static void note_latency(struct ks_token *member, uint64_t took)
 {
-    uint64_t was = atomic_load_explicit(&member->latency_ns, memory_order_relaxed);
+    uint64_t was = atomic_load_explicit(&member->members.latency_ns, memory_order_relaxed);
 
-    atomic_store_explicit(&member->latency_ns, was == 0 ? took : was - was / 8 + took / 8,
+    atomic_store_explicit(&member->members.latency_ns, was == 0 ? took : was - was / 8 + took / 8,
                           memory_order_relaxed);
 }
 
 static ks_status run_on_member(struct ks_op *op, size_t index, const struct ks_call_options *opts,
                                bool more)
 {
-    struct ks_token *member = op->call.token->members[index];
+    struct ks_token *member = op->call.token->members.list[index];
     uint64_t started = ks_now_ns();
     struct ks_key *key = NULL;
     struct ks_op sub = *op;
@@ -524,7 +525,7 @@ static ks_status run_on_member(struct ks_op *op, size_t index, const struct ks_c
     op->call.function = KS_NO_FUNCTION;
     op->attempted = true;
     op->call.rv = CKR_OK;
-    atomic_fetch_add(&member->in_flight, 1);
+    atomic_fetch_add(&member->members.in_flight, 1);
     if (op->key != NULL)
         st = member_key(op->key, index, opts, &key, op->call.err);
     if (ks_ok(st)) {
@@ -545,7 +546,7 @@ static ks_status run_on_member(struct ks_op *op, size_t index, const struct ks_c
             atomic_store(&op->key->members[index].again_ns, ks_now_ns() + ABSENT_NS);
     }
     ks_key_free(key);
-    atomic_fetch_sub(&member->in_flight, 1);
+    atomic_fetch_sub(&member->members.in_flight, 1);
     if (ks_ok(st))
         note_latency(member, ks_now_ns() - started);
     return st;
@@ -579,9 +580,9 @@ static uint64_t whole_deadline(const struct ks_op *op)
 {
     uint64_t deadline = op->call.opts != NULL ? op->call.opts->deadline_ns : 0, limit = 0;
 
-    for (size_t i = 0; i < op->call.token->member_count; i++)
-        if (op->call.token->members[i]->timeout_ns > limit)
-            limit = op->call.token->members[i]->timeout_ns;
+    for (size_t i = 0; i < op->call.token->members.count; i++)
+        if (op->call.token->members.list[i]->timeout_ns > limit)
+            limit = op->call.token->members.list[i]->timeout_ns;
     if (limit != 0 && (deadline == 0 || ks_now_ns() + limit < deadline))
         deadline = ks_now_ns() + limit;
     return deadline;
@@ -592,11 +593,11 @@ static const char *not_tried(void *arg, size_t index)
 {
     const struct ks_op *op = arg;
 
-    if (ks_token_hung(op->call.token->members[index]))
+    if (ks_token_hung(op->call.token->members.list[index]))
         return "does not answer";
     if (op->key != NULL && atomic_load(&op->key->members[index].again_ns) > ks_now_ns())
         return "does not have the key, or another one of that name";
-    if (op->mech != NULL && ks_token_lacks(op->call.token->members[index], op->mech->kind))
+    if (op->mech != NULL && ks_token_lacks(op->call.token->members.list[index], op->mech->kind))
         return "does not list the mechanism";
     return "no time was left for it";
 }
@@ -644,10 +645,10 @@ static ks_status run_on_candidates(struct ks_op *op, struct candidate *list, siz
         if (more && ks_recovery_of_error(op->call.err) == KS_DEVICE_LOST)
             list[turns++] = list[i];
         if (i + 1 < turns)
-            ks_account_failed_over(op->call.token->members[list[i].index],
-                                   op->call.token->members[list[i + 1].index], op->class);
+            ks_account_failed_over(op->call.token->members.list[list[i].index],
+                                   op->call.token->members.list[list[i + 1].index], op->class);
     }
-    if (op->call.token->member_count > 1)
+    if (op->call.token->members.count > 1)
         tell_answers(op->call.token, &answers, not_tried, op, op->call.err);
     return st;
 }
@@ -674,8 +675,8 @@ static bool has_member(const struct ks_token *token, const struct ks_token *want
 {
     bool found = token == wanted;
 
-    for (size_t i = 0; i < token->member_count && !found; i++)
-        found = has_member(token->members[i], wanted);
+    for (size_t i = 0; i < token->members.count && !found; i++)
+        found = has_member(token->members.list[i], wanted);
     return found;
 }
 
@@ -687,12 +688,12 @@ static ks_status group_key_of(struct ks_token *group, const struct ks_object *ob
     size_t i = 0;
     ks_status st;
 
-    while (i < group->member_count && !has_member(group->members[i], object->at.token))
+    while (i < group->members.count && !has_member(group->members.list[i], object->at.token))
         i++;
-    if (i == group->member_count)
+    if (i == group->members.count)
         return ks_fail(err, KS_INTERNAL, "the object is of another token");
-    st = ks_key_of_object(group->members[i], object, &key, err);
-    if (ks_ok(st) && group->group == KS_GROUP_CLUSTER)
+    st = ks_key_of_object(group->members.list[i], object, &key, err);
+    if (ks_ok(st) && group->members.group == KS_GROUP_CLUSTER)
         return cluster_key(group, key, i, out, err);
     if (ks_ok(st))
         *out = key;
@@ -706,8 +707,8 @@ static ks_status group_key_sizes(struct ks_token *group, const struct ks_call_op
 {
     ks_status st = {KS_INTERNAL};
 
-    for (size_t i = 0; i < group->member_count; i++) {
-        st = ks_token_key_sizes(group->members[i], opts, kind, min, max, err);
+    for (size_t i = 0; i < group->members.count; i++) {
+        st = ks_token_key_sizes(group->members.list[i], opts, kind, min, max, err);
         if (ks_ok(st))
             break;
     }
@@ -740,7 +741,7 @@ static ks_status group_destroy(struct ks_key *key, const struct ks_call_options 
 
 static bool group_shown(struct ks_key *key)
 {
-    for (size_t i = 0; i < key->token->member_count; i++)
+    for (size_t i = 0; i < key->token->members.count; i++)
         if (key->members[i].key != NULL)
             return key->members[i].key->token->kind->shown(key->members[i].key);
     return false;
@@ -748,23 +749,23 @@ static bool group_shown(struct ks_key *key)
 
 static void group_keep_pin(struct ks_token *group, const struct ks_call_options *opts)
 {
-    for (size_t i = 0; i < group->member_count; i++)
-        ks_token_preload_pin(group->members[i], opts);
+    for (size_t i = 0; i < group->members.count; i++)
+        ks_token_preload_pin(group->members.list[i], opts);
 }
 
 static bool group_started(const struct ks_token *group)
 {
-    for (size_t i = 0; i < group->member_count; i++)
-        if (ks_token_started(group->members[i]))
+    for (size_t i = 0; i < group->members.count; i++)
+        if (ks_token_started(group->members.list[i]))
             return true;
     return false;
 }
 
 static void group_clear(struct ks_token *group)
 {
-    for (size_t i = 0; i < group->member_count; i++)
-        ks_token_free(group->members[i]);
-    free(group->members);
+    for (size_t i = 0; i < group->members.count; i++)
+        ks_token_free(group->members.list[i]);
+    free(group->members.list);
 }
 
 const struct ks_kind ks_kind_group = {

@@ -21,9 +21,10 @@ static inline bool ks_log_on(enum ks_log_level level)
     return atomic_load_explicit(&ks_log_level, memory_order_relaxed) >= (int)level;
 }
 
-/* Purpose: one line: time, pid, level, event, the token's name (may be NULL), then fields: pairs of name and
- * value up to a NULL name. Fields with a NULL value are left out. Values are escaped here. At
- * most some dozens a second of one process are written; how many were left out is in the next. */
+/* Purpose: one line: time, pid, level, event, the token's name (may be NULL), then fields: pairs of
+ * name and value up to a NULL name. Fields with a NULL value are left out. Values are escaped here.
+ * At most some dozens of lines a second are written by one process; how many were left out is in
+ * the next one. */
 void ks_log_event(enum ks_log_level level, const char *event, const char *token, ...)
     __attribute__((sentinel));
 /* Purpose: the same of a call into a module: function and CKR_ name, the latter only if rv is not

@@ -96,7 +96,7 @@ static ks_status remedy(struct ks_op *op, struct ks_session *session, ks_status 
         ks_token_note_down(op->call.token, session->epoch, op->call.function, op->call.rv);
     }
     if (*recovery == KS_DEVICE_LOST)
-        atomic_store(&op->call.token->lost, true);
+        atomic_store(&op->call.token->health.lost, true);
     return st;
 }
 

@@ -222,10 +222,10 @@ static void run_op(struct job *job)
     else if (!abandoned)
         pthread_cond_signal(&job->cond);
     else
-        atomic_store(&job->op.call.token->answered_ns, ks_now_ns());
+        atomic_store(&job->op.call.token->health.answered_ns, ks_now_ns());
     pthread_mutex_unlock(&job->lock);
     if (abandoned) {
-        atomic_fetch_sub(&job->op.call.token->stuck, 1);
+        atomic_fetch_sub(&job->op.call.token->health.stuck, 1);
         if (job->op.release != NULL)
             job->op.release(job->op.arg);
         job_free(job, room);
@@ -327,8 +327,8 @@ static ks_status left_behind(struct ks_op *op, uint64_t started_ns)
 
 bool ks_token_hung(struct ks_token *token)
 {
-    return atomic_load(&token->stuck) > 0 &&
-           atomic_load(&token->answered_ns) < atomic_load(&token->hung_ns);
+    return atomic_load(&token->health.stuck) > 0 &&
+           atomic_load(&token->health.answered_ns) < atomic_load(&token->health.hung_ns);
 }
 
 ks_status ks_worker_run(struct ks_op *op, uint64_t deadline_ns)
@@ -345,7 +345,7 @@ ks_status ks_worker_run(struct ks_op *op, uint64_t deadline_ns)
         return ks_fail_token(op->call.err, op->call.token, KS_DEVICE,
                              "the token does not answer (%u calls have not come back); failing "
                              "fast until it does",
-                             atomic_load(&op->call.token->stuck));
+                             atomic_load(&op->call.token->health.stuck));
     }
     job = job_new(op, deadline_ns);
     if (job == NULL)
@@ -369,8 +369,8 @@ ks_status ks_worker_run(struct ks_op *op, uint64_t deadline_ns)
     finished = job->finished;
     if (!finished) {
         job->abandoned = true;
-        atomic_fetch_add(&op->call.token->stuck, 1);
-        atomic_store(&op->call.token->hung_ns, ks_now_ns());
+        atomic_fetch_add(&op->call.token->health.stuck, 1);
+        atomic_store(&op->call.token->health.hung_ns, ks_now_ns());
     }
     pthread_mutex_unlock(&job->lock);
     if (waiter != NULL)
@@ -411,15 +411,15 @@ static void run_probe(struct job *job)
     if (ks_ok(ks_op_try(&job->op))) {
         if (ks_token_hung(token))
             ks_log_event(KS_LOG_WARN, "token-answers", token->name, NULL);
-        atomic_store(&token->answered_ns, ks_now_ns());
-        atomic_store(&token->probe_failures, 0);
+        atomic_store(&token->health.answered_ns, ks_now_ns());
+        atomic_store(&token->health.probe_failures, 0);
     } else {
-        failures = atomic_fetch_add(&token->probe_failures, 1);
+        failures = atomic_fetch_add(&token->health.probe_failures, 1);
         pause <<= failures < 4 ? failures : 4;
     }
-    atomic_store(&token->probe_ns,
+    atomic_store(&token->health.probe_ns,
                  ks_now_ns() + (pause < PROBE_LONGEST_NS ? pause : PROBE_LONGEST_NS));
-    atomic_store(&token->probing, false);
+    atomic_store(&token->health.probing, false);
     job_free(job, 0);
 }
 
@@ -429,7 +429,7 @@ void ks_worker_probe(struct ks_token *token)
     uint64_t now = ks_now_ns();
     struct job *job;
 
-    if (now < atomic_load(&token->probe_ns) || atomic_exchange(&token->probing, true))
+    if (now < atomic_load(&token->health.probe_ns) || atomic_exchange(&token->health.probing, true))
         return;
     job = job_new(&op, now + PROBE_TIMEOUT_NS);
     if (job != NULL)
@@ -437,6 +437,6 @@ void ks_worker_probe(struct ks_token *token)
     if (job == NULL || !submit(job)) {
         if (job != NULL)
             job_free(job, 0);
-        atomic_store(&token->probing, false);
+        atomic_store(&token->health.probing, false);
     }
 }

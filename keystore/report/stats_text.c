@@ -291,15 +291,15 @@ static struct state state_of(struct ks_token *token)
     const size_t count = ks_token_members(token, &members);
     struct state s = {0};
 
-    pthread_mutex_lock(&token->lock);
+    pthread_mutex_lock(&token->pool.lock);
     s.up = ks_token_is_up_unlocked(token);
     if (s.up) {
-        s.open = token->open_count;
-        s.busy = token->open_count - token->idle_count;
-        s.limit = token->limit;
+        s.open = token->pool.open_count;
+        s.busy = token->pool.open_count - token->pool.idle_count;
+        s.limit = token->pool.limit;
         s.waiting = ks_session_waiting(token);
     }
-    pthread_mutex_unlock(&token->lock);
+    pthread_mutex_unlock(&token->pool.lock);
     s.up = s.up && !ks_token_hung(token);
     for (size_t i = 0; i < count; i++)
         s.up = s.up || state_of(members[i]).up;

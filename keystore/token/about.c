@@ -26,8 +26,8 @@ const char *ks_token_label(const struct ks_token *token)
 
 bool ks_token_is_up_unlocked(const struct ks_token *token)
 {
-    return token->epoch != 0 && token->generation == ks_fork_count() &&
-           token->init_count ==
+    return token->pool.epoch != 0 && token->pool.fork_count == ks_fork_count() &&
+           token->pool.init_count ==
                atomic_load_explicit(&token->module->init_count, memory_order_relaxed);
 }
 
@@ -35,9 +35,9 @@ bool ks_token_is_up(struct ks_token *token)
 {
     bool up;
 
-    pthread_mutex_lock(&token->lock);
+    pthread_mutex_lock(&token->pool.lock);
     up = ks_token_is_up_unlocked(token);
-    pthread_mutex_unlock(&token->lock);
+    pthread_mutex_unlock(&token->pool.lock);
     return up;
 }
 
@@ -125,6 +125,6 @@ void ks_token_note_up(struct ks_token *token)
     if (recovered)
         ks_count(&token->stats.recoveries, 1);
     ks_log_event(recovered ? KS_LOG_WARN : KS_LOG_INFO, "token-up", token->name, "label",
-                 token->facts.label, "serial", token->facts.serial, "recovered",
+                 token->conn.facts.label, "serial", token->conn.facts.serial, "recovered",
                  recovered ? "yes" : "no", NULL);
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * connect.c - connecting to a token and reconnecting it: open the first session, log in, begin a new
- * epoch; initialise the module again if its device was lost.
+ * connect.c - connecting to a token and reconnecting it: open the first session, log in, begin a
+ * new epoch; initialise the module again if its device was lost.
  */
 #include <pthread.h>
 #include <sanitizer/tsan_interface.h>
@@ -41,12 +41,12 @@ static unsigned session_limit(const struct ks_token *token)
 {
     unsigned limit = token->sessions != 0 ? token->sessions : KS_SESSIONS_DEFAULT;
 
-    if (token->facts.sessions_max != 0 && token->facts.sessions_max < limit)
-        limit = (unsigned)token->facts.sessions_max;
+    if (token->conn.facts.sessions_max != 0 && token->conn.facts.sessions_max < limit)
+        limit = (unsigned)token->conn.facts.sessions_max;
     return limit;
 }
 
-/* Open the first session, log in, and begin a new epoch. The caller holds connect_lock. */
+/* Open the first session, log in, and begin a new epoch. The caller holds the connection's lock. */
 static ks_status connect_once(struct ks_token *token, const struct ks_call_options *opts,
                               struct ks_error *err)
 {
@@ -59,7 +59,7 @@ static ks_status connect_once(struct ks_token *token, const struct ks_call_optio
     st = ks_slot_connect(token, err);
     if (!ks_ok(st))
         return st;
-    init_count = atomic_load(&token->slot_init);
+    init_count = atomic_load(&token->conn.slot_init);
     limit = session_limit(token);
     idle = calloc(limit, sizeof(*idle));
     if (idle == NULL)
@@ -67,7 +67,8 @@ static ks_status connect_once(struct ks_token *token, const struct ks_call_optio
     st = ks_gate_enter_since(&gate, token, init_count, KS_C_OpenSession, err);
     if (!ks_ok(st))
         goto fail;
-    rv = token->module->fn->C_OpenSession(token->slot, CKF_SERIAL_SESSION, NULL, NULL, &session);
+    rv = token->module->fn->C_OpenSession(token->conn.slot, CKF_SERIAL_SESSION, NULL, NULL,
+                                          &session);
     ks_gate_leave(&gate);
     if (rv != CKR_OK) {
         st = ks_fail_rv(err, token, KS_C_OpenSession, rv, NULL);
@@ -84,19 +85,19 @@ static ks_status connect_once(struct ks_token *token, const struct ks_call_optio
     /* Read them now, so that no operation has to wait for it; if this fails, the first operation
      * that needs the list reads it. */
     (void)ks_token_read_mechanisms(token, NULL);
-    pthread_mutex_lock(&token->lock);
-    old_idle = token->idle; /* freed without the lock, for which a fork may be waiting */
-    token->idle = idle;
-    token->idle[0] = session;
-    token->idle_count = 1;
-    token->open_count = 1;
-    token->limit = limit;
-    token->generation = ks_fork_count();
-    token->init_count = init_count;
-    token->age = ks_epoch_new();
-    token->epoch = token->age;
+    pthread_mutex_lock(&token->pool.lock);
+    old_idle = token->pool.idle; /* freed without the lock, for which a fork may be waiting */
+    token->pool.idle = idle;
+    token->pool.idle[0] = session;
+    token->pool.idle_count = 1;
+    token->pool.open_count = 1;
+    token->pool.limit = limit;
+    token->pool.fork_count = ks_fork_count();
+    token->pool.init_count = init_count;
+    token->pool.age = ks_epoch_new();
+    token->pool.epoch = token->pool.age;
     ks_session_call_next(token);
-    pthread_mutex_unlock(&token->lock);
+    pthread_mutex_unlock(&token->pool.lock);
     free(old_idle);
     ks_token_note_up(token);
     return KS_SUCCESS;
@@ -116,7 +117,7 @@ typedef ks_status connect_fn(struct ks_token *token, const struct ks_call_option
                              struct ks_error *err);
 
 /* Run `connect` up to three times: at once if the new session was lost as well, after 5 and then
- * 10 ms if the error is a transient one. The caller holds connect_lock. */
+ * 10 ms if the error is a transient one. The caller holds the connection's lock. */
 static ks_status retry_transient(connect_fn *connect, struct ks_token *token,
                                  const struct ks_call_options *opts, struct ks_error *err)
 {
@@ -144,7 +145,7 @@ ks_status ks_token_find_slot(struct ks_token *token, const struct ks_call_option
 /* The token is not among those that the module shows, or in a slot that could not be read. */
 static bool not_seen(const struct ks_token *token, ks_status st)
 {
-    return st.code == KS_TOKEN_NOT_FOUND || token->half_seen;
+    return st.code == KS_TOKEN_NOT_FOUND || token->conn.half_seen;
 }
 
 /* Another process may be writing the token's files: it is not seen, or without its PIN. */
@@ -176,7 +177,7 @@ static enum ks_reconnect_outcome outcome_of(const struct ks_token *token, ks_sta
  * is lost and not the module: each time that it was in vain makes the interval twice as long. */
 static uint64_t recover_interval(const struct ks_token *token)
 {
-    return ks_token_others_up(token) ? token->recover_ns << token->reinits_in_vain
+    return ks_token_others_up(token) ? token->recover_ns << token->conn.reinits_in_vain
                                      : token->recover_ns;
 }
 
@@ -278,7 +279,7 @@ static enum ks_reconnect_state step(struct run *run, enum ks_reconnect_state sta
 /* Connect the token again; docs/recovery.md has the table. A new session and login come first, as
  * they disturb none of the module's other tokens; a module that has lost its device, as p11-kit's
  * remote client has when its server was away, fails again then, and has to be initialised again.
- * The caller holds connect_lock. */
+ * The caller holds the connection's lock. */
 static ks_status reconnect(struct ks_token *token, const struct ks_call_options *opts,
                            struct ks_error *err)
 {
@@ -286,20 +287,20 @@ static ks_status reconnect(struct ks_token *token, const struct ks_call_options 
     struct run run = {.token = token,
                       .opts = opts,
                       .err = err,
-                      .facts = {.login_retried = token->login_unclear},
+                      .facts = {.login_retried = token->conn.login_unclear},
                       .backoff = {.pause_ns = REINIT_PAUSE_NS, .jitter = true},
                       .interval_ns = recover_interval(token)};
 
-    run.had_session = token->generation == ks_fork_count() &&
-                      token->init_count == atomic_load(&token->module->init_count);
+    run.had_session = token->pool.fork_count == ks_fork_count() &&
+                      token->pool.init_count == atomic_load(&token->module->init_count);
     ks_session_close_idle(token);
     while (state != KS_RECONNECT_DONE && state != KS_RECONNECT_GIVE_UP)
         state = step(&run, state);
-    token->login_unclear = false; /* the next reconnect may try a login twice again */
+    token->conn.login_unclear = false; /* the next reconnect may try a login twice again */
     if (ks_ok(run.st))
-        token->reinits_in_vain = 0;
-    else if (run.reinit_done && token->reinits_in_vain < VAIN_MAX)
-        token->reinits_in_vain++;
+        token->conn.reinits_in_vain = 0;
+    else if (run.reinit_done && token->conn.reinits_in_vain < VAIN_MAX)
+        token->conn.reinits_in_vain++;
     return run.st;
 }
 
@@ -320,11 +321,11 @@ bool ks_token_connect_lock(struct ks_token *token, const struct ks_call_options 
     struct timespec until;
 
     if (opts == NULL || opts->deadline_ns == 0)
-        return pthread_mutex_lock(&token->connect_lock) == 0;
+        return pthread_mutex_lock(&token->conn.lock) == 0;
     until = ks_timespec(opts->deadline_ns);
-    if (pthread_mutex_clocklock(&token->connect_lock, CLOCK_MONOTONIC, &until) != 0)
+    if (pthread_mutex_clocklock(&token->conn.lock, CLOCK_MONOTONIC, &until) != 0)
         return false;
-    tell_tsan_of_lock(&token->connect_lock);
+    tell_tsan_of_lock(&token->conn.lock);
     return true;
 }
 
@@ -341,41 +342,42 @@ ks_status ks_token_reconnect(struct ks_token *token, const struct ks_call_option
     if (!ks_token_connect_lock(token, opts))
         return ks_fail_token(err, token, KS_TIMEOUT,
                              "another thread has not finished connecting to the token in time");
-    if (token->failed_began_ns >= came && !ks_token_is_up(token) &&
+    if (token->conn.failed_began_ns >= came && !ks_token_is_up(token) &&
         (opts == NULL || opts->prompt == NULL)) {
         /* That thread has failed while this one waited for it: trying again, a moment later, would
          * initialise the module once more to meet the same. */
-        *err = token->failed_err;
+        *err = token->conn.failed_err;
         st.code = err->code;
     } else if (!ks_token_is_up(token)) {
         began = ks_now_ns();
         seen = atomic_load(&token->module->init_count);
         st = reconnect(token, opts, err);
-        atomic_store(&token->lost, !ks_ok(st));
+        atomic_store(&token->health.lost, !ks_ok(st));
         /* Only for a token that this process has not used: one that it has used lacks nothing. */
-        if (!ks_ok(st) && token->generation != ks_fork_count() && !token->module->not_after_fork)
+        if (!ks_ok(st) && token->pool.fork_count != ks_fork_count() &&
+            !token->module->not_after_fork)
             ks_error_note_fork(err);
         if (!ks_ok(st))
             ks_log_event(KS_LOG_ERROR, "connect-failed", token->name, "text", err->text, NULL);
         if (st.code == KS_DEVICE && seen != atomic_load(&token->module->init_count)) {
-            token->failed_began_ns = began;
-            token->failed_err = *err;
+            token->conn.failed_began_ns = began;
+            token->conn.failed_err = *err;
         }
     }
-    pthread_mutex_unlock(&token->connect_lock);
+    pthread_mutex_unlock(&token->conn.lock);
     return st;
 }
 
 void ks_token_mark_lost(struct ks_token *token, uint64_t epoch)
 {
-    pthread_mutex_lock(&token->lock);
-    if (token->epoch == epoch) {
-        token->epoch = 0;
-        token->age = 0;
-        token->open_count = token->idle_count;
+    pthread_mutex_lock(&token->pool.lock);
+    if (token->pool.epoch == epoch) {
+        token->pool.epoch = 0;
+        token->pool.age = 0;
+        token->pool.open_count = token->pool.idle_count;
         ks_session_call_all(token);
     }
-    pthread_mutex_unlock(&token->lock);
+    pthread_mutex_unlock(&token->pool.lock);
 }
 
 ks_status ks_token_relogin(struct ks_token *token, const struct ks_call_options *opts,
@@ -389,28 +391,28 @@ ks_status ks_token_relogin(struct ks_token *token, const struct ks_call_options 
     if (!ks_token_connect_lock(token, opts))
         return ks_fail_token(err, token, KS_TIMEOUT,
                              "another thread has not finished logging in to the token in time");
-    pthread_mutex_lock(&token->lock);
-    done = token->epoch != session->epoch || token->generation != ks_fork_count();
-    pthread_mutex_unlock(&token->lock);
+    pthread_mutex_lock(&token->pool.lock);
+    done = token->pool.epoch != session->epoch || token->pool.fork_count != ks_fork_count();
+    pthread_mutex_unlock(&token->pool.lock);
     *did = !done;
     if (!done) {
-        second = token->login_unclear;
+        second = token->conn.login_unclear;
         if (second)
             (void)ks_backoff_wait(&backoff, deadline_of(opts));
         st = ks_slot_refresh(token, err); /* others may have used up the tries meanwhile */
         if (ks_ok(st))
             st = ks_login(token, opts, session->handle, session->init_count, err);
         if (second)
-            token->login_unclear = false;
+            token->conn.login_unclear = false;
         if (ks_ok(st)) {
             ks_session_close_idle(token);
-            pthread_mutex_lock(&token->lock);
-            token->epoch = token->age = session->age = session->epoch = ks_epoch_new();
-            token->open_count = 1 + token->idle_count;
+            pthread_mutex_lock(&token->pool.lock);
+            token->pool.epoch = token->pool.age = session->age = session->epoch = ks_epoch_new();
+            token->pool.open_count = 1 + token->pool.idle_count;
             ks_session_call_next(token);
-            pthread_mutex_unlock(&token->lock);
+            pthread_mutex_unlock(&token->pool.lock);
         }
     }
-    pthread_mutex_unlock(&token->connect_lock);
+    pthread_mutex_unlock(&token->conn.lock);
     return st;
 }

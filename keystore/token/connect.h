@@ -11,7 +11,7 @@
 /* --- slots (token/slot.c) -------------------------------------------------------------------- */
 
 /* Purpose: initialise the module where that is still to be done, find the token's slot, and note
- * what the module says of it. The caller holds connect_lock. */
+ * what the module says of it. The caller holds the connection's lock. */
 ks_status ks_slot_connect(struct ks_token *token, struct ks_error *err);
 /* Purpose: what a token says of itself, as plain data. */
 void ks_slot_facts(struct ks_token_facts *facts, CK_SLOT_ID slot, const CK_TOKEN_INFO *info);
@@ -19,9 +19,10 @@ void ks_slot_facts(struct ks_token_facts *facts, CK_SLOT_ID slot, const CK_TOKEN
 bool ks_slot_empty(CK_RV rv);
 /* Purpose: PKCS#11's texts end in blanks; `out` has room for `size` + 1 bytes. */
 void ks_copy_padded(char *out, const unsigned char *in, size_t size);
-/* Purpose: ask the slot again: others may have used up tries of the PIN. Holds connect_lock. */
+/* Purpose: read the token's flags again: others may have used up tries of the PIN. The caller holds
+ * the connection's lock. */
 ks_status ks_slot_refresh(struct ks_token *token, struct ks_error *err);
-/* Purpose: token->facts, which another thread may be writing. Takes token->lock. */
+/* Purpose: token->facts, which another thread may be writing. Takes the pool's lock. */
 void ks_token_copy_facts(struct ks_token *token, struct ks_token_facts *out);
 /* Purpose: what the token in that slot says of itself now. Inside the gate. */
 CK_RV ks_slot_flags(CK_FUNCTION_LIST *fn, CK_SLOT_ID slot, struct ks_token_facts *facts);
@@ -35,7 +36,7 @@ ks_status ks_token_matches(struct ks_token *token, const struct ks_call_options 
 extern uint64_t ks_login_lost_ns;
 
 /* Purpose: log in on `session`, where the token wants it. Never sends a PIN that it refused. Holds
- * connect_lock; outside the gate, for a person may be asked. */
+ * the connection's lock; outside the gate, for a person may be asked. */
 ks_status ks_login(struct ks_token *token, const struct ks_call_options *opts,
                    CK_SESSION_HANDLE session, unsigned init_count, struct ks_error *err);
 /* Purpose: C_Login(CKU_CONTEXT_SPECIFIC) for an operation that was just initialised. The PIN is
@@ -52,12 +53,13 @@ void ks_turns_forked(void);
 /* Purpose: find out whether the token is usable as it stands; brings it up if not. */
 ks_status ks_token_reconnect(struct ks_token *token, const struct ks_call_options *opts,
                              struct ks_error *err);
-/* Purpose: ks_slot_connect(), once more where what failed may pass. The caller holds connect_lock. */
+/* Purpose: ks_slot_connect(), tried again after a transient error. The caller holds the connection's
+ * lock. */
 ks_status ks_token_find_slot(struct ks_token *token, const struct ks_call_options *opts,
                              struct ks_error *err);
-/* Purpose: take connect_lock; false when the deadline has passed. */
+/* Purpose: take the connection's lock; false when the deadline has passed. */
 bool ks_token_connect_lock(struct ks_token *token, const struct ks_call_options *opts);
-/* Purpose: whether the present epoch is good. The second: the caller holds token->lock. */
+/* Purpose: whether the present epoch is good. The second: the caller holds the pool's lock. */
 bool ks_token_is_up(struct ks_token *token);
 bool ks_token_is_up_unlocked(const struct ks_token *token);
 /* Purpose: something is wrong with everything of `epoch`: take the token down, unless another

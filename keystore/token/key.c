@@ -70,10 +70,10 @@ struct ks_token *ks_key_token(const struct ks_key *key)
 
 void ks_key_forget(struct ks_key *key, uint64_t epoch)
 {
-    pthread_mutex_lock(&key->token->lock);
+    pthread_mutex_lock(&key->token->pool.lock);
     if (key->epoch == epoch)
         key->epoch = 0;
-    pthread_mutex_unlock(&key->token->lock);
+    pthread_mutex_unlock(&key->token->pool.lock);
 }
 
 /* --- the public half ------------------------------------------------------------------------- */
@@ -147,9 +147,9 @@ ks_status ks_key_expect(struct ks_key *key, const struct ks_expect *expect, stru
     free((void *)key->expect.public_part);
     key->expect = *expect;
     key->expect.public_part = (const uint8_t *)copy;
-    pthread_mutex_lock(&key->token->lock);
+    pthread_mutex_lock(&key->token->pool.lock);
     finding = key->finding;
-    pthread_mutex_unlock(&key->token->lock);
+    pthread_mutex_unlock(&key->token->pool.lock);
     st = check_public(key, key->object, &proved, err);
     /* what was found first: in a later finding it may be another object */
     if (ks_ok(st) && proved && finding == key->first_finding)
@@ -269,13 +269,13 @@ static uint64_t note_found(struct ks_key *key, CK_OBJECT_HANDLE handle, uint64_t
 {
     uint64_t finding;
 
-    pthread_mutex_lock(&key->token->lock);
+    pthread_mutex_lock(&key->token->pool.lock);
     if (key->epoch != epoch || key->handle != handle)
         key->finding = ks_epoch_new();
     key->handle = handle;
     key->epoch = epoch;
     finding = key->finding;
-    pthread_mutex_unlock(&key->token->lock);
+    pthread_mutex_unlock(&key->token->pool.lock);
     if (proved)
         atomic_store(&key->proved, finding);
     return finding;

@@ -21,7 +21,7 @@ struct ks_key {
     struct ks_token *token;
     struct ks_object *object;
     struct ks_expect expect; /* public_part owned */
-    /* under token->lock */
+    /* under the pool's lock */
     CK_OBJECT_HANDLE handle;
     uint64_t epoch;
     uint64_t finding; /* another number each time that it is found */
@@ -39,7 +39,7 @@ struct ks_key {
 
 /* The key on one member of a cluster, found at its first use there. */
 struct ks_member_key {
-    struct ks_key *key;        /* under token->lock; NULL: not found yet */
+    struct ks_key *key;        /* under the pool's lock; NULL: not found yet */
     _Atomic uint64_t again_ns; /* it was not there, or another key was: do not look before this */
 };
 

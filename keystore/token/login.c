@@ -252,7 +252,7 @@ static void take_note(struct ks_token *token, struct ks_turn *turn, struct ks_pi
 static ks_status take_turn(struct ks_token *token, const struct ks_call_options *opts, bool asked,
                            unsigned *ticket, struct ks_error *err)
 {
-    struct ks_turn *turn = turn_of(token_identity(token, &token->facts));
+    struct ks_turn *turn = turn_of(token_identity(token, &token->conn.facts));
     ks_status st = KS_SUCCESS;
 
     if (turn == NULL)
@@ -267,7 +267,7 @@ static ks_status take_turn(struct ks_token *token, const struct ks_call_options 
         return turn_late(err, token);
     if (asked) /* it has taken a while */
         st = ks_slot_refresh(token, err);
-    return ks_ok(st) ? flags_allow(token, &token->facts, err) : st;
+    return ks_ok(st) ? flags_allow(token, &token->conn.facts, err) : st;
 }
 
 /* C_Login with a PIN, NULL where the token has a PIN pad of its own. */
@@ -286,7 +286,7 @@ static ks_status log_in(struct ks_token *token, struct ks_pin_value *value,
         return st;
     if (value != NULL) {
         ks_pin_mark(value, turn->token, &mark);
-        st = pin_allows(token, value, &mark, token->facts.user_pin_count_low, err);
+        st = pin_allows(token, value, &mark, token->conn.facts.user_pin_count_low, err);
         pin = ks_pin_bytes(value, &len);
     }
     if (ks_ok(st)) {
@@ -305,13 +305,13 @@ static ks_status get_pin(struct ks_token *token, const struct ks_call_options *o
 {
     char label[136], what[200];
     struct ks_error why;
-    ks_status st = flags_allow(token, &token->facts, err);
+    ks_status st = flags_allow(token, &token->conn.facts, err);
 
     if (!ks_ok(st))
         return st;
     *asked = ks_pin_asks(token->pin);
     snprintf(what, sizeof(what), "PIN for token '%s'",
-             ks_escape(label, sizeof(label), token->facts.label, SIZE_MAX));
+             ks_escape(label, sizeof(label), token->conn.facts.label, SIZE_MAX));
     st = ks_pin_get(token->pin, opts, what, pin, &why);
     if (!ks_ok(st))
         return ks_fail_token(err, token, st.code, "%s", why.text);
@@ -325,7 +325,7 @@ static ks_status login_result(struct ks_token *token, CK_RV rv, bool with_pin, s
     enum ks_code code;
 
     if (rv == CKR_OK || rv == CKR_USER_ALREADY_LOGGED_IN) {
-        token->login_unclear = false;
+        token->conn.login_unclear = false;
         ks_log_call(KS_LOG_INFO, "login", token->name, KS_NO_FUNCTION, rv);
         if (token->forget_pin && token->pin != NULL)
             ks_pin_forget(token->pin);
@@ -337,20 +337,20 @@ static ks_status login_result(struct ks_token *token, CK_RV rv, bool with_pin, s
         hint = "the token's own PIN pad or service refused";
     else if (code == KS_PIN_REFUSED)
         hint = "this PIN is not sent again by this process; check pin in the provider's section";
-    token->login_unclear = code != KS_PIN_REFUSED;
+    token->conn.login_unclear = code != KS_PIN_REFUSED;
     return ks_fail_rv(err, token, KS_C_Login, rv, hint);
 }
 
 ks_status ks_login(struct ks_token *token, const struct ks_call_options *opts,
                    CK_SESSION_HANDLE session, unsigned init_count, struct ks_error *err)
 {
-    bool with_pin = !token->facts.protected_path, asked = false;
+    bool with_pin = !token->conn.facts.protected_path, asked = false;
     struct ks_pin_value *pin = NULL;
     ks_status st = KS_SUCCESS;
     unsigned ticket = 0;
     CK_RV rv = CKR_OK;
 
-    if (!token->facts.login_required)
+    if (!token->conn.facts.login_required)
         return KS_SUCCESS;
     if (with_pin && token->pin == NULL)
         return KS_SUCCESS; /* public objects only; finding no key says so */
@@ -372,7 +372,7 @@ void ks_single_preload_pin(struct ks_token *token, const struct ks_call_options 
     char name[136], what[200];
 
     /* Whoever has the lock is about to log in, and reads it. */
-    if (token->pin == NULL || token->forget_pin || pthread_mutex_trylock(&token->connect_lock) != 0)
+    if (token->pin == NULL || token->forget_pin || pthread_mutex_trylock(&token->conn.lock) != 0)
         return;
     if (ks_pin_gone(token->pin)) {
         ks_pin_renew(token->pin);
@@ -384,7 +384,7 @@ void ks_single_preload_pin(struct ks_token *token, const struct ks_call_options 
         if (ks_ok(ks_pin_get(token->pin, opts, what, &pin, NULL)))
             ks_pin_put(pin);
     }
-    pthread_mutex_unlock(&token->connect_lock);
+    pthread_mutex_unlock(&token->conn.lock);
 }
 
 /* --- the login of an operation --------------------------------------------------------------- */
@@ -416,7 +416,7 @@ static ks_status look(struct ks_call *call, CK_FUNCTION_LIST *fn, struct ks_turn
 {
     struct ks_token_facts facts;
     ks_status st =
-        ks_call_rv(call, KS_C_GetTokenInfo, ks_slot_flags(fn, call->token->slot, &facts));
+        ks_call_rv(call, KS_C_GetTokenInfo, ks_slot_flags(fn, call->token->conn.slot, &facts));
 
     if (!ks_ok(st))
         return st;
@@ -488,9 +488,9 @@ ks_status ks_token_context_login(struct ks_call *call, CK_FUNCTION_LIST *fn,
     bool pad;
     ks_status st;
 
-    pthread_mutex_lock(&call->token->lock);
-    pad = call->token->facts.protected_path;
-    pthread_mutex_unlock(&call->token->lock);
+    pthread_mutex_lock(&call->token->pool.lock);
+    pad = call->token->conn.facts.protected_path;
+    pthread_mutex_unlock(&call->token->pool.lock);
     if (pad)
         return ks_call_rv(call, KS_C_Login, fn->C_Login(session, CKU_CONTEXT_SPECIFIC, NULL, 0));
     st = log_in_with_pin(call, fn, session);

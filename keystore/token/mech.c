@@ -162,14 +162,14 @@ static unsigned kinds_of(const CK_MECHANISM_TYPE *list, CK_ULONG count)
 
 bool ks_token_lacks(const struct ks_token *token, enum ks_mech_kind kind)
 {
-    unsigned bits = atomic_load_explicit(&token->kinds, memory_order_relaxed);
+    unsigned bits = atomic_load_explicit(&token->mechs.kinds, memory_order_relaxed);
 
     return (bits & KINDS_KNOWN) != 0 && (bits & 1U << kind) == 0;
 }
 
 bool ks_token_lists(const struct ks_token *token, enum ks_mech_kind kind)
 {
-    return (atomic_load_explicit(&token->kinds, memory_order_relaxed) & 1U << kind) != 0;
+    return (atomic_load_explicit(&token->mechs.kinds, memory_order_relaxed) & 1U << kind) != 0;
 }
 
 /* More than tokens have (SoftHSM 75, NSS 200), so that one call does. */
@@ -180,16 +180,16 @@ ks_status ks_token_reread_mechanisms(struct ks_token *token, struct ks_error *er
 {
     CK_ULONG *list = NULL, count = 0;
     struct ks_gate gate;
-    ks_status st = ks_gate_enter_since(&gate, token, atomic_load(&token->slot_init),
+    ks_status st = ks_gate_enter_since(&gate, token, atomic_load(&token->conn.slot_init),
                                        KS_C_GetMechanismList, err);
 
     if (!ks_ok(st))
         return st;
-    st = ks_answer_list(token, token->module->fn, KS_LIST_MECHANISMS, token->slot, MECHANISMS_ROOM,
-                        &list, &count, err);
+    st = ks_answer_list(token, token->module->fn, KS_LIST_MECHANISMS, token->conn.slot,
+                        MECHANISMS_ROOM, &list, &count, err);
     ks_gate_leave(&gate);
     if (ks_ok(st))
-        atomic_store(&token->kinds, kinds_of(list, count));
+        atomic_store(&token->mechs.kinds, kinds_of(list, count));
     free(list);
     return st;
 }
@@ -203,28 +203,28 @@ ks_status ks_token_read_mechanisms(struct ks_token *token, struct ks_error *err)
     bool known;
     ks_status st;
 
-    pthread_mutex_lock(&token->lock);
-    known = token->mechanisms != NULL;
-    pthread_mutex_unlock(&token->lock);
+    pthread_mutex_lock(&token->pool.lock);
+    known = token->mechs.list != NULL;
+    pthread_mutex_unlock(&token->pool.lock);
     if (known)
         return KS_SUCCESS;
-    st = ks_gate_enter_since(&gate, token, atomic_load(&token->slot_init), KS_C_GetMechanismList,
-                             err);
+    st = ks_gate_enter_since(&gate, token, atomic_load(&token->conn.slot_init),
+                             KS_C_GetMechanismList, err);
     if (!ks_ok(st))
         return st;
-    st = ks_answer_list(token, fn, KS_LIST_MECHANISMS, token->slot, MECHANISMS_ROOM, &list, &count,
-                        err);
+    st = ks_answer_list(token, fn, KS_LIST_MECHANISMS, token->conn.slot, MECHANISMS_ROOM, &list,
+                        &count, err);
     ks_gate_leave(&gate);
     if (!ks_ok(st))
         return st;
-    pthread_mutex_lock(&token->lock);
-    if (token->mechanisms == NULL) {
-        token->mechanism_count = count;
-        token->mechanisms = list;
-        atomic_store(&token->kinds, kinds_of(list, count));
+    pthread_mutex_lock(&token->pool.lock);
+    if (token->mechs.list == NULL) {
+        token->mechs.count = count;
+        token->mechs.list = list;
+        atomic_store(&token->mechs.kinds, kinds_of(list, count));
         list = NULL;
     }
-    pthread_mutex_unlock(&token->lock);
+    pthread_mutex_unlock(&token->pool.lock);
     free(list); /* another thread was quicker */
     return KS_SUCCESS;
 }

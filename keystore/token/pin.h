@@ -70,7 +70,7 @@ const char *ks_pin_source(const struct ks_pin *pin);
 /* Purpose: tell whether a person is asked for it. */
 bool ks_pin_asks(const struct ks_pin *pin);
 /* Purpose: the PIN from memory, or from its source. `what` is what a person is asked. `*out` is a
- * reference, given back with ks_pin_put(). The caller holds token->connect_lock. */
+ * reference, given back with ks_pin_put(). The caller holds the connection's lock. */
 ks_status ks_pin_get(struct ks_pin *pin, const struct ks_call_options *opts, const char *what,
                      struct ks_pin_value **out, struct ks_error *err);
 /* Purpose: the PIN that is in memory already, as a reference; NULL when there is none. Needs no
@@ -84,7 +84,7 @@ const char *ks_pin_bytes(const struct ks_pin_value *value, size_t *len);
 void ks_pin_mark(struct ks_pin_value *value, uint64_t token, struct ks_pin_mark *mark);
 /* Purpose: where a PIN is kept that came from a file, and this process may read that, take what is
  * in it now; one that was refused only if the file has changed. For a forked child, which has one
- * thread and nobody's locks, or with token->connect_lock. */
+ * thread and nobody's locks, or with the connection's lock. */
 void ks_pin_renew(struct ks_pin *pin);
 /* Purpose: the token refused `value`: it is wiped, and the source looked at for the next login. */
 void ks_pin_drop(struct ks_pin *pin, struct ks_pin_value *value);

@@ -38,22 +38,22 @@ void ks_session_close_idle(struct ks_token *token)
     bool more;
 
     for (;;) {
-        pthread_mutex_lock(&token->lock);
+        pthread_mutex_lock(&token->pool.lock);
         /* In a forked child the sessions are the parent's; before an initialisation they are
          * gone, and their numbers given to others. */
-        if (token->generation != ks_fork_count() ||
-            token->init_count != atomic_load(&token->module->init_count)) {
-            token->open_count -= token->idle_count;
-            token->idle_count = 0;
+        if (token->pool.fork_count != ks_fork_count() ||
+            token->pool.init_count != atomic_load(&token->module->init_count)) {
+            token->pool.open_count -= token->pool.idle_count;
+            token->pool.idle_count = 0;
         }
-        init_count = token->init_count;
-        more = token->idle_count > 0;
+        init_count = token->pool.init_count;
+        more = token->pool.idle_count > 0;
         if (more) {
-            handle = token->idle[--token->idle_count];
-            if (token->open_count > 0)
-                token->open_count--;
+            handle = token->pool.idle[--token->pool.idle_count];
+            if (token->pool.open_count > 0)
+                token->pool.open_count--;
         }
-        pthread_mutex_unlock(&token->lock);
+        pthread_mutex_unlock(&token->pool.lock);
         if (!more)
             return;
         ks_session_close(token, handle, init_count);
@@ -69,21 +69,21 @@ struct ks_waiter {
     pthread_cond_t called;
 };
 
-/* Holds token->lock. */
+/* Holds the pool's lock. */
 static bool room(const struct ks_token *token)
 {
-    return token->idle_count > 0 || token->open_count < token->limit;
+    return token->pool.idle_count > 0 || token->pool.open_count < token->pool.limit;
 }
 
 void ks_session_call_next(struct ks_token *token)
 {
-    if (token->waiters != NULL && (room(token) || !ks_token_is_up_unlocked(token)))
-        pthread_cond_signal(&token->waiters->called);
+    if (token->pool.waiters != NULL && (room(token) || !ks_token_is_up_unlocked(token)))
+        pthread_cond_signal(&token->pool.waiters->called);
 }
 
 void ks_session_call_all(struct ks_token *token)
 {
-    for (struct ks_waiter *w = token->waiters; w != NULL; w = w->next)
+    for (struct ks_waiter *w = token->pool.waiters; w != NULL; w = w->next)
         pthread_cond_signal(&w->called);
 }
 
@@ -91,16 +91,16 @@ unsigned ks_session_waiting(const struct ks_token *token)
 {
     unsigned n = 0;
 
-    for (const struct ks_waiter *w = token->waiters; w != NULL; w = w->next)
+    for (const struct ks_waiter *w = token->pool.waiters; w != NULL; w = w->next)
         n++;
     return n;
 }
 
 /* Wait in the queue until there may be a session for us, or the token is down; false when the
- * deadline has passed. Holds token->lock. */
+ * deadline has passed. Holds the pool's lock. */
 static bool wait_in_turn(struct ks_token *token, const struct ks_call_options *opts)
 {
-    struct ks_waiter self = {.next = NULL}, **at = &token->waiters;
+    struct ks_waiter self = {.next = NULL}, **at = &token->pool.waiters;
     bool in_time = true;
     struct timespec ts = {.tv_sec = 0};
 
@@ -110,14 +110,15 @@ static bool wait_in_turn(struct ks_token *token, const struct ks_call_options *o
     *at = &self;
     if (opts != NULL && opts->deadline_ns != 0)
         ts = ks_timespec(opts->deadline_ns);
-    while (in_time && ks_token_is_up_unlocked(token) && !(token->waiters == &self && room(token))) {
+    while (in_time && ks_token_is_up_unlocked(token) &&
+           !(token->pool.waiters == &self && room(token))) {
         if (opts == NULL || opts->deadline_ns == 0)
-            pthread_cond_wait(&self.called, &token->lock);
+            pthread_cond_wait(&self.called, &token->pool.lock);
         else
-            in_time = pthread_cond_timedwait(&self.called, &token->lock, &ts) != ETIMEDOUT;
+            in_time = pthread_cond_timedwait(&self.called, &token->pool.lock, &ts) != ETIMEDOUT;
     }
-    in_time = in_time || (token->waiters == &self && room(token)); /* at the last moment */
-    for (at = &token->waiters; *at != &self; at = &(*at)->next)
+    in_time = in_time || (token->pool.waiters == &self && room(token)); /* at the last moment */
+    for (at = &token->pool.waiters; *at != &self; at = &(*at)->next)
         ;
     *at = self.next;
     pthread_cond_destroy(&self.called);
@@ -128,24 +129,24 @@ static bool wait_in_turn(struct ks_token *token, const struct ks_call_options *o
 
 bool ks_pool_closes_last(struct ks_token *token)
 {
-    if (token->closing_age != token->age) {
-        token->closing_age = token->age;
-        token->closing = 0;
+    if (token->pool.closing_age != token->pool.age) {
+        token->pool.closing_age = token->pool.age;
+        token->pool.closing = 0;
     }
-    return ++token->closing >= token->open_count;
+    return ++token->pool.closing >= token->pool.open_count;
 }
 
 void ks_pool_none_left(struct ks_token *token)
 {
-    token->epoch = 0;
-    token->age = 0;
-    token->open_count = 0;
+    token->pool.epoch = 0;
+    token->pool.age = 0;
+    token->pool.open_count = 0;
 }
 
 void ks_pool_closed(struct ks_token *token)
 {
-    if (token->closing_age == token->age && token->closing > 0)
-        token->closing--;
+    if (token->pool.closing_age == token->pool.age && token->pool.closing > 0)
+        token->pool.closing--;
 }
 
 enum ks_pool_place ks_pool_reserve(struct ks_token *token, const struct ks_call_options *opts,
@@ -156,9 +157,9 @@ enum ks_pool_place ks_pool_reserve(struct ks_token *token, const struct ks_call_
     enum ks_pool_place place;
     bool known;
 
-    pthread_mutex_lock(&token->lock);
+    pthread_mutex_lock(&token->pool.lock);
     up = ks_token_is_up_unlocked(token);
-    if (up && (token->waiters != NULL || !room(token))) {
+    if (up && (token->pool.waiters != NULL || !room(token))) {
         in_time = wait_in_turn(token, opts);
         up = ks_token_is_up_unlocked(token);
     }
@@ -166,22 +167,23 @@ enum ks_pool_place ks_pool_reserve(struct ks_token *token, const struct ks_call_
         place = KS_POOL_DOWN;
     } else if (!in_time) {
         place = KS_POOL_LATE;
-    } else if (token->idle_count > 0 && !(other_kind && token->open_count < token->limit)) {
-        out->handle = token->idle[--token->idle_count];
+    } else if (token->pool.idle_count > 0 &&
+               !(other_kind && token->pool.open_count < token->pool.limit)) {
+        out->handle = token->pool.idle[--token->pool.idle_count];
         place = KS_POOL_IDLE;
     } else {
-        token->open_count++;
+        token->pool.open_count++;
         place = KS_POOL_NEW;
     }
     ks_session_call_next(token); /* there may be more than one */
-    out->age = token->age;
-    out->epoch = token->epoch;
-    out->init_count = token->init_count;
-    known = key != NULL && key->epoch == token->epoch;
+    out->age = token->pool.age;
+    out->epoch = token->pool.epoch;
+    out->init_count = token->pool.init_count;
+    known = key != NULL && key->epoch == token->pool.epoch;
     out->finding = known ? key->finding : 0;
     if (handle != NULL)
         *handle = known ? key->handle : CK_INVALID_HANDLE;
-    pthread_mutex_unlock(&token->lock);
+    pthread_mutex_unlock(&token->pool.lock);
     return place;
 }
 
@@ -189,26 +191,26 @@ void ks_session_give(struct ks_token *token, struct ks_session *session, enum ks
 {
     bool old;
 
-    pthread_mutex_lock(&token->lock);
-    old = session->age != token->age;
+    pthread_mutex_lock(&token->pool.lock);
+    old = session->age != token->pool.age;
     if (!old && fate == KS_SESSION_KEEP) {
-        token->idle[token->idle_count++] = session->handle;
+        token->pool.idle[token->pool.idle_count++] = session->handle;
         ks_session_call_next(token);
-        pthread_mutex_unlock(&token->lock);
+        pthread_mutex_unlock(&token->pool.lock);
         return;
     }
     if (!old && ks_pool_closes_last(token))
         ks_pool_none_left(token);
-    pthread_mutex_unlock(&token->lock);
+    pthread_mutex_unlock(&token->pool.lock);
     /* One of an older age may still be alive. One that is gone, or of a module that was
      * initialised since: its number may denote a new session by now. */
     if (fate != KS_SESSION_GONE && session->init_count == atomic_load(&token->module->init_count))
         ks_session_close(token, session->handle, session->init_count);
-    pthread_mutex_lock(&token->lock);
-    if (!old && session->age == token->age && token->open_count > 0) {
-        token->open_count--;
+    pthread_mutex_lock(&token->pool.lock);
+    if (!old && session->age == token->pool.age && token->pool.open_count > 0) {
+        token->pool.open_count--;
         ks_pool_closed(token);
     }
     ks_session_call_next(token);
-    pthread_mutex_unlock(&token->lock);
+    pthread_mutex_unlock(&token->pool.lock);
 }

@@ -21,14 +21,14 @@ static bool open_failed(struct ks_token *token, const struct ks_session *session
     bool again = false;
 
     ks_classify(KS_C_OpenSession, rv, &code, &class);
-    pthread_mutex_lock(&token->lock);
-    if (token->age == session->age) {
-        token->open_count--;
-        if (token->open_count == 0)
+    pthread_mutex_lock(&token->pool.lock);
+    if (token->pool.age == session->age) {
+        token->pool.open_count--;
+        if (token->pool.open_count == 0)
             ks_pool_none_left(token);
         /* The token has less room than it said. */
-        if (class == KS_SESSIONS_FULL && token->open_count > 0) {
-            token->limit = token->open_count;
+        if (class == KS_SESSIONS_FULL && token->pool.open_count > 0) {
+            token->pool.limit = token->pool.open_count;
             again = true;
         } else if (class != KS_PERMANENT) {
             again = tries == 0;
@@ -37,7 +37,7 @@ static bool open_failed(struct ks_token *token, const struct ks_session *session
         again = tries == 0;
     }
     ks_session_call_next(token);
-    pthread_mutex_unlock(&token->lock);
+    pthread_mutex_unlock(&token->pool.lock);
     if (class == KS_DEVICE_LOST || class == KS_SESSION_LOST || class == KS_LOGIN_LOST) {
         ks_token_mark_lost(token, session->epoch);
         ks_token_note_down(token, session->epoch, KS_C_OpenSession, rv);
@@ -56,7 +56,7 @@ static CK_RV open_session(struct ks_token *token, CK_FLAGS flags, struct ks_sess
     *st = ks_gate_enter_since(&gate, token, out->init_count, KS_C_OpenSession, err);
     if (!ks_ok(*st)) /* to try again, unless the gate is closed for good */
         return st->code == KS_SHUTDOWN ? CKR_GENERAL_ERROR : CKR_SESSION_HANDLE_INVALID;
-    rv = token->module->fn->C_OpenSession(token->slot, CKF_SERIAL_SESSION | flags, NULL, NULL,
+    rv = token->module->fn->C_OpenSession(token->conn.slot, CKF_SERIAL_SESSION | flags, NULL, NULL,
                                           &out->handle);
     ks_gate_leave(&gate);
     if (rv != CKR_OK) {
@@ -84,21 +84,22 @@ static ks_status take(struct ks_token *token, const struct ks_call_options *opts
             continue;
         case KS_POOL_LATE:
             return ks_fail_token(err, token, KS_TIMEOUT,
-                                 "all %u sessions stayed busy until the deadline", token->limit);
+                                 "all %u sessions stayed busy until the deadline",
+                                 token->pool.limit);
         case KS_POOL_IDLE:
             if (flags == 0)
                 return KS_SUCCESS;
             /* Another kind of session in this one's place. */
-            pthread_mutex_lock(&token->lock);
+            pthread_mutex_lock(&token->pool.lock);
             last = ks_pool_closes_last(token);
-            pthread_mutex_unlock(&token->lock);
+            pthread_mutex_unlock(&token->pool.lock);
             if (last && handle != NULL)
                 *handle = CK_INVALID_HANDLE; /* the login ends, and the epoch with it */
             ks_session_close(token, out->handle, out->init_count);
-            pthread_mutex_lock(&token->lock);
-            if (out->age == token->age) /* else it was counted in another pool */
+            pthread_mutex_lock(&token->pool.lock);
+            if (out->age == token->pool.age) /* else it was counted in another pool */
                 ks_pool_closed(token);
-            pthread_mutex_unlock(&token->lock);
+            pthread_mutex_unlock(&token->pool.lock);
             break;
         case KS_POOL_NEW:
         default:

@@ -43,7 +43,7 @@ enum ks_pool_place ks_pool_reserve(struct ks_token *token, const struct ks_call_
                                    struct ks_session *out, CK_OBJECT_HANDLE *handle);
 /* Purpose: a session is about to be closed: are all others that are open being closed as well?
  * Closing the last one logs out. Then, in any case, ks_pool_closed(). The caller holds
- * token->lock, for these three. */
+ * the pool's lock, for these three. */
 bool ks_pool_closes_last(struct ks_token *token);
 void ks_pool_closed(struct ks_token *token);
 /* Purpose: the login ended with the last session: the next use begins with one, and no handle from
@@ -52,14 +52,14 @@ void ks_pool_none_left(struct ks_token *token);
 /* Purpose: C_CloseSession, once more where that may help, of a session that was opened when the
  * module's init_count was that. Outside the gate; counts nothing. */
 void ks_session_close(struct ks_token *token, CK_SESSION_HANDLE handle, unsigned init_count);
-/* Purpose: close all idle sessions; the caller holds connect_lock or is the last owner. */
+/* Purpose: close all idle sessions; the caller holds the connection's lock or is the last owner. */
 void ks_session_close_idle(struct ks_token *token);
 
 /* Purpose: there may be a session for the first one who waits; or things have changed for all. The
- * caller holds token->lock. */
+ * caller holds the pool's lock. */
 void ks_session_call_next(struct ks_token *token);
 void ks_session_call_all(struct ks_token *token);
-/* Purpose: how many wait. The caller holds token->lock. */
+/* Purpose: how many wait. The caller holds the pool's lock. */
 unsigned ks_session_waiting(const struct ks_token *token);
 
 #endif

@@ -45,11 +45,11 @@ void ks_slot_facts(struct ks_token_facts *facts, CK_SLOT_ID slot, const CK_TOKEN
 static void facts_store(struct ks_token *token, const struct ks_token_facts *facts)
 {
     /* all of it was zeroed before, padding too */
-    pthread_mutex_lock(&token->lock);
+    pthread_mutex_lock(&token->pool.lock);
     // NOLINTNEXTLINE(bugprone-suspicious-memory-comparison,cert-exp42-c,cert-flp37-c)
-    if (memcmp(&token->facts, facts, sizeof(*facts)) != 0)
-        token->facts = *facts;
-    pthread_mutex_unlock(&token->lock);
+    if (memcmp(&token->conn.facts, facts, sizeof(*facts)) != 0)
+        token->conn.facts = *facts;
+    pthread_mutex_unlock(&token->pool.lock);
 }
 
 bool ks_slot_empty(CK_RV rv)
@@ -152,7 +152,7 @@ static ks_status find_slot(struct ks_token *token, CK_FUNCTION_LIST *fn, struct 
         st = look_at(token, fn, slots[i], look, err);
     free(slots);
     if (ks_ok(st) && look->matches == 0) {
-        token->half_seen = look->unread > 0 && look->unread < look->count;
+        token->conn.half_seen = look->unread > 0 && look->unread < look->count;
         st = none_matches(token, look, err);
     }
     return st;
@@ -181,7 +181,7 @@ ks_status ks_slot_connect(struct ks_token *token, struct ks_error *err)
     unsigned init_count;
     ks_status st;
 
-    token->half_seen = false;
+    token->conn.half_seen = false;
     st = ks_module_ready(token->module, err);
     if (!ks_ok(st))
         return st;
@@ -194,8 +194,8 @@ ks_status ks_slot_connect(struct ks_token *token, struct ks_error *err)
     if (!ks_ok(st))
         return st;
     facts_store(token, facts);
-    token->slot = facts->slot;
-    atomic_store(&token->slot_init, init_count);
+    token->conn.slot = facts->slot;
+    atomic_store(&token->conn.slot_init, init_count);
     log_unread(token, &look);
     copy = strdup(ks_escape(label, sizeof(label), facts->label, SIZE_MAX));
     if (copy != NULL && !atomic_compare_exchange_strong(&token->label, &none, copy))
@@ -217,24 +217,24 @@ ks_status ks_slot_refresh(struct ks_token *token, struct ks_error *err)
 {
     struct ks_token_facts facts = {0};
     struct ks_gate gate;
-    ks_status st =
-        ks_gate_enter_since(&gate, token, atomic_load(&token->slot_init), KS_C_GetTokenInfo, err);
+    ks_status st = ks_gate_enter_since(&gate, token, atomic_load(&token->conn.slot_init),
+                                       KS_C_GetTokenInfo, err);
     CK_RV rv;
 
     if (!ks_ok(st))
         return st;
-    rv = ks_slot_flags(token->module->fn, token->slot, &facts);
+    rv = ks_slot_flags(token->module->fn, token->conn.slot, &facts);
     ks_gate_leave(&gate);
     if (rv != CKR_OK)
         return ks_fail_rv(err, token, KS_C_GetTokenInfo, rv, NULL);
-    memcpy(facts.module_library, token->facts.module_library, sizeof(facts.module_library));
+    memcpy(facts.module_library, token->conn.facts.module_library, sizeof(facts.module_library));
     facts_store(token, &facts);
     return KS_SUCCESS;
 }
 
 void ks_token_copy_facts(struct ks_token *token, struct ks_token_facts *out)
 {
-    pthread_mutex_lock(&token->lock);
-    *out = token->facts;
-    pthread_mutex_unlock(&token->lock);
+    pthread_mutex_lock(&token->pool.lock);
+    *out = token->conn.facts;
+    pthread_mutex_unlock(&token->pool.lock);
 }

@@ -34,8 +34,8 @@ bool ks_token_others_up(const struct ks_token *token)
 
 static void locks_init(struct ks_token *token)
 {
-    pthread_mutex_init(&token->connect_lock, NULL);
-    pthread_mutex_init(&token->lock, NULL);
+    pthread_mutex_init(&token->conn.lock, NULL);
+    pthread_mutex_init(&token->pool.lock, NULL);
 }
 
 static void forked(void)
@@ -45,13 +45,13 @@ static void forked(void)
     ks_turns_forked();
     for (struct ks_token *t = tokens; t != NULL; t = t->next) {
         locks_init(t);
-        t->waiters = NULL; /* the parent's threads */
+        t->pool.waiters = NULL; /* the parent's threads */
         /* calls of the parent's threads */
-        atomic_store(&t->stuck, 0);
-        atomic_store(&t->in_flight, 0);
-        atomic_store(&t->lost, false);
-        atomic_store(&t->probing, false);
-        atomic_store(&t->probe_ns, 0);
+        atomic_store(&t->health.stuck, 0);
+        atomic_store(&t->members.in_flight, 0);
+        atomic_store(&t->health.lost, false);
+        atomic_store(&t->health.probing, false);
+        atomic_store(&t->health.probe_ns, 0);
         ks_stats_reset(&t->stats);
         /* It may have been changed since it was read, and a server's worker has the right to read
          * it only now. */
@@ -78,10 +78,10 @@ static void token_destroy(struct ks_token *token)
     ks_module_put(token->module);
     ks_uri_free(token->uri);
     ks_pin_free(token->pin);
-    pthread_mutex_destroy(&token->lock);
-    pthread_mutex_destroy(&token->connect_lock);
-    free(token->mechanisms);
-    free(token->idle);
+    pthread_mutex_destroy(&token->pool.lock);
+    pthread_mutex_destroy(&token->conn.lock);
+    free(token->mechs.list);
+    free(token->pool.idle);
     free(token->name);
     free(atomic_load(&token->label));
     ks_stats_clear(&token->stats);
@@ -168,16 +168,16 @@ ks_status ks_token_make_group(const char *name, enum ks_group group,
         return ks_no_memory(err);
     locks_init(token);
     token->refs = 1;
-    token->group = group;
+    token->members.group = group;
     token->kind = kind;
     token->name = strdup(name);
-    token->members = calloc(count, sizeof(struct ks_token *));
-    if (token->name == NULL || token->members == NULL) {
+    token->members.list = calloc(count, sizeof(struct ks_token *));
+    if (token->name == NULL || token->members.list == NULL) {
         token_destroy(token);
         return ks_no_memory(err);
     }
-    for (; token->member_count < count; token->member_count++)
-        token->members[token->member_count] = ks_token_ref(members[token->member_count]);
+    for (; token->members.count < count; token->members.count++)
+        token->members.list[token->members.count] = ks_token_ref(members[token->members.count]);
     ks_registry_lock();
     token->next = tokens;
     tokens = token;

@@ -22,10 +22,72 @@ struct ks_session {
     uint64_t finding;    /* of the key whose handle was taken with it; 0: none was known */
 };
 
+/* What a thread does that connects or reconnects the token. Its lock is held for long: one thread
+ * connects, the others wait for it. All of this is written under it. */
+struct ks_connection {
+    pthread_mutex_t lock;
+    /* written under the pool's lock as well, and read under either */
+    struct ks_token_facts facts;
+    _Atomic CK_SLOT_ID slot;
+    atomic_uint slot_init;      /* the module's init_count when `slot` was found */
+    bool login_unclear;         /* the last C_Login failed with a code that need not mean the PIN */
+    bool half_seen;             /* other tokens were found, and a slot that could not be read */
+    unsigned reinits_in_vain;   /* of the module, since the token was last connected */
+    uint64_t failed_began_ns;   /* the last reconnect that reinitialised the module in vain, */
+    struct ks_error failed_err; /* and what came of it */
+};
+
+/* The sessions, and what is good as long as they are. Its lock is held for a few instructions. */
+struct ks_pool {
+    pthread_mutex_t lock;
+    struct ks_waiter *waiters; /* those who wait for a session, in turn; token/pool.c */
+    uint64_t epoch;            /* 0: not connected. Key handles of another epoch are stale. */
+    uint64_t age;              /* sessions of another age are gone */
+    unsigned init_count;       /* the module's, when this epoch began */
+    unsigned fork_count;       /* and the process' */
+    CK_SESSION_HANDLE *idle;   /* a stack, with room for `limit` */
+    unsigned idle_count, open_count, limit;
+    unsigned closing; /* of the open ones, those that are being closed; of this age: */
+    uint64_t closing_age;
+};
+
+/* The list of mechanisms, once it is known. It is set under the pool's lock, and stays. */
+struct ks_mechanisms {
+    CK_MECHANISM_TYPE *list; /* NULL: not known yet */
+    size_t count;
+    atomic_uint kinds;        /* of them, 1 << ks_mech_kind for those without digest; 0: unknown */
+    atomic_uint random_chunk; /* bytes that C_GenerateRandom took at once; 0: not tried yet */
+};
+
+/* Whether the token answers. While calls are out that did not come back in time it is hung, unless
+ * a probe got through since. No lock. */
+struct ks_health {
+    atomic_uint stuck;            /* calls that are out */
+    _Atomic uint64_t answered_ns; /* when a call last came back, or a probe did */
+    _Atomic uint64_t hung_ns;     /* when the last one was left behind */
+    _Atomic uint64_t probe_ns;    /* no probe before this */
+    atomic_uint probe_failures;
+    atomic_bool probing;
+    atomic_bool lost; /* the last reconnect failed, or the device went away */
+};
+
+/* Several tokens behind one handle: no module and no sessions then. And what such a group wants to
+ * know of its members. group/group.c */
+struct ks_members {
+    enum ks_group group;
+    struct ks_token **list; /* NULL: a token of its own. Constant. */
+    size_t count;
+    /* of a member: what is going on there */
+    atomic_uint in_flight;
+    _Atomic uint64_t latency_ns; /* moving average of what succeeded */
+};
+
 struct ks_token {
+    /* constant, but for the first three */
+    struct ks_token *next;      /* registry lock */
+    unsigned refs;              /* registry lock */
+    _Atomic(char *) label;      /* escaped, for errors; set at the first connect, then constant */
     const struct ks_kind *kind; /* NULL: asked nothing but direct operations */
-    struct ks_token *next;
-    unsigned refs; /* registry lock */
     struct ks_module *module;
     char *name;
     struct ks_uri *uri;             /* NULL: the only token */
@@ -33,56 +95,14 @@ struct ks_token {
     _Atomic(struct ks_turn *) turn; /* to send it; NULL: not looked for yet. token/login.c */
     unsigned sessions;              /* configured limit, 0: default */
     bool forget_pin;                /* after each login */
-    uint64_t recover_ns;            /* a lost module is initialised anew at most this often */
+    uint64_t recover_ns;            /* a lost module is reinitialised at most this often */
     uint64_t timeout_ns; /* an operation ends within it; 0: whenever the module returns */
 
-    pthread_mutex_t connect_lock;
-    /* written under connect_lock and lock, read under either */
-    struct ks_token_facts facts;
-    _Atomic CK_SLOT_ID slot; /* written under connect_lock */
-    atomic_uint
-        slot_init; /* the module's init_count when it was found: another one, another slot */
-    /* under connect_lock */
-    bool login_unclear; /* the last login failed, and not because of the PIN, it seems */
-    bool half_seen;     /* the last look has found other tokens, and a slot unreadable */
-    unsigned
-        reinits_in_vain; /* how often the module was initialised anew in vain since it was up */
-    uint64_t failed_began_ns;   /* the last try that initialised the module anew, in vain */
-    struct ks_error failed_err; /* what came of it */
-
-    pthread_mutex_t lock;
-    struct ks_waiter *waiters; /* those who wait for a session, in turn; token/session.c */
-    uint64_t epoch;            /* 0: down. Key handles of another epoch are dead. */
-    unsigned init_count;       /* the module's, when this epoch began */
-    uint64_t age;              /* sessions of another age are dead */
-    unsigned generation;
-    CK_MECHANISM_TYPE *mechanisms; /* NULL: not known yet; once set it stays */
-    size_t mechanism_count;
-    atomic_uint kinds;        /* of them, 1 << ks_mech_kind for those without digest; 0: unknown */
-    atomic_uint random_chunk; /* what the token took; 0: not tried yet */
-    CK_SESSION_HANDLE *idle;  /* stack, room for KS_SESSIONS_MAX or the limit */
-    unsigned idle_count, open_count, limit;
-    unsigned closing; /* of the open ones, those that are being closed; of this age: */
-    uint64_t closing_age;
-    /* calls that did not come back in time and are still out; while there are any the token is
-     * hung, unless a probe got through since */
-    atomic_uint stuck;
-    _Atomic uint64_t answered_ns; /* when a call last came back, or a probe did */
-    _Atomic uint64_t hung_ns;     /* when the last one was left behind */
-    _Atomic uint64_t probe_ns;    /* no probe before this */
-    atomic_uint probe_failures;
-    atomic_bool probing;
-    _Atomic(char *) label; /* escaped, for errors; set at the first connect, then constant */
-    atomic_bool lost;      /* the last try to bring it up failed, or its device went away */
-
-    /* Several tokens behind one handle: no module and no sessions then. group/group.c */
-    enum ks_group group;
-    struct ks_token **members; /* NULL: a token of its own */
-    size_t member_count;
-    /* of a member: what is going on there */
-    atomic_uint in_flight;
-    _Atomic uint64_t latency_ns; /* moving average of what succeeded */
-
+    struct ks_connection conn;
+    struct ks_pool pool;
+    struct ks_mechanisms mechs;
+    struct ks_health health;
+    struct ks_members members;
     struct ks_stats stats;
 };
 
@@ -113,7 +133,7 @@ uint64_t ks_epoch_new(void);
 void ks_token_count_refused(const struct ks_token *token, enum ks_operation class, const char *key,
                             const char *why);
 /* Purpose: note that the token was lost, or is there (again); and log it. An epoch is lost once,
- * however many threads say so. Without token->lock. */
+ * however many threads say so. Without the pool's lock. */
 void ks_token_note_down(struct ks_token *token, uint64_t epoch, enum ks_fn function,
                         unsigned long rv);
 void ks_token_note_up(struct ks_token *token);

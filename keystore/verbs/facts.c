@@ -40,7 +40,7 @@ static ks_status facts_direct(struct ks_op *op)
         ks_token_copy_facts(op->call.token, op->arg);
     if (ks_ok(st))
         add_library(op);
-    pthread_mutex_unlock(&op->call.token->connect_lock);
+    pthread_mutex_unlock(&op->call.token->conn.lock);
     return st;
 }
 

@@ -417,9 +417,9 @@ static ks_status destroy_step(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION
     bool others = false, same;
     ks_status st = KS_SUCCESS;
 
-    pthread_mutex_lock(&key->token->lock);
+    pthread_mutex_lock(&key->token->pool.lock);
     same = key->finding == key->first_finding && key->handle == handle;
-    pthread_mutex_unlock(&key->token->lock);
+    pthread_mutex_unlock(&key->token->pool.lock);
     if (same && key->public_handle != CK_INVALID_HANDLE)
         pub = key->public_handle;
     else

@@ -15,12 +15,12 @@ static bool listed(struct ks_token *token, CK_MECHANISM_TYPE type, bool *is)
 {
     bool known;
 
-    pthread_mutex_lock(&token->lock);
-    known = token->mechanisms != NULL;
-    pthread_mutex_unlock(&token->lock);
+    pthread_mutex_lock(&token->pool.lock);
+    known = token->mechs.list != NULL;
+    pthread_mutex_unlock(&token->pool.lock);
     *is = false;
-    for (size_t i = 0; known && i < token->mechanism_count; i++)
-        *is = *is || token->mechanisms[i] == type;
+    for (size_t i = 0; known && i < token->mechs.count; i++)
+        *is = *is || token->mechs.list[i] == type;
     return known;
 }
 
@@ -88,14 +88,14 @@ static ks_status sizes_direct(struct ks_op *op)
     struct sizes *sizes = op->arg;
     struct ks_gate gate;
     ks_status st =
-        ks_gate_enter_since(&gate, op->call.token, atomic_load(&op->call.token->slot_init),
+        ks_gate_enter_since(&gate, op->call.token, atomic_load(&op->call.token->conn.slot_init),
                             KS_C_GetMechanismInfo, op->call.err);
     CK_RV rv;
 
     if (!ks_ok(st))
         return st;
     rv = op->call.token->module->fn->C_GetMechanismInfo(
-        op->call.token->slot, ks_mech_type(sizes->kind, KS_DIGEST_NONE), &sizes->info);
+        op->call.token->conn.slot, ks_mech_type(sizes->kind, KS_DIGEST_NONE), &sizes->info);
     ks_gate_leave(&gate);
     return ks_call_rv(&op->call, KS_C_GetMechanismInfo, rv);
 }

@@ -12,7 +12,7 @@
 static ks_status random_step(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION_HANDLE session,
                              CK_OBJECT_HANDLE key)
 {
-    unsigned chunk = atomic_load(&op->call.token->random_chunk);
+    unsigned chunk = atomic_load(&op->call.token->mechs.random_chunk);
     ks_status st = KS_SUCCESS;
 
     (void)key;
@@ -25,7 +25,7 @@ static ks_status random_step(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION_
         st = ks_answer_random(&op->call, fn, session, op->call.out + done, n, &rv);
         if ((rv == CKR_ARGUMENTS_BAD || rv == CKR_DATA_LEN_RANGE) && n > CHUNK_LEAST) {
             chunk = (unsigned)n / 2;
-            atomic_store(&op->call.token->random_chunk, chunk);
+            atomic_store(&op->call.token->mechs.random_chunk, chunk);
             continue;
         }
         if (ks_ok(st))

@@ -71,10 +71,10 @@ bool ks_single_shown(struct ks_key *key)
 {
     bool is;
 
-    pthread_mutex_lock(&key->token->lock);
+    pthread_mutex_lock(&key->token->pool.lock);
     is = atomic_load(&key->proved) == key->finding && ks_token_is_up_unlocked(key->token) &&
-         key->epoch == key->token->epoch;
-    pthread_mutex_unlock(&key->token->lock);
+         key->epoch == key->token->pool.epoch;
+    pthread_mutex_unlock(&key->token->pool.lock);
     return is;
 }
 

@@ -199,10 +199,10 @@ static void numbers_agree(const char *what)
 {
     unsigned open, idle;
 
-    pthread_mutex_lock(&fx.token->lock);
-    open = fx.token->open_count;
-    idle = fx.token->idle_count;
-    pthread_mutex_unlock(&fx.token->lock);
+    pthread_mutex_lock(&fx.token->pool.lock);
+    open = fx.token->pool.open_count;
+    idle = fx.token->pool.idle_count;
+    pthread_mutex_unlock(&fx.token->pool.lock);
     ck_assert_msg(open == fake_sessions() && idle == open,
                   "%s: %u sessions counted, %u idle, and %u open in the token", what, open, idle,
                   fake_sessions());

@@ -382,9 +382,9 @@ static bool has_taken(struct ks_token *token)
 {
     bool taken;
 
-    pthread_mutex_lock(&token->lock);
-    taken = token->open_count > token->idle_count;
-    pthread_mutex_unlock(&token->lock);
+    pthread_mutex_lock(&token->pool.lock);
+    taken = token->pool.open_count > token->pool.idle_count;
+    pthread_mutex_unlock(&token->pool.lock);
     return taken;
 }
 

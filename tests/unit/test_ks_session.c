@@ -252,9 +252,9 @@ static unsigned waiting(void)
 {
     unsigned n;
 
-    pthread_mutex_lock(&fx.token->lock);
+    pthread_mutex_lock(&fx.token->pool.lock);
     n = ks_session_waiting(fx.token);
-    pthread_mutex_unlock(&fx.token->lock);
+    pthread_mutex_unlock(&fx.token->pool.lock);
     return n;
 }
 

@@ -189,7 +189,7 @@ START_TEST(a_token_in_trouble_that_served_comes_back)
     fx_sign_well(key, "k");
     fake_set_trouble(fx.slot, NULL, codes[_i]);
     fake_lose_sessions(false);
-    ks_token_mark_lost(fx.token, fx.token->epoch);
+    ks_token_mark_lost(fx.token, fx.token->pool.epoch);
     fake_clear_counts();
     fake_at("C_Initialize", 1, heal_mine, NULL);
     fx_sign_well(key, "k");
@@ -319,7 +319,7 @@ START_TEST(a_lost_token_does_not_go_on_disturbing_the_others)
     for (int i = 0; i < 8; i++)
         fx_ok(fx_sign(key));
     fake_set_trouble(slots[0], NULL, CKR_DEVICE_ERROR);
-    ks_token_mark_lost(members[0], members[0]->epoch);
+    ks_token_mark_lost(members[0], members[0]->pool.epoch);
     fake_clear_counts();
     for (int i = 0; i < 40; i++) {
         fx_ok(fx_sign(key));
@@ -332,7 +332,7 @@ START_TEST(a_lost_token_does_not_go_on_disturbing_the_others)
     fake_set_trouble(slots[0], NULL, CKR_OK);
     wait_ms(100);
     fx_ok(ks_token_connect(members[0], NULL, &fx.err));
-    ck_assert_uint_eq(members[0]->reinits_in_vain, 0);
+    ck_assert_uint_eq(members[0]->conn.reinits_in_vain, 0);
     ks_key_free(key);
     drop_group();
 }

@@ -243,7 +243,7 @@ START_TEST(facts_are_asked_for_once_more_where_that_may_help)
 
     fx_ok(ks_token_connect(fx_token(), NULL, &fx.err));
     for (size_t i = 0; i < sizeof(passing) / sizeof(passing[0]); i++) {
-        ks_token_mark_lost(fx.token, fx.token->epoch);
+        ks_token_mark_lost(fx.token, fx.token->pool.epoch);
         fake_clear_counts();
         fake_inject("C_GetTokenInfo", 1, 1, passing[i], false);
         fx_ok(ks_token_facts(fx.token, NULL, &facts, &fx.err));
@@ -372,9 +372,9 @@ START_TEST(what_the_token_can_is_known_while_it_is_brought_up_again)
     config.timeout_ms = 200;
     fx_ok(ks_token_new(&config, &fx.token, &fx.err));
     key = fx_new_key(FAKE_P256, "k");
-    pthread_mutex_lock(&fx.token->connect_lock);
+    pthread_mutex_lock(&fx.token->conn.lock);
     fx_ok(ks_token_can(fx.token, NULL, KS_MECH_ECDSA, &can, &fx.err));
-    pthread_mutex_unlock(&fx.token->connect_lock);
+    pthread_mutex_unlock(&fx.token->conn.lock);
     ck_assert(can);
     ks_key_free(key);
 }
