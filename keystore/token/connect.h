@@ -53,8 +53,8 @@ void ks_turns_forked(void);
 /* Purpose: find out whether the token is usable as it stands; brings it up if not. */
 ks_status ks_token_reconnect(struct ks_token *token, const struct ks_call_options *opts,
                              struct ks_error *err);
-/* Purpose: ks_slot_connect(), tried again after a transient error. The caller holds the connection's
- * lock. */
+/* Purpose: ks_slot_connect(), tried again after a transient error. The caller holds the
+ * connection's lock. */
 ks_status ks_token_find_slot(struct ks_token *token, const struct ks_call_options *opts,
                              struct ks_error *err);
 /* Purpose: take the connection's lock; false when the deadline has passed. */
