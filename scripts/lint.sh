@@ -237,9 +237,9 @@ check_man() {
 check_names() {
     local page name all
     all=$(c_files keystore provider tools engine tests | grep '\.c$' | xargs cat)
-    for page in docs/tour.md docs/glossary.md docs/debugging.md docs/design.md docs/design/*.md; do
+    for page in docs/tour.md docs/glossary.md docs/adding.md docs/debugging.md docs/design.md docs/design/*.md; do
         for name in $(grep -oE '`[a-z_][a-z_0-9]*\(\)`' "$page" | tr -d '`()' | sort -u); do
-            grep -qE "^[a-z].*[ *]$name\(" <<<"$all" || fail "$page names $name(), which is not defined"
+            grep -qE "^[A-Za-z].*[ *]$name\(" <<<"$all" || fail "$page names $name(), which is not defined"
         done
         for name in $(grep -oE '`[a-z]+(/[a-z_0-9]+)*/[a-z_0-9]+\.(c|def|inc)`' "$page" | tr -d '`' | sort -u); do
             [ -e "$name" ] || [ -e "keystore/$name" ] || [ -e "provider/$name" ] || fail "$page names $name, which does not exist"

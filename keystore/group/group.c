@@ -9,7 +9,6 @@
 #include <string.h>
 
 #include "../base/clock.h"
-#include "../op/account.h"
 #include "../op/worker.h"
 #include "../token/connect.h"
 #include "../token/mech.h"
@@ -56,14 +55,6 @@ ks_status ks_token_select(struct ks_token *token, const struct ks_call_options *
         return st;
     *out = ks_token_ref(found);
     return KS_SUCCESS;
-}
-
-size_t ks_token_members(const struct ks_token *token, struct ks_token *const **members)
-{
-    if (token->members.list == NULL)
-        return 0;
-    *members = token->members.list;
-    return token->members.count;
 }
 
 const char *ks_token_name(const struct ks_token *token)

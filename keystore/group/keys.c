@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * keys.c - keys of several tokens: of a set the key is on one of them, and the URI says on which; of a
- * cluster each member has it, and it is found there at its first use.
+ * keys.c - keys of several tokens: of a set the key is on one of them, and the URI says on which;
+ * of a cluster each member has it, and it is found there at its first use.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,6 +13,14 @@
 #include "group.h"
 
 #define URI_ROOM 4096
+
+size_t ks_token_members(const struct ks_token *token, struct ks_token *const **members)
+{
+    if (token->members.list == NULL)
+        return 0;
+    *members = token->members.list;
+    return token->members.count;
+}
 
 /* --- what each of them said ------------------------------------------------------------------ */
 

@@ -7,7 +7,6 @@
 #include <string.h>
 
 #include "../base/clock.h"
-#include "../op/account.h"
 #include "../op/worker.h"
 #include "../token/connect.h"
 #include "../token/mech.h"

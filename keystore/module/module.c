@@ -14,7 +14,6 @@
 #include <string.h>
 #include <sys/single_threaded.h>
 #include <sys/time.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "../base/clock.h"
@@ -23,16 +22,16 @@
 #include "../observe/log.h"
 #include "module.h"
 
-/* How long finalising waits for calls in flight before it leaves the module alone; and when it did
- * so a moment ago: those that were in flight then do not come back, but others may be passing. */
+/* How long C_Finalize waits for calls in flight. DRAIN_AGAIN_NS if the last wait ran out within the
+ * recover interval: those calls hang, and only short ones are worth waiting for. */
 #define DRAIN_WAIT_NS  1000000000U
 #define DRAIN_AGAIN_NS 50000000U
 /* How long the end of the process waits for all modules to be finalised, and how long it may take
  * after that if there are modules that could not be. */
 #define END_WAIT_SECONDS  2
 #define END_GRACE_SECONDS 5
-/* How long a fork waits for them; and for a module that is being initialised or finalised, which
- * the child could not use otherwise. */
+/* How long a fork waits for calls in flight; and for a module that is being initialised or
+ * finalised, which the child could not use otherwise. */
 #define FORK_WAIT_NS       250000000U
 #define FORK_WAIT_START_NS 2000000000U
 
@@ -40,10 +39,9 @@ static pthread_mutex_t registry_mutex = PTHREAD_MUTEX_INITIALIZER;
 static struct ks_module *modules; /* registry lock */
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 static bool handlers_ready;
-static atomic_uint generation;
+static atomic_uint fork_count;
 static _Atomic(const struct ks_hooks *) hooks;
-static atomic_bool shut_down;
-static atomic_bool forking;
+static atomic_bool shut_down, forking;
 static bool threads_at_fork, forked_amid_threads;
 static uid_t loaded_by; /* once: the user of the process before any fork */
 
@@ -53,8 +51,7 @@ static const struct {
     bool sends_sigpipe;
     bool not_after_fork;
 } quirks[] = {
-    /* writes to its socket without MSG_NOSIGNAL */
-    {"p11-kit-client", true, false},
+    {"p11-kit-client", true, false}, /* writes to its socket without MSG_NOSIGNAL */
     /* C_Initialize in a child does nothing: it goes on with the parent's connection to the TPM, so
      * that both lose, and the TPM counts failed authorisations until it locks itself. */
     {"tpm2_pkcs11", false, true},
@@ -72,7 +69,7 @@ bool ks_forked_amid_threads(void)
 
 unsigned ks_fork_count(void)
 {
-    return atomic_load_explicit(&generation, memory_order_relaxed);
+    return atomic_load_explicit(&fork_count, memory_order_relaxed);
 }
 
 /* Servers' workers have given up rights, and some servers empty their environment. */
@@ -144,7 +141,7 @@ static void atfork_child(void)
     ks_registry_unlock();
     forked_amid_threads = forked_amid_threads || threads_at_fork;
     atomic_store(&forking, false);
-    atomic_fetch_add(&generation, 1);
+    atomic_fetch_add(&fork_count, 1);
     for (struct ks_module *m = modules; m != NULL; m = m->next) {
         pthread_mutex_init(&m->init_lock, NULL);
         m->stuck = m->stuck || (ks_calls_inside == 0 && atomic_load(&m->starting));
@@ -622,16 +619,15 @@ uint64_t ks_module_reinit_at(struct ks_module *m, uint64_t interval_ns)
     return last != 0 ? last + interval_ns : 0;
 }
 
-/* The gate is closed meanwhile, for all tokens of the module. Holds init_lock. */
+/* The gate is closed meanwhile, for all tokens of the module. The caller holds init_lock. */
 static ks_status finalize_and_initialize(struct ks_module *m, uint64_t deadline_ns,
                                          uint64_t interval_ns, struct ks_error *err)
 {
-    uint64_t now = ks_now_ns(), until;
+    uint64_t now = ks_now_ns(), until = now + DRAIN_WAIT_NS;
     ks_status st;
 
-    until =
-        now + (m->drain_failed_ns != 0 && now - m->drain_failed_ns < interval_ns ? DRAIN_AGAIN_NS
-                                                                                 : DRAIN_WAIT_NS);
+    if (m->drain_failed_ns != 0 && now - m->drain_failed_ns < interval_ns)
+        until = now + DRAIN_AGAIN_NS;
     if (deadline_ns != 0 && deadline_ns < until)
         until = deadline_ns;
     atomic_store(&m->gate, KS_GATE_PAUSED);
@@ -640,12 +636,12 @@ static ks_status finalize_and_initialize(struct ks_module *m, uint64_t deadline_
         atomic_store(&m->reinit_ns, ks_now_ns());
         st = module_initialize(m, err);
     } else {
-        /* Nothing was done, so the next one who asks may as soon as they are back. */
+        /* Nothing was done, so the next thread that asks may do it as soon as they are back. */
         m->drain_failed_ns = ks_now_ns();
-        st = ks_fail(err, KS_DEVICE,
-                     "the module %s cannot be initialised anew while %u calls do not return from "
-                     "it",
-                     m->path, atomic_load(&m->in_flight));
+        st =
+            ks_fail(err, KS_DEVICE,
+                    "the module %s cannot be initialised anew while %u calls do not return from it",
+                    m->path, atomic_load(&m->in_flight));
     }
     atomic_store(&m->gate, KS_GATE_OPEN);
     return st;

@@ -23,7 +23,7 @@ struct ks_module {
     char *remote;         /* the server's address in p11-kit's configuration, or NULL */
     bool not_after_fork;  /* no use in a child of a process that used it */
     pthread_mutex_t init_lock;
-    atomic_uint initialized;    /* fork generation + 1 in which we called C_Initialize; 0: never */
+    atomic_uint initialized;    /* fork count + 1 at which we called C_Initialize; 0: never */
     atomic_uint init_count;     /* handles from before the last C_Initialize are dead */
     bool exit_handled;          /* init_lock: the handler for the end of the process is there */
     _Atomic uint64_t reinit_ns; /* when it was last finalised and initialised again; 0: never */
@@ -67,7 +67,7 @@ ks_status ks_module_reinit(struct ks_module *module, unsigned seen, uint64_t int
  * process. Never nested. */
 ks_status ks_gate_enter(struct ks_gate *gate, struct ks_module *module, struct ks_error *err);
 void ks_gate_leave(struct ks_gate *gate);
-/* Purpose: counts forks: handles of another generation must not be used. */
+/* Purpose: how often this process was forked: handles of another count must not be used. */
 unsigned ks_fork_count(void);
 /* Purpose: in a child of the process that loaded the first module, add to an error what such a
  * child may lack. */

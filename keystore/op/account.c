@@ -2,9 +2,9 @@
  *
  * account.c - what an operation adds to the statistics, the log and the audit when it has ended.
  */
-#include "account.h"
 #include "../base/clock.h"
 #include "../observe/log.h"
+#include "op.h"
 
 /* The CKR_ value behind a failure, of the step or of what came before it; CKR_OK without one. */
 static CK_RV rv_of(const struct ks_op *op)

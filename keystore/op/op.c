@@ -7,7 +7,7 @@
 
 #include "../observe/log.h"
 #include "../token/kind.h"
-#include "account.h"
+#include "op.h"
 
 /* How often a key that is found anew all the time is proved, and the operation run again. */
 #define PROOFS_MAX 4

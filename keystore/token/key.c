@@ -83,7 +83,7 @@ const struct ks_bytes *ks_key_public_part(const struct ks_object *o)
     static const struct ks_bytes none = {NULL, 0};
     const struct ks_key_type_row *row = ks_key_type_row(o->type);
 
-    return row != NULL ? ks_public_bytes(o, &row->public[0]) : &none;
+    return row != NULL && row->public[0].offset != 0 ? ks_public_bytes(o, &row->public[0]) : &none;
 }
 
 size_t ks_key_block(const struct ks_key *key)

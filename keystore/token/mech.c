@@ -10,28 +10,25 @@
 #include "answer.h"
 #include "mech.h"
 
-/* Numbers that p11-kit's header lacks (PKCS#11 2.40 and 3.0). */
-
-/* No such mechanism; 0 is one (CKM_RSA_PKCS_KEY_PAIR_GEN). */
-
 static const struct {
     CK_MECHANISM_TYPE type; /* KS_NO_MECHANISM: depends on the digest */
     const char *name;
+    bool takes_message; /* whole, and not its digest */
 } kinds[KS_MECH_KINDS] = {
-    [KS_MECH_RSA_PKCS1] = {CKM_RSA_PKCS, "CKM_RSA_PKCS"},
-    [KS_MECH_RSA_PSS] = {CKM_RSA_PKCS_PSS, "CKM_RSA_PKCS_PSS"},
-    [KS_MECH_RSA_OAEP] = {CKM_RSA_PKCS_OAEP, "CKM_RSA_PKCS_OAEP"},
-    [KS_MECH_RSA_RAW] = {CKM_RSA_X_509, "CKM_RSA_X_509"},
-    [KS_MECH_ECDSA] = {CKM_ECDSA, "CKM_ECDSA"},
-    [KS_MECH_EDDSA] = {CKM_EDDSA_, "CKM_EDDSA"},
-    [KS_MECH_ECDH] = {CKM_ECDH1_DERIVE, "CKM_ECDH1_DERIVE"},
-    [KS_MECH_ECDH_COFACTOR] = {CKM_ECDH1_COFACTOR_DERIVE, "CKM_ECDH1_COFACTOR_DERIVE"},
-    [KS_MECH_RSA_KEYGEN] = {CKM_RSA_PKCS_KEY_PAIR_GEN, "CKM_RSA_PKCS_KEY_PAIR_GEN"},
-    [KS_MECH_EC_KEYGEN] = {CKM_EC_KEY_PAIR_GEN, "CKM_EC_KEY_PAIR_GEN"},
-    [KS_MECH_EDWARDS_KEYGEN] = {CKM_EC_EDWARDS_KEY_PAIR_GEN_, "CKM_EC_EDWARDS_KEY_PAIR_GEN"},
-    [KS_MECH_RSA_PKCS1_HASH] = {KS_NO_MECHANISM, "CKM_SHA256_RSA_PKCS and its kind"},
-    [KS_MECH_RSA_PSS_HASH] = {KS_NO_MECHANISM, "CKM_SHA256_RSA_PKCS_PSS and its kind"},
-    [KS_MECH_ECDSA_HASH] = {KS_NO_MECHANISM, "CKM_ECDSA_SHA256 and its kind"},
+    [KS_MECH_RSA_PKCS1] = {CKM_RSA_PKCS, "CKM_RSA_PKCS", false},
+    [KS_MECH_RSA_PSS] = {CKM_RSA_PKCS_PSS, "CKM_RSA_PKCS_PSS", false},
+    [KS_MECH_RSA_OAEP] = {CKM_RSA_PKCS_OAEP, "CKM_RSA_PKCS_OAEP", false},
+    [KS_MECH_RSA_RAW] = {CKM_RSA_X_509, "CKM_RSA_X_509", false},
+    [KS_MECH_ECDSA] = {CKM_ECDSA, "CKM_ECDSA", false},
+    [KS_MECH_EDDSA] = {CKM_EDDSA_, "CKM_EDDSA", true},
+    [KS_MECH_ECDH] = {CKM_ECDH1_DERIVE, "CKM_ECDH1_DERIVE", false},
+    [KS_MECH_ECDH_COFACTOR] = {CKM_ECDH1_COFACTOR_DERIVE, "CKM_ECDH1_COFACTOR_DERIVE", false},
+    [KS_MECH_RSA_KEYGEN] = {CKM_RSA_PKCS_KEY_PAIR_GEN, "CKM_RSA_PKCS_KEY_PAIR_GEN", false},
+    [KS_MECH_EC_KEYGEN] = {CKM_EC_KEY_PAIR_GEN, "CKM_EC_KEY_PAIR_GEN", false},
+    [KS_MECH_EDWARDS_KEYGEN] = {CKM_EC_EDWARDS_KEY_PAIR_GEN_, "CKM_EC_EDWARDS_KEY_PAIR_GEN", false},
+    [KS_MECH_RSA_PKCS1_HASH] = {KS_NO_MECHANISM, "CKM_SHA256_RSA_PKCS and its kind", true},
+    [KS_MECH_RSA_PSS_HASH] = {KS_NO_MECHANISM, "CKM_SHA256_RSA_PKCS_PSS and its kind", true},
+    [KS_MECH_ECDSA_HASH] = {KS_NO_MECHANISM, "CKM_ECDSA_SHA256 and its kind", true},
 };
 
 static const struct {
@@ -77,6 +74,11 @@ CK_MECHANISM_TYPE ks_mech_type(enum ks_mech_kind kind, enum ks_digest digest)
     default:
         return kinds[kind].type;
     }
+}
+
+bool ks_mech_takes_message(enum ks_mech_kind kind)
+{
+    return kinds[kind].takes_message;
 }
 
 const char *ks_mech_name(enum ks_mech_kind kind)

@@ -22,6 +22,8 @@ ks_status ks_mech_build(const struct ks_mech *mech, const uint8_t *label, size_t
 /* Purpose: when `st` is KS_MECHANISM, add the mechanism's name to the text of `err` (may be
  * NULL). */
 void ks_mech_blame(struct ks_error *err, ks_status st, enum ks_mech_kind kind);
+/* Purpose: whether a mechanism signs a message as it is, and hashes by itself. */
+bool ks_mech_takes_message(enum ks_mech_kind kind);
 /* No mechanism's number. */
 #define KS_NO_MECHANISM (~(CK_MECHANISM_TYPE)0)
 /* Purpose: the number; KS_NO_MECHANISM when PKCS#11 has none for this digest. */

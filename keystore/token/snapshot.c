@@ -11,8 +11,6 @@
 #include "key_types.h"
 #include "object.h"
 
-/* p11-kit's header lacks it (PKCS#11 2.40). */
-
 void ks_object_free(struct ks_object *o)
 {
     if (o == NULL)
@@ -208,12 +206,13 @@ static enum ks_key_type key_type_of(const CK_ATTRIBUTE *a)
     return ks_key_type_by_ckk(ckk);
 }
 
-/* Whether keys of that type have the attribute, as far as we know. */
-static bool has(enum ks_key_type type, CK_ATTRIBUTE_TYPE attribute)
+/* Whether objects like that one have the attribute, as far as we know. */
+static bool has(const struct ks_object *o, CK_ATTRIBUTE_TYPE attribute)
 {
     if (attribute == CKA_PUBLIC_KEY_INFO_)
-        return type != KS_KEY_OTHER;
-    return !ks_is_public_attribute(attribute) || ks_key_type_shows(type, attribute);
+        return o->type != KS_KEY_OTHER;
+    return o->klass == KS_CLASS_CERTIFICATE || !ks_is_public_attribute(attribute) ||
+           ks_key_type_shows(o->type, attribute);
 }
 
 /* How many of the attributes the module has looked at: the length of the last one is another than
@@ -243,7 +242,7 @@ static ks_status read_rest(struct ks_call *call, CK_FUNCTION_LIST *fn, CK_SESSIO
         const struct row *row = b->row[i];
         bool absent = attribute_absent(a);
 
-        if (!has(o->type, row->type))
+        if (!has(o, row->type))
             a->ulValueLen = CK_UNAVAILABLE_INFORMATION;
         else if (i >= seen || (absent && (gave == 0 || rv == CKR_BUFFER_TOO_SMALL ||
                                           (row->again & OF(o->klass)) != 0)))

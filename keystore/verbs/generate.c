@@ -20,9 +20,7 @@
 
 #define ID_DEFAULT_LEN 16
 
-/* p11-kit's header lacks it (PKCS#11 2.40). */
-
-struct generation {
+struct keygen {
     const struct ks_generate_spec *spec;
     CK_ATTRIBUTE label, id;
     bool random_id; /* nobody else has it */
@@ -38,7 +36,7 @@ static const CK_OBJECT_CLASS both_halves[] = {CKO_PRIVATE_KEY, CKO_PUBLIC_KEY};
 static ks_status exists_step(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION_HANDLE session,
                              CK_OBJECT_HANDLE key)
 {
-    const struct generation *g = op->arg;
+    const struct keygen *g = op->arg;
     char text[128];
 
     (void)key;
@@ -70,7 +68,7 @@ static ks_status exists_step(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION_
 static ks_status cleanup_step(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION_HANDLE session,
                               CK_OBJECT_HANDLE key)
 {
-    const struct generation *g = op->arg;
+    const struct keygen *g = op->arg;
     ks_status st = KS_SUCCESS, one;
 
     (void)key;
@@ -94,7 +92,7 @@ static ks_status cleanup_step(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION
 
 /* The pair that the token has just made and that is not kept: by its handles, in the session that
  * they came from. The failure is what `op` goes on to tell. */
-static void destroy_made(struct ks_op *op, struct generation *g, CK_FUNCTION_LIST *fn,
+static void destroy_made(struct ks_op *op, struct keygen *g, CK_FUNCTION_LIST *fn,
                          CK_SESSION_HANDLE session)
 {
     bool gone = fn->C_DestroyObject(session, g->handle) == CKR_OK;
@@ -109,7 +107,7 @@ static void destroy_made(struct ks_op *op, struct generation *g, CK_FUNCTION_LIS
 
 /* After a generation that failed and may have left something behind: in a session of its own, for
  * the failure may have been the session's. */
-static ks_status clean_up(struct ks_token *token, struct generation *g,
+static ks_status clean_up(struct ks_token *token, struct keygen *g,
                           const struct ks_call_options *opts, ks_status failed,
                           struct ks_error *err)
 {
@@ -137,7 +135,7 @@ static ks_status clean_up(struct ks_token *token, struct generation *g,
 /* --- generation ------------------------------------------------------------------------------ */
 
 /* Is what the token made what was asked for? Some modules drop attributes and say OK. */
-static ks_status check_made(struct ks_op *op, const struct generation *g)
+static ks_status check_made(struct ks_op *op, const struct keygen *g)
 {
     const struct ks_generate_spec *spec = g->spec;
     const struct ks_object *o = g->object;
@@ -174,7 +172,7 @@ static void add(CK_ATTRIBUTE *template, CK_ULONG *n, CK_ATTRIBUTE_TYPE type, con
     template[(*n)++] = (CK_ATTRIBUTE){type, (void *)value, len};
 }
 
-static CK_RV generate_pair(struct generation *g, CK_FUNCTION_LIST *fn, CK_SESSION_HANDLE session,
+static CK_RV generate_pair(struct keygen *g, CK_FUNCTION_LIST *fn, CK_SESSION_HANDLE session,
                            const uint8_t *ec_params, size_t ec_params_len)
 {
     static const CK_BBOOL yes = CK_TRUE, no = CK_FALSE;
@@ -252,7 +250,7 @@ static bool nothing_made(CK_RV rv)
 
 /* What the token says of the new pair: the private half, and what that does not show from the
  * public one, which is certain to be its own. */
-static ks_status read_made(struct ks_op *op, struct generation *g, CK_FUNCTION_LIST *fn,
+static ks_status read_made(struct ks_op *op, struct keygen *g, CK_FUNCTION_LIST *fn,
                            CK_SESSION_HANDLE session)
 {
     const bool have_public = g->public_handle != CK_INVALID_HANDLE;
@@ -272,7 +270,7 @@ static ks_status read_made(struct ks_op *op, struct generation *g, CK_FUNCTION_L
 static ks_status generate_step(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSION_HANDLE session,
                                CK_OBJECT_HANDLE key)
 {
-    struct generation *g = op->arg;
+    struct keygen *g = op->arg;
     ks_status st;
     CK_RV rv;
 
@@ -297,7 +295,7 @@ static ks_status generate_step(struct ks_op *op, CK_FUNCTION_LIST *fn, CK_SESSIO
     return st;
 }
 
-static void audit_generation(const struct generation *g, const struct ks_token *token, ks_status st)
+static void audit_generation(const struct keygen *g, const struct ks_token *token, ks_status st)
 {
     struct ks_object o = {.klass = KS_CLASS_PRIVATE,
                           .label = g->label.pValue,
@@ -316,7 +314,7 @@ ks_status ks_single_generate(struct ks_token *token, const struct ks_call_option
                              struct ks_error *err)
 {
     uint8_t random_id[ID_DEFAULT_LEN];
-    struct generation g = {.spec = spec};
+    struct keygen g = {.spec = spec};
     struct ks_op look = {.call.token = token,
                          .class = KS_OP_FIND,
                          .step = exists_step,

@@ -3,7 +3,6 @@
  * reach.c - connecting to a token for somebody who asks for it, and seeing whether it is the one
  * that is meant.
  */
-#include "../op/account.h"
 #include "../op/worker.h"
 #include "../token/connect.h"
 #include "single.h"

@@ -146,12 +146,6 @@ ks_status ks_key_check_use(const struct ks_key *key, bool allowed, const char *a
                          ks_object_name(key->object, name, sizeof(name)), attribute);
 }
 
-static bool takes_message(enum ks_mech_kind kind)
-{
-    return kind == KS_MECH_EDDSA || kind == KS_MECH_RSA_PKCS1_HASH ||
-           kind == KS_MECH_RSA_PSS_HASH || kind == KS_MECH_ECDSA_HASH;
-}
-
 ks_status ks_sign(struct ks_key *key, const struct ks_call_options *opts,
                   const struct ks_mech *mech, const uint8_t *in, size_t in_len, uint8_t *out,
                   size_t *out_len, struct ks_error *err)
@@ -172,7 +166,7 @@ ks_status ks_sign(struct ks_key *key, const struct ks_call_options *opts,
                        .mech = mech};
     ks_status st = ks_key_check_use(key, key->object->can_sign, "CKA_SIGN", err);
 
-    if (ks_ok(st) && takes_message(mech->kind) && in_len > KS_MESSAGE_MAX)
+    if (ks_ok(st) && ks_mech_takes_message(mech->kind) && in_len > KS_MESSAGE_MAX)
         st = ks_fail_token(err, key->token, KS_DATA,
                            "the token hashes by itself, and a message of %zu bytes is longer than "
                            "the %u that every module is known to take whole",

@@ -94,6 +94,33 @@ long prov_pss_max_salt(unsigned bits, size_t digest_len)
     return ((long)bits - 1 + 7) / 8 - (long)digest_len - 2;
 }
 
+int prov_pss_salt_len(const struct prov_ctx *ctx, unsigned bits, const struct prov_digest *digest,
+                      long wanted, long least, size_t *out)
+{
+    const long size = (long)digest->size, max = prov_pss_max_salt(bits, digest->size);
+    long len = wanted;
+
+    if (len == RSA_PSS_SALTLEN_DIGEST)
+        len = size;
+    else if (len == PROV_SALTLEN_AUTO_DIGEST_MAX)
+        len = max < size ? max : size;
+    else if (len < 0)
+        len = max;
+    if (len < 0 || len > max) {
+        prov_raise(ctx, PROV_R_PARAMETER,
+                   "PSS with %s does not fit a %u bit key (salt of %ld bytes, at most %ld)",
+                   digest->name, bits, len, max < 0 ? 0 : max);
+        return 0;
+    }
+    if (len < least) {
+        prov_raise(ctx, PROV_R_PARAMETER,
+                   "the RSA-PSS key demands a salt of %ld bytes at least, not %ld", least, len);
+        return 0;
+    }
+    *out = (size_t)len;
+    return 1;
+}
+
 /* H = Hash(eight zeros || hash || salt) */
 static int pss_hash(const EVP_MD *md, const unsigned char *hash, size_t hash_len,
                     const unsigned char *salt, size_t salt_len, unsigned char *out)

@@ -24,9 +24,22 @@
 size_t prov_digest_info(const struct prov_digest *digest, const unsigned char *value,
                         unsigned char out[PROV_DIGEST_INFO_MAX]);
 
+/* OpenSSL 3.1 and later: at most the digest's length, at most what fits. */
+#ifdef RSA_PSS_SALTLEN_AUTO_DIGEST_MAX
+#define PROV_SALTLEN_AUTO_DIGEST_MAX RSA_PSS_SALTLEN_AUTO_DIGEST_MAX
+#define PROV_SALTLEN_DEFAULT         RSA_PSS_SALTLEN_AUTO_DIGEST_MAX
+#else
+#define PROV_SALTLEN_AUTO_DIGEST_MAX (-4)
+#define PROV_SALTLEN_DEFAULT         RSA_PSS_SALTLEN_AUTO
+#endif
 /* Purpose: the longest PSS salt for a modulus of `bits` and a digest of `digest_len` bytes;
  * negative when the modulus is too small for any. Raises nothing. */
 long prov_pss_max_salt(unsigned bits, size_t digest_len);
+
+/* Purpose: the bytes of salt that `wanted`, a length or one of RSA_PSS_SALTLEN_*, comes to for a
+ * modulus of `bits`; raises an error if it does not fit, or is less than `least`. */
+int prov_pss_salt_len(const struct prov_ctx *ctx, unsigned bits, const struct prov_digest *digest,
+                      long wanted, long least, size_t *out);
 
 /* Purpose: EMSA-PSS-ENCODE (RFC 8017, 9.1.1) of the digest `hash`, of md's length, to the whole
  * block of `em_len` bytes for a modulus of `bits`. The salt comes from the library context's

@@ -14,15 +14,6 @@
 #include "../key/padding.h"
 #include "signature.h"
 
-/* OpenSSL 3.1 and later: at most the digest's length, at most what fits. */
-#ifdef RSA_PSS_SALTLEN_AUTO_DIGEST_MAX
-#define SALTLEN_AUTO_DIGEST_MAX RSA_PSS_SALTLEN_AUTO_DIGEST_MAX
-#define SALTLEN_DEFAULT         RSA_PSS_SALTLEN_AUTO_DIGEST_MAX
-#else
-#define SALTLEN_AUTO_DIGEST_MAX (-4)
-#define SALTLEN_DEFAULT         RSA_PSS_SALTLEN_AUTO
-#endif
-
 struct rsa_sig {
     struct prov_sig sig; /* first */
     int pad_mode;
@@ -49,7 +40,7 @@ static const struct word salt_modes[] = {
     {RSA_PSS_SALTLEN_DIGEST, OSSL_PKEY_RSA_PSS_SALT_LEN_DIGEST},
     {RSA_PSS_SALTLEN_MAX, OSSL_PKEY_RSA_PSS_SALT_LEN_MAX},
     {RSA_PSS_SALTLEN_AUTO, OSSL_PKEY_RSA_PSS_SALT_LEN_AUTO},
-    {SALTLEN_AUTO_DIGEST_MAX, "auto-digestmax"},
+    {PROV_SALTLEN_AUTO_DIGEST_MAX, "auto-digestmax"},
     {0, NULL},
 };
 
@@ -70,7 +61,7 @@ void *prov_rsa_sig_newctx(void *provctx, const char *propq)
     if (rsa == NULL)
         return NULL;
     rsa->pad_mode = RSA_PKCS1_PADDING;
-    rsa->salt_len = SALTLEN_DEFAULT;
+    rsa->salt_len = PROV_SALTLEN_DEFAULT;
     rsa->min_salt = -1;
     return rsa;
 }
@@ -80,35 +71,6 @@ void *prov_rsa_sig_newctx(void *provctx, const char *propq)
 static const struct prov_digest *mgf1_of(const struct rsa_sig *rsa)
 {
     return rsa->mgf1 != NULL ? rsa->mgf1 : rsa->sig.digest;
-}
-
-/* The salt length in bytes that the present settings come to. */
-static int salt_length(const struct rsa_sig *rsa, size_t *out)
-{
-    const long size = (long)rsa->sig.digest->size;
-    const long max = prov_pss_max_salt(prov_sig_bits(&rsa->sig), rsa->sig.digest->size);
-    long len = rsa->salt_len;
-
-    if (len == RSA_PSS_SALTLEN_DIGEST)
-        len = size;
-    else if (len == SALTLEN_AUTO_DIGEST_MAX)
-        len = max < size ? max : size;
-    else if (len < 0)
-        len = max;
-    if (len < 0 || len > max) {
-        prov_raise(rsa->sig.ctx, PROV_R_PARAMETER,
-                   "PSS with %s does not fit a %u bit key (salt of %ld bytes, at most %ld)",
-                   rsa->sig.digest->name, prov_sig_bits(&rsa->sig), len, max < 0 ? 0 : max);
-        return 0;
-    }
-    if (len < rsa->min_salt) {
-        prov_raise(rsa->sig.ctx, PROV_R_PARAMETER,
-                   "the RSA-PSS key demands a salt of %d bytes at least, not %ld", rsa->min_salt,
-                   len);
-        return 0;
-    }
-    *out = (size_t)len;
-    return 1;
 }
 
 /* What the parameters of an RSA-PSS key demand; they stand in its public half. */
@@ -211,7 +173,7 @@ static int set_salt_len(struct rsa_sig *rsa, const OSSL_PARAM *p)
         prov_raise(rsa->sig.ctx, PROV_R_PARAMETER, "a salt length needs padding mode pss first");
         return 0;
     }
-    if (!get_word(p, salt_modes, true, &salt_len) || salt_len < SALTLEN_AUTO_DIGEST_MAX) {
+    if (!get_word(p, salt_modes, true, &salt_len) || salt_len < PROV_SALTLEN_AUTO_DIGEST_MAX) {
         prov_raise(rsa->sig.ctx, PROV_R_PARAMETER, "parameter %s is not a PSS salt length", p->key);
         return 0;
     }
@@ -336,7 +298,8 @@ static int get_algorithm_id(const struct rsa_sig *rsa, OSSL_PARAM *p)
     if (rsa->pad_mode == RSA_PKCS1_PADDING)
         return prov_sig_algorithm_id(&rsa->sig, NID_rsaEncryption, p);
     if (rsa->pad_mode == RSA_PKCS1_PSS_PADDING && rsa->sig.digest != NULL)
-        return salt_length(rsa, &salt_len) &&
+        return prov_pss_salt_len(rsa->sig.ctx, prov_sig_bits(&rsa->sig), rsa->sig.digest,
+                                 rsa->salt_len, rsa->min_salt, &salt_len) &&
                prov_sig_algorithm_id_pss(&rsa->sig, mgf1_of(rsa), (long)salt_len, p);
     prov_raise(rsa->sig.ctx, PROV_R_UNSUPPORTED, "padding mode %s has no algorithm identifier",
                name_of(pad_modes, rsa->pad_mode));
@@ -488,7 +451,8 @@ static int sign_pss(const struct rsa_sig *rsa, const unsigned char *hash, unsign
     struct ks_error err;
     ks_status status;
 
-    if (!salt_length(rsa, &pss.salt_len))
+    if (!prov_pss_salt_len(rsa->sig.ctx, prov_sig_bits(&rsa->sig), rsa->sig.digest, rsa->salt_len,
+                           rsa->min_salt, &pss.salt_len))
         return 0;
     pss.digest = rsa->sig.digest->ks;
     pss.mgf1 = mgf1_of(rsa)->ks;
@@ -559,7 +523,8 @@ static int sign_message(const struct rsa_sig *rsa, const unsigned char *hash, un
     if (rsa->pad_mode == RSA_PKCS1_PSS_PADDING) {
         mech.kind = KS_MECH_RSA_PSS_HASH;
         mech.mgf1 = mgf1_of(rsa)->ks;
-        if (!salt_length(rsa, &mech.salt_len))
+        if (!prov_pss_salt_len(rsa->sig.ctx, prov_sig_bits(&rsa->sig), rsa->sig.digest,
+                               rsa->salt_len, rsa->min_salt, &mech.salt_len))
             return 0;
     }
     if (!prov_sig_sign_kept(&rsa->sig, &mech, out, out_len))
@@ -615,7 +580,7 @@ static int start(struct rsa_sig *rsa, void *vkey)
         return 0;
     rsa->pad_mode = RSA_PKCS1_PADDING;
     rsa->mgf1 = NULL;
-    rsa->salt_len = SALTLEN_DEFAULT;
+    rsa->salt_len = PROV_SALTLEN_DEFAULT;
     rsa->min_salt = -1;
     if (rsa->sig.key->type == PROV_RSA_PSS) {
         rsa->pad_mode = RSA_PKCS1_PSS_PADDING;
