@@ -489,8 +489,8 @@ KS_MUST_USE ks_status ks_key_prove(struct ks_key *key, const struct ks_call_opti
                                    struct ks_error *err);
 
 /* Purpose: tell whether a token that an operation with this key may run on now lists the mechanism
- * (not a _HASH kind); of a cluster, whether one of the members that are up does. `anew`: the list
- * is read again, instead of what is known of it. True as well when none can be asked. */
+ * (not a _HASH kind); of a cluster, whether one of the members that are up does. `anew`: read the
+ * list again before. True as well when none can be asked. */
 bool ks_key_lists(struct ks_key *key, const struct ks_call_options *opts, enum ks_mech_kind kind,
                   bool anew);
 

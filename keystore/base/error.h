@@ -30,16 +30,16 @@ enum ks_recovery {
 const char *ks_fn_name(enum ks_fn fn);
 /* Purpose: what `rv` from `function` means. */
 void ks_classify(enum ks_fn function, CK_RV rv, enum ks_code *code, enum ks_recovery *class);
-/* Purpose: what may help when a token could not be brought up, or logged in to: KS_PERMANENT,
- * KS_RETRY, KS_SESSION_LOST, KS_DEVICE_LOST, or KS_AMBIGUOUS for a login that failed for a reason
- * that need not be the PIN: reconnect() looks once more, and nobody else does. */
+/* Purpose: what may help when connecting to a token or logging in has failed: KS_PERMANENT,
+ * KS_RETRY, KS_SESSION_LOST, KS_DEVICE_LOST; or KS_AMBIGUOUS for a login that failed with a code
+ * that need not mean a wrong PIN, which only reconnect() tries again. */
 enum ks_recovery ks_recovery_of_error(const struct ks_error *err);
 /* Purpose: "CKR_..." of a value, "CKR_VENDOR_DEFINED" or "unknown CKR_" for others. */
 const char *ks_rv_name(CK_RV rv);
 /* Purpose: fill `err` (may be NULL) with a sentence, and return its status. */
 ks_status ks_fail(struct ks_error *err, enum ks_code code, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
-/* Purpose: start `err` anew. Where `name` is not NULL the text begins with the token's label, or
+/* Purpose: begin a new error in `err`. With a `name` the text begins with the token's label, or
  * with that name while the label is "". Returns the length of the text so far. */
 size_t ks_error_begin(struct ks_error *err, enum ks_code code, const char *label, const char *name);
 /* Purpose: fill `err` for a code that a module returned; `label` and `name` as above. `hint` may be

@@ -247,7 +247,8 @@ static ks_status run_on_candidates(struct ks_op *op, struct candidate *list, siz
         ks_group_note_answer(op->call.token, &answers, list[i].index, op->call.err);
         if (deadline != 0 && ks_now_ns() >= deadline)
             break;
-        /* It may only have been away for a while, unnoticed: if the others cannot, it is next. */
+        /* The member may be back already, and we have only just noticed that it was lost: it gets
+         * a second turn after the others. */
         if (more && ks_recovery_of_error(op->call.err) == KS_DEVICE_LOST)
             list[turns++] = list[i];
         if (i + 1 < turns)

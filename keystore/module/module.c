@@ -398,9 +398,9 @@ static bool any_initialised(void)
     return false;
 }
 
-/* exit() in a signal handler, on top of a call into a module: that never comes back, and whatever
- * locks it holds stay locked, so the module cannot be finalised. Other threads' calls are still
- * waited for: the module's destructors come next. */
+/* exit() was called in a signal handler that interrupted a call into a module. That call never
+ * comes back and its locks stay locked, so the module cannot be finalised. The calls of other
+ * threads are still waited for, because the module's destructors come next. */
 static void wait_for_others(void)
 {
     const uint64_t until = ks_now_ns() + DRAIN_WAIT_NS;

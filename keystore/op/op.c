@@ -9,7 +9,7 @@
 #include "../token/kind.h"
 #include "op.h"
 
-/* How often a key that is found anew all the time is proved, and the operation run again. */
+/* How often an operation is run and proved again because its key was found again meanwhile. */
 #define PROOFS_MAX 4
 
 /* A result that has to be proved, in the time of the operation. */

@@ -45,12 +45,12 @@ struct ks_op {
     struct ks_measure measure;
 };
 
-/* Purpose: before an operation that looks for something: connect to its token, on this thread, for
- * a person may have to be asked for the PIN; and see whether `uri` is about that token. A failed
- * connection is accounted for as the operation's failure. */
+/* Purpose: before an operation that searches for something: connect to its token, on this thread,
+ * because a person may have to be asked for the PIN; and check that `uri` is about that token. A
+ * failed connection is counted as the operation's failure. */
 ks_status ks_op_reach(struct ks_op *op, const struct ks_uri *uri);
-/* Purpose: run the operation: session, key handle, step; classify a failure and act on it. The
- * one place where that is decided. */
+/* Purpose: run the operation: session, key handle, step; and again after a failure as long as
+ * ks_recovery_rows says so. The result is proved and counted. */
 ks_status ks_op_run(struct ks_op *op);
 /* Purpose: the operation on one token that is no group: inline or on a worker, and proved. */
 ks_status ks_op_run_on(struct ks_op *op);
@@ -61,12 +61,13 @@ ks_status ks_op_try(struct ks_op *op);
 
 /* --- proofs (op/proof.c) --------------------------------------------------------------------- */
 
-/* Purpose: prove it. KS_KEY_MISMATCH, and `out` wiped, when it is another key. `*again`: the key
- * has been found anew meanwhile, and what was proved is not what gave the result: run it again. */
+/* Purpose: prove that the expected key gave the operation's result. KS_KEY_MISMATCH, and `out`
+ * wiped, when it was another one. `*again`: the key was found again meanwhile, so the proof is not
+ * about the key that gave the result: run the operation again. */
 ks_status ks_prove(struct ks_op *op, const struct ks_call_options *opts, bool *again);
-/* Purpose: after an operation, tell whether its result has to be proved before anybody sees it:
- * nothing has shown, since the key was found, that it is the expected one. That a ciphertext is bad
- * is a result, too: another key says so of all of them. */
+/* Purpose: after an operation, tell whether its result has to be proved before the caller gets it:
+ * since the key was found, nothing has shown that it is the expected one. "Bad ciphertext" is a
+ * result, too: with another key every ciphertext is bad. */
 static inline bool ks_proof_wanted(const struct ks_op *op, ks_status st)
 {
     return op->key != NULL && op->mech != NULL &&

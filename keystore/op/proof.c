@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * proof.c - is it the expected key that gave this result? Asked where the private object shows
- * nothing of its public half, of the first result each time that the key was found, and answered
- * before anybody sees that result.
+ * proof.c - is it the expected key that gave this result? This is asked of the first result after
+ * a key was found, if its private object shows nothing of its public half, and it is answered
+ * before the caller gets the result.
  *
  * A signature is its own proof. A decryption and a derivation are not: their input is a stranger's
  * choice, and there are inputs that any key answers alike (a raw block of 0 or 1, and with a small
@@ -18,7 +18,8 @@
 /* For padding, encoding, and short keys. */
 #define ROOM_MORE 64U
 
-/* The object that was found is another one, or useless: the next operation looks for it anew. */
+/* Another key gave the result: forget the handle, so that the next operation finds the key again,
+ * and report it. */
 static ks_status not_the_key(struct ks_op *op, const char *what)
 {
     char name[256];

@@ -376,7 +376,7 @@ ks_status ks_worker_run(struct ks_op *op, uint64_t deadline_ns)
     if (waiter != NULL)
         p->end(waiter);
     if (!finished) {
-        /* what `arg` owned is the worker's now */
+        /* what `arg` points to belongs to the worker now: the caller must not release it */
         if (op->release != NULL && op->arg_size > 0)
             memset(op->arg, 0, op->arg_size);
         ks_log_event(KS_LOG_ERROR, "token-hung", op->call.token->name, NULL);

@@ -44,7 +44,7 @@ ks_status ks_login(struct ks_token *token, const struct ks_call_options *opts,
  * others' logins; if there is no way back op->gate is NULL afterwards. */
 ks_status ks_token_context_login(struct ks_call *call, CK_FUNCTION_LIST *fn,
                                  CK_SESSION_HANDLE session);
-/* Purpose: make all locks anew in a forked child. */
+/* Purpose: initialise the locks again in a forked child, whose parent may have held them. */
 void ks_turns_forked(void);
 
 /* --- connections (token/connect.c) ----------------------------------------------------------- */

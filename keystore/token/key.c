@@ -217,7 +217,8 @@ static ks_status not_found(struct ks_call *call, const char *wanted)
                              : "; 'hsmkey list' shows what is there");
 }
 
-/* Private keys are invisible without login: that the login was lost looks like this. */
+/* No match may mean that the login was lost, as private objects are invisible then. Ask, and report
+ * CKR_USER_NOT_LOGGED_IN, so that the operation logs in again. */
 static ks_status check_login(struct ks_call *call, CK_FUNCTION_LIST *fn, CK_SESSION_HANDLE session)
 {
     CK_SESSION_INFO info = {0};

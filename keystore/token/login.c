@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * login.c - logging in. One PIN at a time is on its way to a token, by whatever handle and in
- * whatever kind of login: a token may get another PIN at any moment, and logins that overlap then
- * would be as many wrong tries, more than it may allow.
+ * login.c - logging in. One thread at a time sends a PIN to a token, whichever handle it uses and
+ * whichever kind of login it is: if the token's PIN has just been changed, logins that overlap
+ * would be as many wrong tries, and the token may lock itself.
  */
 #include <pthread.h>
 #include <stdio.h>
@@ -14,8 +14,8 @@
 #include "../observe/log.h"
 #include "connect.h"
 
-/* A token's flags are looked at again before a login of an operation if the last look is older:
- * others may have used up tries meanwhile. */
+/* A token's flags are read again before a login of an operation if they are older: others may have
+ * used up tries meanwhile. */
 #define FLAGS_GOOD_NS 5000000000U
 /* A login that has been out for so long does not keep others from it any more. */
 uint64_t ks_login_lost_ns = 60000000000U;
@@ -26,8 +26,8 @@ struct turn_waiter {
     pthread_cond_t called;
 };
 
-/* Whose turn it is to send a PIN to a token. One for each token that there is, whatever handles
- * lead to it; never freed, there are few. */
+/* Whose turn it is to send a PIN to a token. There is one for each token, shared by all handles for
+ * it. They are never freed: tokens are few. */
 struct ks_turn {
     struct ks_turn *next; /* registry lock */
     uint64_t token;       /* what it is: token_identity() */
@@ -36,12 +36,12 @@ struct ks_turn {
     struct turn_waiter *waiters; /* the first one is next */
     bool taken;
     uint64_t taken_ns;
-    unsigned ticket; /* of whoever has it */
-    /* Written by whoever has the turn: the epoch in which the token took a PIN for an operation,
-     * and which; 0: the token has to be looked at anew. */
+    unsigned ticket; /* of the thread that has it */
+    /* Written by the thread that has the turn: the epoch in which the token took a PIN for an
+     * operation, and that PIN; 0: the token's flags have to be read again. */
     _Atomic uint64_t epoch;
     _Atomic(const struct ks_pin_value *) value;
-    _Atomic uint64_t flags_ns; /* when it was looked at last */
+    _Atomic uint64_t flags_ns; /* when the flags were read last */
     atomic_bool low;           /* it had counted a wrong PIN then */
 };
 
@@ -56,8 +56,8 @@ static uint64_t hash_text(uint64_t hash, const char *text)
     return (hash ^ 0xffU) * 0x100000001b3U;
 }
 
-/* FNV-1a of what a token says of itself. One whose serial number tells nothing is told from others
- * by its module; with one it is the same token, through whatever module it is reached. */
+/* FNV-1a of what a token says of itself. With a serial number it is the same token in every module;
+ * without one, its module is a part of its identity. */
 static uint64_t token_identity(const struct ks_token *token, const struct ks_token_facts *f)
 {
     const char *const parts[] = {f->manufacturer, f->model, f->serial, f->label};
@@ -154,7 +154,7 @@ static unsigned turn_wait(struct ks_turn *turn, const struct ks_call_options *op
     while (!(turn->waiters == &self && turn_free(turn)) &&
            (deadline == 0 || ks_now_ns() < deadline)) {
         until = turn->taken_ns + ks_login_lost_ns;
-        if (turn->waiters != &self) /* whoever is first looks after that, and calls us */
+        if (turn->waiters != &self) /* the first in the queue sees to that, and calls us */
             until = ks_now_ns() + ks_login_lost_ns;
         if (deadline != 0 && deadline < until)
             until = deadline;
@@ -371,7 +371,7 @@ void ks_single_preload_pin(struct ks_token *token, const struct ks_call_options 
     struct ks_pin_value *pin = NULL;
     char name[136], what[200];
 
-    /* Whoever has the lock is about to log in, and reads it. */
+    /* A thread that has the lock is about to log in, and reads the PIN itself. */
     if (token->pin == NULL || token->forget_pin || pthread_mutex_trylock(&token->conn.lock) != 0)
         return;
     if (ks_pin_gone(token->pin)) {
@@ -461,7 +461,7 @@ static ks_status log_in_with_pin(struct ks_call *call, CK_FUNCTION_LIST *fn,
     ks_status st = KS_SUCCESS;
     unsigned ticket;
 
-    /* Whoever logs in to the token reads the PIN, and finds its turn. */
+    /* The login of the token has read the PIN and made `turn`; without it there is neither. */
     if (call->token->pin == NULL || turn == NULL)
         return ks_call_rv(call, KS_C_Login, CKR_USER_NOT_LOGGED_IN);
     if (call->token->forget_pin)

@@ -15,8 +15,9 @@ struct ks_mech_storage {
     } param;
 };
 
-/* Purpose: fill `out` for `mech` (its label is not looked at, but `label`, which is borrowed);
- * KS_MECHANISM when there is no such mechanism. */
+/* Purpose: fill `out` for `mech`, with `label` instead of the mechanism's own (in a worker's copy of
+ * the operation it is elsewhere); it has to outlive `out`. KS_MECHANISM when there is no such
+ * mechanism. */
 ks_status ks_mech_build(const struct ks_mech *mech, const uint8_t *label, size_t label_len,
                         struct ks_mech_storage *out, struct ks_error *err);
 /* Purpose: when `st` is KS_MECHANISM, add the mechanism's name to the text of `err` (may be

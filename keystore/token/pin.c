@@ -201,7 +201,8 @@ void ks_pin_forget(struct ks_pin *pin)
     set_current(pin, NULL);
 }
 
-/* Whoever has a reference to one of its values has one to the token, too: there is none left. */
+/* The last reference to the token is gone. Who holds a value holds the token as well, so no value
+ * is in use. */
 void ks_pin_free(struct ks_pin *pin)
 {
     struct ks_pin_value *v, *next;

@@ -62,8 +62,8 @@ void ks_session_close_idle(struct ks_token *token)
 
 /* --- waiting in turn ------------------------------------------------------------------------- */
 
-/* One who waits for a session, on its own stack. Only the first in the queue may take one, and
- * whoever comes while there is a queue joins it. */
+/* A thread that waits for a session; lives on its stack. Only the first in the queue may take one,
+ * and a thread that comes while there is a queue joins it. */
 struct ks_waiter {
     struct ks_waiter *next;
     pthread_cond_t called;
@@ -202,8 +202,9 @@ void ks_session_give(struct ks_token *token, struct ks_session *session, enum ks
     if (!old && ks_pool_closes_last(token))
         ks_pool_none_left(token);
     pthread_mutex_unlock(&token->pool.lock);
-    /* One of an older age may still be alive. One that is gone, or of a module that was
-     * initialised since: its number may denote a new session by now. */
+    /* Close it even if the pool has started over since, as it may still be open at the token; but
+     * not if the module said that it is gone, or was initialised again: its number may be that of a
+     * new session by now. */
     if (fate != KS_SESSION_GONE && session->init_count == atomic_load(&token->module->init_count))
         ks_session_close(token, session->handle, session->init_count);
     pthread_mutex_lock(&token->pool.lock);

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * refused.c - what became of PINs that were sent: those that a token refused are never sent to
- * it again, for the life of the process and whoever asks: handles come and go, but the token
- * counts.
+ * refused.c - what became of PINs that were sent. A PIN that a token refused is never sent to it
+ * again by this process, through no handle: handles come and go, but the token counts.
  *
  * A PIN that one token refused is often right for another, so what is kept is no PIN, but an HMAC
  * of token and PIN under a random key of this process. Key and HMACs stay until the end of the
@@ -16,7 +15,8 @@
 
 #define KEY_SIZE    32
 #define RECORDS_MAX 64
-/* A PIN that failed so often in a row with the token counting is refused, whatever it said. */
+/* A PIN counts as refused, whatever the code was, after so many logins in a row that failed and
+ * that the token counted. */
 #define STRIKES_MAX 2
 
 struct record {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * session.c - taking a session of a token. They are opened as they are needed, up to the limit,
- * and kept in the pool (token/pool.c); whoever finds none free waits. A session is proved by using
- * it, never by asking.
+ * session.c - taking a session of a token. Sessions are opened as they are needed, up to the limit,
+ * and kept in the pool (token/pool.c); a thread that finds none free waits. Whether a session is
+ * still good shows when it is used; no call asks for it.
  */
 #include <pthread.h>
 

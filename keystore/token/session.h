@@ -36,7 +36,7 @@ enum ks_pool_place {
 };
 
 /* Purpose: a session for ks_session_take(), in turn. `other_kind`: the caller needs a read-write
- * session, so an idle one is of no use: it is given to be closed only if there is no room for both.
+ * session, so an idle one is of no use: it is returned, to be closed, only if the pool is full.
  * Of `key` (may be NULL) the handle that is good in this epoch, or CK_INVALID_HANDLE. */
 enum ks_pool_place ks_pool_reserve(struct ks_token *token, const struct ks_call_options *opts,
                                    const struct ks_key *key, bool other_kind,

@@ -58,7 +58,7 @@ bool ks_slot_empty(CK_RV rv)
            rv == CKR_SLOT_ID_INVALID || rv == CKR_DEVICE_REMOVED;
 }
 
-/* What a look at all slots has found. */
+/* What a scan of all slots has found. */
 struct look {
     struct ks_token_facts found; /* the first that matches */
     unsigned matches;
@@ -83,7 +83,7 @@ static ks_status two_match(const struct ks_token *token, const struct ks_token_f
         ks_escape(sb, sizeof(sb), two->serial, SIZE_MAX));
 }
 
-/* Trouble with one slot is not the others': the look goes on. */
+/* Trouble with one slot is not the others': the scan goes on. */
 static ks_status look_at(struct ks_token *token, CK_FUNCTION_LIST *fn, CK_SLOT_ID slot,
                          struct look *look, struct ks_error *err)
 {
@@ -111,8 +111,8 @@ static ks_status look_at(struct ks_token *token, CK_FUNCTION_LIST *fn, CK_SLOT_I
     return KS_SUCCESS;
 }
 
-/* No token matches. One that could not be read may be the one: then it is that failure, and
- * whatever is done about it. */
+/* No token matches. If a slot could not be read the token may be in that one: then that slot's
+ * failure is reported, and decides what is done. */
 static ks_status none_matches(struct ks_token *token, const struct look *look, struct ks_error *err)
 {
     char uri[300], hint[600];

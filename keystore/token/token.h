@@ -117,10 +117,11 @@ ks_status ks_token_make_group(const char *name, enum ks_group group,
 /* Purpose: a handle that nobody else shares, whatever its settings, and without a kind. */
 ks_status ks_token_make(const struct ks_token_config *config, struct ks_token **out,
                         struct ks_error *err);
-/* Purpose: ks_gate_enter() for calls with a slot, a session or a key handle that was got when the
- * module's init_count was that. Whoever waits at the gate while the module is initialised anew for
- * another token finds the same numbers given to others: then it fails, as
- * CKR_SESSION_HANDLE_INVALID from `function`, and is outside. Inside, nothing is initialised. */
+/* Purpose: ks_gate_enter() for calls with a slot, a session or a key handle from when the module's
+ * init_count was that. If the module was initialised again while this thread waited at the gate,
+ * these numbers may be another's by now: the function fails then, as with
+ * CKR_SESSION_HANDLE_INVALID from `function`, and the thread is outside the gate. While it is
+ * inside, the module is not initialised again. */
 ks_status ks_gate_enter_since(struct ks_gate *gate, const struct ks_token *token,
                               unsigned init_count, enum ks_fn function, struct ks_error *err);
 /* Purpose: the token's escaped label, "" before the first connect. */

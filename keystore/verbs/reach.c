@@ -29,11 +29,11 @@ ks_status ks_single_connect(struct ks_token *token, const struct ks_call_options
         return KS_SUCCESS;
     if (token->timeout_ns == 0 && !ks_worker_needed())
         return ks_token_reconnect(token, opts, err);
-    /* Within the token's time, or from a stack that is too small, on a worker. Where a person has
-     * to be asked for the PIN, which is done on this thread and takes as long as it takes, at least
-     * the question whether it answers. */
+    /* With a time limit, or on a stack that is too small, a worker connects. A person can only be
+     * asked for the PIN on this thread, and takes as long as it takes: then the worker only finds
+     * out whether the token answers. */
     if (opts == NULL || opts->prompt == NULL || token->pin == NULL || !ks_pin_asks(token->pin))
-        return ks_op_run_direct(&op); /* whoever is to use the token accounts for it */
+        return ks_op_run_direct(&op); /* the operation that follows counts it */
     st = ks_single_facts(token, opts, &facts, err);
     return ks_ok(st) ? ks_token_reconnect(token, opts, err) : st;
 }
@@ -63,8 +63,8 @@ ks_status ks_token_matches(struct ks_token *token, const struct ks_call_options 
 
     if (uri == NULL)
         return KS_SUCCESS;
-    /* First with login, as whoever asks goes on to use the token: one look at the slots. What it
-     * saw holds even if another thread has found the sessions lost since. */
+    /* Connect (with login) first: the caller will need it, and the slots are scanned once only. The
+     * facts stay valid even if another thread finds the sessions lost meanwhile. */
     st = ks_token_connect(token, opts, err);
     if (ks_ok(st))
         st = token->kind->known_facts(token, opts, &facts, err);
