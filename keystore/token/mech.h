@@ -15,8 +15,8 @@ struct ks_mech_storage {
     } param;
 };
 
-/* Purpose: fill `out` for `mech`, with `label` instead of the mechanism's own (in a worker's copy of
- * the operation it is elsewhere); it has to outlive `out`. KS_MECHANISM when there is no such
+/* Purpose: fill `out` for `mech`, with `label` instead of the mechanism's own, which in a worker's
+ * copy of an operation is elsewhere; it has to outlive `out`. KS_MECHANISM when there is no such
  * mechanism. */
 ks_status ks_mech_build(const struct ks_mech *mech, const uint8_t *label, size_t label_len,
                         struct ks_mech_storage *out, struct ks_error *err);
