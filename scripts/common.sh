@@ -86,6 +86,12 @@ c_files() {
 }
 all_c='keystore provider tools engine tests bench'
 
+# objects_of BUILD FOLDER: the object files of that folder that the build makes; a file that was renamed
+# leaves its old one there.
+objects_of() {
+    find "$1/$2" -name '*.o' | sort | grep -Fxf <(sed -n "s|^ *\"output\": \"\(.*\)\".*|$1/\1|p" "$1/compile_commands.json")
+}
+
 # Where a build has the object files of each folder, and the floors of keystore/ and of
 # provider/, lowest first (docs/design/folders.md); a|b stand side by side and do not need each other.
 object_folders='keystore/libkeystore.a.p provider/libhsmprovider.a.p tools/hsmkey.p engine/hsm.so.p'

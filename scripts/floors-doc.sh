@@ -19,7 +19,7 @@ for folder in $object_folders; do
     {
         # shellcheck disable=SC2016
         printf '```\n'
-        find "$build/$folder" -name '*.o' | sort | xargs scripts/circles.py "${options[@]}" --draw "${folder%%/*}"
+        objects_of "$build" "$folder" | xargs scripts/circles.py "${options[@]}" --draw "${folder%%/*}"
         # shellcheck disable=SC2016
         printf '```\n'
     } >"$work/${folder%%/*}"

@@ -81,7 +81,7 @@ check_circles() {
     for folder in $object_folders; do
         # a build without engines has no such folder
         [ "$folder" != engine/hsm.so.p ] || [ -e "$build/engine/hsm.so" ] || continue
-        mapfile -t objects < <(find "$build/$folder" -name '*.o' | sort)
+        mapfile -t objects < <(objects_of "$build" "$folder")
         case $folder in
         keystore/*) scripts/circles.py --floors $keystore_floors "${objects[@]}" || fail "$folder: see above" ;;
         provider/*) scripts/circles.py --floors "$provider_floors" --sources provider "${objects[@]}" || fail "$folder: see above" ;;
