@@ -671,7 +671,7 @@ inline ks_session_take()
  * comes back is one answer. */
 inline call_module()
 {
-    if /* ks_worker_run(): the time is over, the caller leaves, and the worker stays behind */
+    if /* run_on_worker(): the time is over, the caller leaves, and the worker stays behind */
     :: atomic { me == 0 && mine == 0 && !abandoned -> abandoned = true; stuck++ }
     :: true
     fi;

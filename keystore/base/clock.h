@@ -11,6 +11,8 @@
 #include <stdint.h>
 #include <time.h>
 
+#include "../keystore.h"
+
 /* Purpose: the time now. clock_gettime(2), CLOCK_MONOTONIC */
 uint64_t ks_now_ns(void);
 /* Purpose: the same time or duration as a struct timespec. */
@@ -19,6 +21,15 @@ struct timespec ks_timespec(uint64_t ns);
 void ks_sleep(uint64_t ns);
 /* Purpose: make a condition variable for timed waits by this clock. */
 void ks_cond_init(pthread_cond_t *cond);
+
+/* Purpose: the deadline of an operation; 0 where its options are NULL or have none. */
+static inline uint64_t ks_deadline(const struct ks_call_options *opts)
+{
+    return opts != NULL ? opts->deadline_ns : 0;
+}
+
+/* The first pause before something is tried again that passes by itself. */
+#define KS_TRANSIENT_PAUSE_NS 5000000U
 
 /* Exponential back-off: the next pause, twice as long each time. */
 struct ks_backoff {

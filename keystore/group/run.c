@@ -184,7 +184,7 @@ bool ks_key_lists(struct ks_key *key, const struct ks_call_options *opts, enum k
  * all of it for the last. */
 static uint64_t whole_deadline(const struct ks_op *op)
 {
-    uint64_t deadline = op->call.opts != NULL ? op->call.opts->deadline_ns : 0, limit = 0;
+    uint64_t deadline = ks_deadline(op->call.opts), limit = 0;
 
     for (size_t i = 0; i < op->call.token->members.count; i++)
         if (op->call.token->members.list[i]->timeout_ns > limit)

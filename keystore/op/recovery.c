@@ -5,12 +5,12 @@
  */
 #include "recovery.h"
 
-#define TRANSIENT_PAUSE_NS 5000000U
+#include "../base/clock.h"
 
 const struct ks_recovery_row ks_recovery_rows[KS_RECOVERIES] = {
     [KS_PERMANENT] = {"permanent", "trying again would not help", 0, 0, KS_SESSION_KEEP,
                       KS_REMEDY_NONE},
-    [KS_RETRY] = {"transient", "passes by itself", 4, TRANSIENT_PAUSE_NS, KS_SESSION_KEEP,
+    [KS_RETRY] = {"transient", "passes by itself", 4, KS_TRANSIENT_PAUSE_NS, KS_SESSION_KEEP,
                   KS_REMEDY_NONE},
     [KS_AMBIGUOUS] = {"ambiguous", "may mean anything", 1, 0, KS_SESSION_CLOSE, KS_REMEDY_NONE},
     [KS_SESSION_DIRTY] = {"session dirty", "an operation is still active in the session", 2, 0,

@@ -151,7 +151,7 @@ ks_status ks_op_try(struct ks_op *op)
         if (row->pause_ns != 0) {
             if (used[recovery] == 0)
                 backoff.pause_ns = row->pause_ns;
-            if (!ks_backoff_wait(&backoff, op->call.opts != NULL ? op->call.opts->deadline_ns : 0))
+            if (!ks_backoff_wait(&backoff, ks_deadline(op->call.opts)))
                 break;
         }
         used[recovery]++;

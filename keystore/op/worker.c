@@ -331,7 +331,10 @@ bool ks_token_hung(struct ks_token *token)
            atomic_load(&token->health.answered_ns) < atomic_load(&token->health.hung_ns);
 }
 
-ks_status ks_worker_run(struct ks_op *op, uint64_t deadline_ns)
+/* Run ks_op_try(op) on a worker thread, and wait for it until the deadline. What the worker uses is
+ * its own copy: when it is not back in time it is left behind, the token is marked as hung, and the
+ * call ends with KS_TIMEOUT. */
+static ks_status run_on_worker(struct ks_op *op, uint64_t deadline_ns)
 {
     const struct ks_pauser *p = ks_worker_needed() ? atomic_load(&pauser) : NULL;
     uint64_t started = ks_now_ns();
@@ -441,10 +444,9 @@ void ks_worker_probe(struct ks_token *token)
     }
 }
 
-/* On one token: inline; or, within a time or from a stack that is too small, on a worker. */
 ks_status ks_op_run_direct(struct ks_op *op)
 {
-    uint64_t deadline = op->call.opts != NULL ? op->call.opts->deadline_ns : 0, own;
+    uint64_t deadline = ks_deadline(op->call.opts), own;
 
     if (op->inline_only || (op->call.token->timeout_ns == 0 && !ks_worker_needed()))
         return ks_op_try(op);
@@ -453,5 +455,5 @@ ks_status ks_op_run_direct(struct ks_op *op)
         if (deadline == 0 || own < deadline)
             deadline = own;
     }
-    return ks_worker_run(op, deadline);
+    return run_on_worker(op, deadline);
 }

@@ -20,9 +20,8 @@
 #include "reconnect.h"
 #include "session.h"
 
-/* The first pause between two tries of something that may pass, and how many tries there are. */
-#define TRANSIENT_PAUSE_NS 5000000U
-#define TRANSIENT_TRIES    3
+/* How often something is tried that may pass. */
+#define TRANSIENT_TRIES 3
 /* The first pause before a module is initialised again at once, or a login is tried again. */
 #define REINIT_PAUSE_NS 20000000U
 /* How long an operation without a time limit waits for the recover interval to end. */
@@ -31,11 +30,6 @@
 #define CONNECT_TAKES_NS 50000000U
 /* How often the recover interval doubles while the module's other tokens serve. */
 #define VAIN_MAX 6U
-
-static uint64_t deadline_of(const struct ks_call_options *opts)
-{
-    return opts != NULL ? opts->deadline_ns : 0;
-}
 
 static unsigned session_limit(const struct ks_token *token)
 {
@@ -121,7 +115,7 @@ typedef ks_status connect_fn(struct ks_token *token, const struct ks_call_option
 static ks_status retry_transient(connect_fn *connect, struct ks_token *token,
                                  const struct ks_call_options *opts, struct ks_error *err)
 {
-    struct ks_backoff backoff = {.pause_ns = TRANSIENT_PAUSE_NS};
+    struct ks_backoff backoff = {.pause_ns = KS_TRANSIENT_PAUSE_NS};
     enum ks_recovery recovery;
     ks_status st;
 
@@ -131,7 +125,7 @@ static ks_status retry_transient(connect_fn *connect, struct ks_token *token,
             return st;
         recovery = ks_recovery_of_error(err);
         if (recovery != KS_SESSION_LOST &&
-            (recovery != KS_RETRY || !ks_backoff_wait(&backoff, deadline_of(opts))))
+            (recovery != KS_RETRY || !ks_backoff_wait(&backoff, ks_deadline(opts))))
             return st;
     }
 }
@@ -239,7 +233,7 @@ static enum ks_reconnect_state reinit_state(struct run *run)
     struct ks_error why;
 
     if (ks_ok(ks_module_reinit(module, atomic_load(&module->init_count),
-                               run->skip_interval ? 0 : run->interval_ns, deadline_of(run->opts),
+                               run->skip_interval ? 0 : run->interval_ns, ks_deadline(run->opts),
                                &why))) {
         run->reinit_done = true;
     } else if (run->failure_is_fatal) {
@@ -251,7 +245,7 @@ static enum ks_reconnect_state reinit_state(struct run *run)
 
 static enum ks_reconnect_state step(struct run *run, enum ks_reconnect_state state)
 {
-    uint64_t deadline_ns = deadline_of(run->opts);
+    uint64_t deadline_ns = ks_deadline(run->opts);
 
     switch (state) {
     case KS_RECONNECT_CONNECT:
@@ -320,7 +314,7 @@ bool ks_token_connect_lock(struct ks_token *token, const struct ks_call_options 
 {
     struct timespec until;
 
-    if (opts == NULL || opts->deadline_ns == 0)
+    if (ks_deadline(opts) == 0)
         return pthread_mutex_lock(&token->conn.lock) == 0;
     until = ks_timespec(opts->deadline_ns);
     if (pthread_mutex_clocklock(&token->conn.lock, CLOCK_MONOTONIC, &until) != 0)
@@ -398,7 +392,7 @@ ks_status ks_token_relogin(struct ks_token *token, const struct ks_call_options 
     if (!done) {
         second = token->conn.login_unclear;
         if (second)
-            (void)ks_backoff_wait(&backoff, deadline_of(opts));
+            (void)ks_backoff_wait(&backoff, ks_deadline(opts));
         st = ks_slot_refresh(token, err); /* others may have used up the tries meanwhile */
         if (ks_ok(st))
             st = ks_login(token, opts, session->handle, session->init_count, err);

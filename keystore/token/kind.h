@@ -11,7 +11,7 @@ struct ks_op;
 struct ks_token;
 
 /* What a token is and does: one behind a module (`ks_kind_single`), or several behind one handle
- * (`ks_kind_group`). The public functions of these names call it, so that no file but group/group.c
+ * (`ks_kind_group`). The public functions of these names call it, so that no file outside group/
  * asks whether there are members. */
 struct ks_kind {
     ks_status (*connect)(struct ks_token *token, const struct ks_call_options *opts,

@@ -142,7 +142,7 @@ static unsigned turn_take_now(struct ks_turn *turn)
 static unsigned turn_wait(struct ks_turn *turn, const struct ks_call_options *opts)
 {
     struct turn_waiter self = {.next = NULL}, **at = &turn->waiters;
-    uint64_t deadline = opts != NULL ? opts->deadline_ns : 0, until;
+    uint64_t deadline = ks_deadline(opts), until;
     struct timespec ts;
     unsigned ticket = 0;
 

@@ -108,11 +108,11 @@ static bool wait_in_turn(struct ks_token *token, const struct ks_call_options *o
     while (*at != NULL)
         at = &(*at)->next;
     *at = &self;
-    if (opts != NULL && opts->deadline_ns != 0)
+    if (ks_deadline(opts) != 0)
         ts = ks_timespec(opts->deadline_ns);
     while (in_time && ks_token_is_up_unlocked(token) &&
            !(token->pool.waiters == &self && room(token))) {
-        if (opts == NULL || opts->deadline_ns == 0)
+        if (ks_deadline(opts) == 0)
             pthread_cond_wait(&self.called, &token->pool.lock);
         else
             in_time = pthread_cond_timedwait(&self.called, &token->pool.lock, &ts) != ETIMEDOUT;

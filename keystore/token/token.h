@@ -72,7 +72,7 @@ struct ks_health {
 };
 
 /* Several tokens behind one handle: no module and no sessions then. And what such a group wants to
- * know of its members. group/group.c */
+ * know of its members. keystore/group/ */
 struct ks_members {
     enum ks_group group;
     struct ks_token **list; /* NULL: a token of its own. Constant. */

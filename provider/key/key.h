@@ -23,11 +23,11 @@ struct prov_key {
     bool has_public; /* false: `pub` holds EC domain parameters only, or is NULL */
     bool has_private;
     bool software; /* the private half was a software key's and has been left out: not usable */
-    const char *refused;    /* keymgmt/refused.c: the type's name; `type` is PROV_KEY_TYPES then */
-    struct ks_key *priv;    /* NULL while lazy, or without private half: use prov_key_private() */
-    struct prov_ref *ref;   /* the reference a lazy key came from, else NULL */
-    char *uri;              /* as a reference would have it, for messages and encoders */
-    void *ir_secret;        /* implicit rejection: 32 bytes in secure memory, asymcipher/rsa.c */
+    const char *refused;  /* keymgmt/refused.c: the type's name; `type` is PROV_KEY_TYPES then */
+    struct ks_key *priv;  /* NULL while lazy, or without private half: use prov_key_private() */
+    struct prov_ref *ref; /* the reference a lazy key came from, else NULL */
+    char *uri;            /* as a reference would have it, for messages and encoders */
+    void *ir_secret;      /* implicit rejection: 32 bytes in secure memory, asymcipher/decrypt.c */
     atomic_uint mechanisms; /* what the token's list says of each ks_mech_kind: prov_key_can() */
 };
 

@@ -34,8 +34,9 @@ static const enum ks_operation classes[PROV_CLASSES] = {
     [PROV_CLASS_RAND] = KS_OP_RANDOM,
 };
 
-void prov_note_refused(const struct prov_ctx *ctx, enum prov_operation class,
-                       const struct prov_key *key, const char *why)
+/* Count and log that an operation of `class` was refused; raises nothing. */
+static void note_refused(const struct prov_ctx *ctx, enum prov_operation class,
+                         const struct prov_key *key, const char *why)
 {
     char text[80];
 
@@ -135,7 +136,7 @@ static int token_able(const struct prov_ctx *ctx, enum prov_operation class,
         atomic_fetch_or(able, BIT(class));
         return 1;
     }
-    prov_note_refused(ctx, class, key, "the token lacks the mechanism");
+    note_refused(ctx, class, key, "the token lacks the mechanism");
     prov_raise(ctx, (enum prov_reason)(PROV_R_TOKEN + KS_MECHANISM),
                "%s%s%s: the token lacks %s%s, and this is never done elsewhere",
                prov_class_names[class], named ? " for " : "", named ? key->uri : "",
@@ -159,7 +160,7 @@ int prov_permits(const struct prov_ctx *ctx, enum prov_operation class, const st
     /* Generation learns the type of the key only later, and asks the token then. */
     if (ctx->config.offload & BIT(class))
         return key == NULL || token_able(ctx, class, key);
-    prov_note_refused(ctx, class, key, "not offloaded");
+    note_refused(ctx, class, key, "not offloaded");
     prov_raise(ctx, PROV_R_POLICY,
                "%s is not offloaded to the HSM%s%s, and is never done elsewhere; this line in the "
                "provider's section would allow it: %s",

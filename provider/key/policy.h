@@ -12,10 +12,6 @@
  * operation calls it at its init. The token is asked until it was found able to do the class. */
 int prov_permits(const struct prov_ctx *ctx, enum prov_operation class, const struct prov_key *key);
 
-/* Purpose: count and log that an operation of `class` was refused; raises nothing. */
-void prov_note_refused(const struct prov_ctx *ctx, enum prov_operation class,
-                       const struct prov_key *key, const char *why);
-
 /* Mechanisms that can perform an operation class; any one is enough. count 0: it needs none. This
  * is the one table for refusals, and for hsmkey policy. */
 #define PROV_NEEDS_MAX 5
